@@ -1,0 +1,1 @@
+"""Jurist: reasoning reward models, judged, measured, trained and served."""

@@ -1,0 +1,1 @@
+"""Cases of public benchmarks, and scorecards as the official code counts."""

@@ -1,0 +1,1 @@
+"""Many judgments, one decision; receives `ask`, knows no engine."""

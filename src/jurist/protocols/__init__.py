@@ -1,0 +1,1 @@
+"""Prompt and parser per family of judges: pure text, no I/O."""

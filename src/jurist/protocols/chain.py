@@ -1,0 +1,95 @@
+"""Reads a written chain of rubrics as structure: task type, criteria, solution, evidence."""
+
+import re
+from typing import Literal
+
+from jurist.protocols.base import split_thinking
+from jurist.types import Completion, Noun
+
+_ITEM = re.compile(
+    r"^[ \t]*(?:[-*•]|\d+[.)])\s*(?P<name>[^\n]*?)\s*[(\[]\s*(?P<weight>\d+(?:\.\d+)?)\s*%\s*[)\]]\s*[:–-]?\s*"
+    r"(?P<text>.*?)(?=^[ \t]*(?:[-*•]|\d+[.)])\s*[^\n]*?[(\[]\s*\d+(?:\.\d+)?\s*%|\Z)",
+    re.M | re.S,
+)
+_EVIDENCE = re.compile(
+    r"<\s*(?P<kind>quote|summary)_?(?P<slot>[A-Z])\s*>(?P<text>.*?)"
+    r"(?:<\s*/\s*(?P=kind)_?(?P=slot)\s*>|(?=<\s*(?:quote|summary)_)|$)",
+    re.I | re.S,
+)
+
+
+class Criterion(Noun, frozen=True):
+    """One line of a rubric; ``weight`` in percent."""
+
+    name: str
+    weight: float
+    text: str = ""
+
+
+class Evidence(Noun, frozen=True):
+    """A quotation or a summary of the response in a slot (0: the first shown)."""
+
+    kind: Literal["quote", "summary"]
+    slot: int
+    text: str
+
+
+class Chain(Noun, frozen=True):
+    """The parts of a chain of rubrics; what a text does not have is None or empty.
+
+    ``slots`` in evidence are those of the prompt, not of the case: map them with ``Query.order``.
+    """
+
+    task: str | None = None
+    criteria: tuple[Criterion, ...] = ()
+    justification: str | None = None
+    solution: str | None = None
+    evaluation: str | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """It names a task, a yardstick and a comparison."""
+        return bool(self.task and (self.criteria or self.solution) and self.evaluation)
+
+
+def read_chain(completion: Completion, *, opens: bool = False) -> Chain:
+    """The parts that the answer of a completion writes, tags unclosed or doubled included."""
+    _, text = split_thinking(completion, opens=opens)
+    rubric = _part(text, "rubrics?")
+    evaluation = _part(text, "eval")
+    task = _part(text, "type")
+    return Chain(
+        task=task.strip().capitalize() if task else None,
+        criteria=tuple(_criteria(rubric or "")),
+        justification=_part(rubric or "", "justify") or _part(text, "justify"),
+        solution=_part(text, "solution"),
+        evaluation=evaluation,
+        evidence=tuple(_evidence(evaluation or "")),
+    )
+
+
+def _part(text: str, tag: str) -> str | None:
+    found = re.search(
+        rf"<\s*{tag}\s*>(.*?)(?:<\s*/\s*{tag}\s*>|(?=<\s*(?:eval|answer)\s*>)|$)", text, re.I | re.S
+    )
+    return found[1].strip() if found and found[1].strip() else None
+
+
+def _criteria(rubric: str) -> list[Criterion]:
+    plain = re.sub(r"<\s*justify\s*>.*", "", rubric, flags=re.I | re.S).replace("**", "")
+    return [
+        Criterion(m["name"].strip(" :-"), float(m["weight"]), " ".join(m["text"].split()))
+        for m in _ITEM.finditer(plain)
+    ]
+
+
+def _evidence(evaluation: str) -> list[Evidence]:
+    return [
+        Evidence(
+            "quote" if m["kind"].lower() == "quote" else "summary",
+            ord(m["slot"].upper()) - ord("A"),
+            m["text"].strip(),
+        )
+        for m in _EVIDENCE.finditer(evaluation)
+    ]
