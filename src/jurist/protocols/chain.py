@@ -7,7 +7,8 @@ from jurist.protocols.base import split_thinking
 from jurist.types import Completion, Noun
 
 _ITEM = re.compile(
-    r"^[ \t]*(?:[-*•]|\d+[.)])\s*(?P<name>[^\n]*?)\s*[(\[]\s*(?P<weight>\d+(?:\.\d+)?)\s*%\s*[)\]]\s*[:–-]?\s*"
+    r"^[ \t]*(?:[-*•]|\d+[.)])\s*(?P<name>[^\n]*?)\s*[(\[]\s*(?P<weight>\d+(?:\.\d+)?)\s*%\s*[)\]]"
+    r"\s*[:–-]?\s*"
     r"(?P<text>.*?)(?=^[ \t]*(?:[-*•]|\d+[.)])\s*[^\n]*?[(\[]\s*\d+(?:\.\d+)?\s*%|\Z)",
     re.M | re.S,
 )

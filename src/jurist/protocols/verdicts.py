@@ -55,7 +55,9 @@ def parse_letter(completion: Completion, labels: Sequence[str] = "AB", *, opens:
     if completion.finish == "error":
         return nothing(completion, answer)
     if blocks:
-        named = {m.upper() for m in _LETTER.findall(blocks[-1])} & set(labels)
+        # A capital letter first: in "B is a better reply" the small one is an article.
+        letters = _LETTER.findall(blocks[-1])
+        named = set(letters) & set(labels) or {x.upper() for x in letters} & set(labels)
         if len(named) == 1:
             return pick(list(labels).index(named.pop()), len(labels))
         note = "the answer names more than one response" if named else "the answer names no response"

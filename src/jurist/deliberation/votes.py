@@ -1,0 +1,155 @@
+"""Votes and orders: one ask, both orders, majority of k, and their composition."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+from jurist.errors import ConfigError
+from jurist.types import (
+    Ask,
+    Case,
+    Decision,
+    Deliberation,
+    Judgment,
+    Order,
+    Scores,
+    Status,
+    Verdict,
+    Via,
+    winner,
+)
+
+T = TypeVar("T")
+
+
+def once() -> Deliberation:
+    """One ask in a seeded order."""
+
+    async def deliberate(ask: Ask, case: Case) -> Decision:
+        judgment = await ask(case)
+        return decide(case, judgment.verdict, (judgment,))
+
+    return deliberate
+
+
+def given() -> Deliberation:
+    """One ask in the order of the case: position bias goes into the number."""
+
+    async def deliberate(ask: Ask, case: Case) -> Decision:
+        judgment = await ask(case, tuple(range(len(case.responses))))
+        return decide(case, judgment.verdict, (judgment,))
+
+    return deliberate
+
+
+def vote(k: int = 5) -> Deliberation:
+    """Majority of k asks; each votes for its best response.
+
+    Shares of the resolved votes are the scores, so an even split is a tie, (.5, .5). An unresolved vote
+    abstains; when all do, the case has no verdict. Ratings (one response) are averaged.
+    """
+    if k < 1:
+        raise ConfigError(f"vote({k}) asks nothing", hint="vote(k) needs k of at least 1")
+
+    async def deliberate(ask: Ask, case: Case) -> Decision:
+        judgments = await together(ask, case, [(None, i) for i in range(k)])
+        return decide(case, majority([j.verdict for j in judgments]), judgments)
+
+    return deliberate
+
+
+def swapped(inner: Deliberation | None = None) -> Deliberation:
+    """The inner deliberation in both orders; their scores are averaged.
+
+    Two orders that contradict each other are a tie, (.5, .5). An order without a verdict is left out;
+    when neither has one, the case has none.
+    """
+
+    async def deliberate(ask: Ask, case: Case) -> Decision:
+        if len(case.responses) == 1:
+            return await (inner or once())(ask, case)
+        orders = both_orders(case)
+        decisions = await gather(*[(inner or once())(_fixed(ask, order), case) for order in orders])
+        verdict = mean([d.verdict for d in decisions])
+        return decide(case, verdict, tuple(j for d in decisions for j in d.judgments))
+
+    return deliberate
+
+
+def both_orders(case: Case) -> list[Order]:
+    """The given order and its reverse."""
+    n = len(case.responses)
+    return [tuple(range(n)), tuple(reversed(range(n)))]
+
+
+def decide(case: Case, verdict: Verdict, judgments: tuple[Judgment, ...]) -> Decision:
+    """A decision with its agreement and what scorecards need of the case."""
+    said = [winner(j.verdict.scores) for j in judgments if j.verdict.scores]
+    best = winner(verdict.scores)
+    agreement = sum(w == best for w in said) / len(said) if said else None
+    return Decision(case.id, verdict, judgments, agreement, case.gold, case.group, case.meta)
+
+
+def majority(verdicts: Sequence[Verdict]) -> Verdict:
+    """Vote shares of the resolved verdicts; a vote for several best responses is split among them."""
+    resolved = [v.scores for v in verdicts if v.scores is not None]
+    if not resolved:
+        return unresolved(verdicts)
+    if len(resolved[0]) == 1:
+        return mean(verdicts)
+    ballots = [_ballot(s) for s in resolved]
+    return Verdict(
+        tuple(sum(column) / len(ballots) for column in zip(*ballots, strict=True)), via=_via(verdicts)
+    )
+
+
+def mean(verdicts: Sequence[Verdict]) -> Verdict:
+    """Mean scores of the resolved verdicts."""
+    resolved = [v.scores for v in verdicts if v.scores is not None]
+    if not resolved:
+        return unresolved(verdicts)
+    return Verdict(
+        tuple(sum(column) / len(resolved) for column in zip(*resolved, strict=True)), via=_via(verdicts)
+    )
+
+
+def unresolved(verdicts: Sequence[Verdict]) -> Verdict:
+    """No verdict: the commonest reason (the first in the order of ``Status`` where several are)."""
+    counts = Counter(v.status for v in verdicts)
+    status = max(Status, key=lambda s: counts[s])
+    note = next((v.note for v in verdicts if v.status is status), "")
+    return Verdict(status=status, note=note)
+
+
+async def together(ask: Ask, case: Case, asks: Sequence[tuple[Order | None, int]]) -> tuple[Judgment, ...]:
+    """All asks at once; if one raises, the others are cancelled."""
+    return tuple(await gather(*[ask(case, order, sample) for order, sample in asks]))
+
+
+async def gather(*awaitables: Awaitable[T]) -> list[T]:
+    """Results in order; the first error cancels the rest and is raised as it is."""
+    tasks = [asyncio.ensure_future(a) for a in awaitables]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise
+
+
+def _fixed(ask: Ask, order: Order) -> Ask:
+    async def fixed(case: Case, _order: Order | None = None, sample: int = 0) -> Judgment:
+        return await ask(case, order, sample)
+
+    return fixed
+
+
+def _ballot(scores: Scores) -> Scores:
+    best = max(scores)
+    return tuple((s == best) / scores.count(best) for s in scores)
+
+
+def _via(verdicts: Sequence[Verdict]) -> Via:
+    ways = {v.via for v in verdicts if v.scores is not None}
+    return ways.pop() if len(ways) == 1 else "text"

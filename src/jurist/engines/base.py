@@ -1,0 +1,31 @@
+"""What every engine shares: a check at the door, and failures as completions."""
+
+from abc import ABC, abstractmethod
+
+from jurist.types import Completion, Query
+
+
+class EngineBase(ABC):
+    """One query in, one completion out, never an exception for a model's or a network's failure.
+
+    ``concurrency`` is how many queries it likes to hold at once.
+    """
+
+    concurrency: int = 32
+
+    @abstractmethod
+    async def __call__(self, query: Query) -> Completion:
+        """Answer one query; a failure is a completion with ``finish="error"``."""
+
+    async def check(self) -> None:
+        """Raise ``EngineError`` where no query could succeed (wrong address, key, model)."""
+        return
+
+    async def aclose(self) -> None:
+        """Give back what the engine holds."""
+        return
+
+
+def failed(error: str, seconds: float = 0.0) -> Completion:
+    """The completion of a call that failed."""
+    return Completion(finish="error", error=error, seconds=seconds)

@@ -1,0 +1,30 @@
+"""The engine that says what it was told to: for tests, demonstrations and measurements."""
+
+from collections.abc import Callable, Mapping
+
+from jurist.engines.base import EngineBase, failed
+from jurist.types import Completion, Query
+
+Script = Callable[[Query], Completion | str]
+
+
+class ScriptedEngine(EngineBase):
+    """Answers by a function of the query, a table from key to text, or one text for all."""
+
+    def __init__(self, script: Script | Mapping[str, str] | str, concurrency: int = 64) -> None:
+        self._script = script
+        self.concurrency = concurrency
+        self.queries: list[Query] = []
+
+    async def __call__(self, query: Query) -> Completion:
+        self.queries.append(query)
+        answer = self._answer(query)
+        return Completion(answer) if isinstance(answer, str) else answer
+
+    def _answer(self, query: Query) -> Completion | str:
+        if isinstance(self._script, str):
+            return self._script
+        if isinstance(self._script, Mapping):
+            text = self._script.get(query.key)
+            return failed(f"no line in the script for query {query.key}") if text is None else text
+        return self._script(query)

@@ -1,0 +1,153 @@
+"""The verb: ``Judge.ask(case) -> Judgment``; the only place where slots are mapped back to responses."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+from typing import Protocol as Protocol_
+
+from msgspec.structs import replace
+
+from jurist.errors import ConfigError, ProtocolError
+from jurist.protocols.base import Protocol
+from jurist.protocols.guard import guarded
+from jurist.types import (
+    Case,
+    Completion,
+    Engine,
+    Judgment,
+    Order,
+    Query,
+    Sampling,
+    Scores,
+    Status,
+    Verdict,
+)
+
+Forced = Literal["never", "missing", "always"]
+"""When the verdict is read from the labels' probabilities: never, where the text has none, or always."""
+
+
+class Memory(Protocol_):
+    """Where paid judgments are kept; a run folder is one."""
+
+    def recall(self, key: str) -> Judgment | None:
+        """The judgment of the query with this key, if it was already paid for."""
+        ...
+
+    def record(self, judgment: Judgment) -> None:
+        """Keep a judgment; it is safe when this returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A protocol and an engine: who is asked, and how.
+
+    ``sampling`` defaults to the protocol's own. ``seed`` decides orders and sampling seeds; the same seed
+    asks the same queries. What ``memory`` holds is not asked again.
+    """
+
+    protocol: Protocol
+    engine: Engine
+    sampling: Sampling | None = None
+    forced: Forced = "never"
+    seed: int = 0
+    memory: Memory | None = None
+
+    async def ask(self, case: Case, order: Order | None = None, sample: int = 0) -> Judgment:
+        """One judgment of ``case``, its verdict in the order of the case.
+
+        ``order[slot]`` is the response shown in that slot; without one, a seeded order that alternates
+        from sample to sample. Failures of the engine come back as a verdict with a status.
+        """
+        query = self.query(case, order or seeded_order(case, sample, self.seed), sample)
+        known = self.memory.recall(query.key) if self.memory else None
+        if known is not None:
+            return known
+        completion = await self.engine(query)
+        verdict = self.protocol.parse(completion)
+        forced: Completion | None = None
+        if self._forces(completion, verdict):
+            forced = await self.engine(self._forcing(query, completion))
+            verdict = self._read(forced, verdict)
+        judgment = Judgment(query, completion, _to_case_order(verdict, query.order), forced)
+        if self.memory:
+            self.memory.record(judgment)
+        return judgment
+
+    def query(self, case: Case, order: Order, sample: int) -> Query:
+        """The call that asks for one judgment; pure."""
+        check_arity(self.protocol, case)
+        if sorted(order) != list(range(len(case.responses))):
+            raise ConfigError(f"order {order} does not permute {len(case.responses)} responses")
+        messages = self.protocol.render(guarded(case.reordered(order)))
+        sampling = self.sampling or self.protocol.sampling
+        if sampling.temperature > 0 and sampling.seed is None:
+            sampling = replace(sampling, seed=_hash(self.seed, case.id, order, sample) % 2**31)
+        return Query(case.id, order, sample, messages, sampling)
+
+    def _forces(self, completion: Completion, verdict: Verdict) -> bool:
+        if completion.finish == "error" or self.forced == "never":
+            return False
+        return self.forced == "always" or verdict.status is not Status.OK
+
+    def _forcing(self, query: Query, completion: Completion) -> Query:
+        """The short second call: the turn so far, and which label comes next."""
+        slot = self.protocol.slot
+        sampling = Sampling(temperature=0.0, max_tokens=1)
+        prefill = self.protocol.prefill(completion)
+        return replace(query, sampling=sampling, prefill=prefill, choices=slot.labels)
+
+    def _read(self, forced: Completion, written: Verdict) -> Verdict:
+        """The forced verdict; the written one where the engine could not give it."""
+        slot = self.protocol.slot
+        scores = slot.scores(forced.logprobs) if forced.logprobs else None
+        if scores is not None:
+            return Verdict(scores, via="logprobs")
+        label = forced.text.strip()
+        if forced.finish != "error" and label in slot.labels:
+            hard = slot.scores({x: 0.0 if x == label else -1e9 for x in slot.labels})
+            return Verdict(hard, via="choice")
+        if written.status is Status.OK:
+            return written
+        reason = forced.error or "no label came back"
+        return replace(written, note=f"{written.note}; forced verdict: {reason}".strip("; "))
+
+
+def check_arity(protocol: Protocol, case: Case) -> None:
+    """Raise ``ProtocolError`` where the protocol does not take the case's number of responses."""
+    n = len(case.responses)
+    if n != protocol.arity:
+        hint = {
+            1: "rate single responses with --protocol pointwise",
+            2: "two responses are judged by a pair protocol such as rubrics",
+        }.get(n, "more than two responses need a tournament over pairs")
+        raise ProtocolError(
+            f"case {case.id!r} has {n} response{'s' * (n != 1)}; "
+            f"the protocol {protocol.name!r} judges {protocol.arity}",
+            hint,
+        )
+
+
+def seeded_order(case: Case, sample: int, seed: int) -> Order:
+    """The order of sample ``sample``: rotated by one from sample to sample from a start hashed from ids.
+
+    So the k votes of a case show each response in each slot equally often, as far as k allows.
+    """
+    n = len(case.responses)
+    start = (_hash(seed, case.id) + sample) % n
+    return tuple((start + slot) % n for slot in range(n))
+
+
+def _to_case_order(verdict: Verdict, order: Order) -> Verdict:
+    if verdict.scores is None or len(verdict.scores) != len(order):
+        return verdict
+    scores: list[float] = [0.0] * len(order)
+    for slot, response in enumerate(order):
+        scores[response] = verdict.scores[slot]
+    mapped: Scores = tuple(scores)
+    return replace(verdict, scores=mapped)
+
+
+def _hash(*parts: object) -> int:
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest())
