@@ -1,1 +1,3 @@
 """Jurist: reasoning reward models, judged, measured, trained and served."""
+
+__version__ = "0.1.0"

@@ -87,7 +87,7 @@ class Judge:
         return Query(case.id, order, sample, messages, sampling)
 
     def _forces(self, completion: Completion, verdict: Verdict) -> bool:
-        if completion.finish == "error" or self.forced == "never":
+        if completion.error or self.forced == "never":
             return False
         return self.forced == "always" or verdict.status is not Status.OK
 

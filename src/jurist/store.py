@@ -35,6 +35,8 @@ class _DecisionLine(Noun, frozen=True):
     group: str | None = None
     meta: dict[str, Any] = {}
     digest: str = ""
+    complete: bool = True
+    """No judgment under it failed; only such a decision is not taken again on resuming."""
 
 
 # What the index needs of a line: decoding skips the rest.
@@ -53,8 +55,8 @@ class _JudgmentHead(Noun, frozen=True):
 
 class _DecisionHead(Noun, frozen=True):
     case_id: str
-    verdict: _VerdictHead
     digest: str = ""
+    complete: bool = True
 
 
 class Store:
@@ -120,6 +122,7 @@ class Store:
             decision.group,
             decision.meta,
             digest,
+            all(j.verdict.status is not Status.FAILED for j in decision.judgments),
         )
         self._decisions.append(msgspec.json.encode(line))
 
@@ -154,7 +157,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_decisions(folder: Path) -> Iterator[Decision]:
-    """Every decision of a run with its judgments, the last one for each case, without opening it for writing."""
+    """Every decision of a run with its judgments, the last one for each case; opens nothing for writing."""
     read_config(folder)
     path = folder / DECISIONS
     if not path.exists():
@@ -163,12 +166,14 @@ def read_decisions(folder: Path) -> Iterator[Decision]:
     keys = index_judgments(folder, failed=True)
     judgments = os.open(folder / JUDGMENTS, os.O_RDONLY)
     decisions = os.open(path, os.O_RDONLY)
+
+    def recall(key: str) -> Judgment | None:
+        return _judgment(read_line(judgments, keys[key])) if key in keys else None
+
     try:
         for offset in last.values():
             line = msgspec.json.decode(read_line(decisions, offset), type=_DecisionLine)
-            yield _joined(
-                line, lambda key: _judgment(read_line(judgments, keys[key])) if key in keys else None
-            )
+            yield _joined(line, recall)
     finally:
         os.close(judgments)
         os.close(decisions)
@@ -201,7 +206,7 @@ def write_scorecard(folder: Path, scorecard: Scorecard) -> None:
 
 def _index_decisions(folder: Path) -> dict[tuple[str, str], int]:
     lines = scan(folder / DECISIONS, _DecisionHead)
-    return {(h.case_id, h.digest): at for at, h in lines if h.verdict.status is not Status.FAILED}
+    return {(h.case_id, h.digest): at for at, h in lines if h.complete}
 
 
 def _adopt(folder: Path, config: dict[str, Any]) -> None:
@@ -216,9 +221,8 @@ def _adopt(folder: Path, config: dict[str, Any]) -> None:
         return
     before = read_config(folder)
     names = sorted({*before, *config} - _FREE)
-    changed = [
-        f"{n} was {before.get(n)!r}, now {config.get(n)!r}" for n in names if before.get(n) != config.get(n)
-    ]
+    pairs = {name: (before.get(name), config.get(name)) for name in names}
+    changed = [f"{name} was {old!r}, now {new!r}" for name, (old, new) in pairs.items() if old != new]
     if changed:
         raise StoreError(
             f"the run folder {folder} belongs to another configuration: {'; '.join(changed)}",

@@ -99,9 +99,7 @@ def majority(verdicts: Sequence[Verdict]) -> Verdict:
     if len(resolved[0]) == 1:
         return mean(verdicts)
     ballots = [_ballot(s) for s in resolved]
-    return Verdict(
-        tuple(sum(column) / len(ballots) for column in zip(*ballots, strict=True)), via=_via(verdicts)
-    )
+    return Verdict(_column_means(ballots), via=_via(verdicts))
 
 
 def mean(verdicts: Sequence[Verdict]) -> Verdict:
@@ -109,9 +107,7 @@ def mean(verdicts: Sequence[Verdict]) -> Verdict:
     resolved = [v.scores for v in verdicts if v.scores is not None]
     if not resolved:
         return unresolved(verdicts)
-    return Verdict(
-        tuple(sum(column) / len(resolved) for column in zip(*resolved, strict=True)), via=_via(verdicts)
-    )
+    return Verdict(_column_means(resolved), via=_via(verdicts))
 
 
 def unresolved(verdicts: Sequence[Verdict]) -> Verdict:
@@ -150,6 +146,10 @@ def _ballot(scores: Scores) -> Scores:
     return tuple((s == best) / scores.count(best) for s in scores)
 
 
+def _column_means(rows: Sequence[Scores]) -> Scores:
+    return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
+
+
 def _via(verdicts: Sequence[Verdict]) -> Via:
-    ways = {v.via for v in verdicts if v.scores is not None}
+    ways: set[Via] = {v.via for v in verdicts if v.scores is not None}
     return ways.pop() if len(ways) == 1 else "text"

@@ -22,9 +22,10 @@ class ScriptedEngine(EngineBase):
         return Completion(answer) if isinstance(answer, str) else answer
 
     def _answer(self, query: Query) -> Completion | str:
-        if isinstance(self._script, str):
-            return self._script
-        if isinstance(self._script, Mapping):
-            text = self._script.get(query.key)
-            return failed(f"no line in the script for query {query.key}") if text is None else text
-        return self._script(query)
+        script = self._script
+        if isinstance(script, str):
+            return script
+        if callable(script):
+            return script(query)
+        text = script.get(query.key)
+        return failed(f"no line in the script for query {query.key}") if text is None else text

@@ -1,0 +1,106 @@
+"""From options to a judge that can be asked: what was not chosen is chosen here, and said."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from jurist import __version__, catalog
+from jurist.config import JudgeConfig, as_dict
+from jurist.deliberation import spec
+from jurist.engines.base import EngineBase
+from jurist.judge import Judge, Memory
+from jurist.protocols import rm_r1
+from jurist.protocols.base import Protocol
+from jurist.types import Case, Conversation, Deliberation, Message, Sampling
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A judge with its engine and its way to deliberate; ``config`` is what the options resolved to."""
+
+    protocol: Protocol
+    engine: EngineBase
+    sampling: Sampling
+    deliberate: Deliberation
+    config: JudgeConfig
+
+    @property
+    def concurrency(self) -> int:
+        """Cases in work at once: enough that the engine's slots never wait for a case."""
+        return self.engine.concurrency + max(8, self.engine.concurrency // 4)
+
+    def judge(self, memory: Memory | None = None) -> Judge:
+        """The judge, remembering in ``memory``."""
+        forced = self.config.forced or "never"
+        return Judge(self.protocol, self.engine, self.sampling, forced, self.config.seed, memory)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What run.json keeps: every resolved option and the sampling in force."""
+        sampling = msgspec.to_builtins(self.sampling)
+        return {"jurist": __version__, **as_dict(self.config), "sampling": sampling}
+
+
+def assemble(config: JudgeConfig, say: Say = lambda _: None) -> Bench:
+    """Resolve the options; each choice that was not the user's is said in one line."""
+    config = replace(config, protocol=config.protocol or _guess_protocol(config, say))
+    if config.protocol == "rm-r1" and config.family is None:
+        family = rm_r1.guess_family(config.model or "")
+        say(f"family {family}: guessed from the model's name (--family instruct or reasoning)")
+        config = replace(config, family=family)
+    protocol = _with_system(catalog.protocol(config, config.protocol or ""), config.system)
+    embedded = config.engine == "embedded"
+    config = replace(
+        config,
+        deliberation=config.deliberation or ("once" if protocol.arity == 1 else "swapped"),
+        forced=config.forced or ("always" if embedded else "never"),
+    )
+    deliberation = config.deliberation or ""
+    sampling = _sampling(config, protocol, votes="vote" in spec.names(deliberation), say=say)
+    return Bench(protocol, catalog.engine(config), sampling, catalog.deliberation(deliberation), config)
+
+
+def _guess_protocol(config: JudgeConfig, say: Say) -> str:
+    name = (config.model or "").lower()
+    if config.engine == "embedded":
+        return "rubrics-short"
+    for published, mark in (("rm-r1", "rm-r1"), ("rrm", "rrm-"), ("rrm", "reward-reasoning")):
+        if mark in name:
+            say(f"protocol {published}: guessed from the model's name (--protocol chooses another)")
+            return published
+    return "rubrics"
+
+
+def _sampling(config: JudgeConfig, protocol: Protocol, *, votes: bool, say: Say) -> Sampling:
+    chosen = {
+        name: getattr(config, name)
+        for name in ("temperature", "top_p", "max_tokens", "thinking_budget")
+        if getattr(config, name) is not None
+    }
+    sampling = msgspec.structs.replace(protocol.sampling, **chosen)
+    if votes and sampling.temperature == 0:
+        if config.temperature is None:
+            say("temperature 0.6: votes at temperature 0 would all be the same (--temperature chooses)")
+            return msgspec.structs.replace(sampling, temperature=0.6)
+        say("votes at temperature 0 are all the same: one ask would say as much")
+    return sampling
+
+
+def _with_system(protocol: Protocol, system: str) -> Protocol:
+    """The protocol with its system prompt sent, merged into the first user turn, or left out."""
+    if system == "send":
+        return protocol
+
+    def render(case: Case) -> Conversation:
+        turns = protocol.render(case)
+        if turns[0].role != "system":
+            return turns
+        head, user, *rest = turns
+        if system == "merge":
+            user = Message("user", f"{head.content}\n\n{user.content}")
+        return (user, *rest)
+
+    return replace(protocol, render=render)

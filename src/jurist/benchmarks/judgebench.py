@@ -1,0 +1,242 @@
+"""JudgeBench: pairs of one right and one wrong answer, judged in both orders."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import msgspec
+
+from jurist.benchmarks.base import (
+    Benchmark,
+    by_order,
+    demand,
+    gold_winner,
+    grouped,
+    proportion,
+    read_lines,
+    statuses,
+    transcribed,
+    usage,
+)
+from jurist.errors import InputError
+from jurist.types import (
+    Case,
+    Completion,
+    Conversation,
+    Decision,
+    Judgment,
+    Message,
+    Order,
+    Query,
+    Sampling,
+    Scorecard,
+    Scores,
+    Status,
+    Verdict,
+    winner,
+)
+
+GROUPS = {
+    "mmlu-pro": "knowledge",
+    "livebench-reasoning": "reasoning",
+    "livebench-math": "math",
+    "livecodebench": "coding",
+}
+"""The paper's category by the beginning of a pair's ``source``."""
+
+GIVEN: Order = (0, 1)
+REVERSED: Order = (1, 0)
+
+SOURCE = "ScalerLab/JudgeBench @e2c52c2, MIT"
+UNRESOLVED = (
+    "A tie or an unresolved order is a neutral vote; a pair is right when the net vote of its orders is "
+    "above zero, so a pair without any verdict is wrong."
+)
+
+_SCORES: dict[str, Scores] = {"A>B": (1.0, 0.0), "B>A": (0.0, 1.0), "A=B": (0.5, 0.5)}
+"""What a label says, in slot order."""
+
+
+class _Game(msgspec.Struct):
+    decision: str | None
+    judgment: dict[str, Any] | None = None
+
+
+class _Row(msgspec.Struct):
+    pair_id: str
+    source: str
+    question: str
+    response_model: str
+    response_A: str
+    response_B: str
+    label: Literal["A>B", "B>A"]
+    judge_name: str = ""
+    judgments: list[_Game | None] = []
+
+
+def load(path: Path, model: str) -> Iterator[Case]:
+    """The pairs whose responses ``model`` wrote, from one file or from the folder of the published layout."""
+    for row in _rows(_find(path, model), model):
+        yield _case(row)
+
+
+def recorded(path: Path, model: str) -> Iterator[Decision]:
+    """Decisions of another judge from its raw outputs, a file of the repository's ``outputs``."""
+    for row in _rows(path, model):
+        if not 1 <= len(row.judgments) <= 2:
+            raise InputError(
+                f"{path}: pair {row.pair_id} has {len(row.judgments)} judgments, expected one per order",
+                hint="raw outputs of a judge are meant, not the pairs themselves",
+            )
+        case = _case(row)
+        games = zip((GIVEN, REVERSED), row.judgments, strict=False)
+        yield transcribed(case, [_judgment(case, order, game) for order, game in games])
+
+
+def score(decisions: Iterable[Decision], name: str) -> Scorecard:
+    """The official count of ScalerLab/JudgeBench @e2c52c2, ``utils/metrics.py``, ``compute_final_metrics``.
+
+    The headline is the share of all pairs that are right, not the mean of the categories. With one order
+    per pair it is the official count of single games. Values are shares in [0, 1].
+    """
+    listed = demand(decisions, name)
+    rows = grouped(listed, tuple(GROUPS.values()))
+    return Scorecard(
+        name=name,
+        headline=proportion("overall", [_right(d) for d in listed]),
+        groups=tuple(proportion(group, [_right(d) for d in ds]) for group, ds in rows.items()),
+        statistics=_statistics(listed),
+        statuses=statuses(listed),
+        unresolved=f"{UNRESOLVED} {_single_games(listed)}".strip(),
+        usage=usage(listed),
+    )
+
+
+def _right(decision: Decision) -> bool:
+    """Net vote above zero. With one order this is the official rule of a single game: it names the label."""
+    gold = gold_winner(decision)
+    verdicts = list(by_order(decision).values()) or [decision.verdict]
+    said = [winner(v.scores) for v in verdicts]
+    return said.count(gold) > said.count(1 - gold)
+
+
+def _single_games(decisions: Sequence[Decision]) -> str:
+    """A note where the official protocol of two games per pair was not followed."""
+    single = sum(len(by_order(d)) < 2 for d in decisions)
+    if not single:
+        return ""
+    return (
+        f"{single} of {len(decisions)} pairs were not judged in both orders and are counted as the "
+        "official single game, one verdict against the label; published scores use both."
+    )
+
+
+def _statistics(decisions: Sequence[Decision]) -> dict[str, float]:
+    """Accuracy of each order alone, consistency, and what being shown first is worth.
+
+    ``consistency``: pairs whose two orders say the same, two ties included; an unresolved order agrees
+    with nothing. ``first_shown``: games with a winner that the response shown first won; one half is
+    unbiased. ``first_shown_both``: pairs in which it won both orders, so that position alone decided.
+    """
+    games = [(gold_winner(d), by_order(d)) for d in decisions]
+    pairs = [(played[GIVEN], played[REVERSED]) for _, played in games if len(played) == 2]
+    wins = [
+        order[0] == best for _, p in games for order, v in p.items() if (best := winner(v.scores)) is not None
+    ]
+    shares = {
+        "accuracy_given_order": [winner(p[GIVEN].scores) == gold for gold, p in games if GIVEN in p],
+        "accuracy_reversed_order": [winner(p[REVERSED].scores) == gold for gold, p in games if REVERSED in p],
+        "consistency": [_same(given, reverse) for given, reverse in pairs],
+        "first_shown": wins,
+        "first_shown_both": [(winner(g.scores), winner(r.scores)) == (0, 1) for g, r in pairs],
+    }
+    return {name: fmean(share) for name, share in shares.items() if share}
+
+
+def _same(a: Verdict, b: Verdict) -> bool:
+    return a.scores is not None and b.scores is not None and winner(a.scores) == winner(b.scores)
+
+
+def _find(path: Path, model: str) -> Path:
+    """The file of a split: ``path`` itself, or below it in the published layout."""
+    if not path.is_dir():
+        return path
+    pattern = f"dataset=judgebench,response_model={model}*.jsonl"
+    for folder in (".", "data", "judgebench", "judgebench/data"):
+        if found := sorted(path.joinpath(folder).glob(pattern)):
+            return found[0]
+    raise InputError(
+        f"{path}: no file {pattern} here or in its data folder",
+        hint="git clone https://github.com/ScalerLab/JudgeBench, and give its folder",
+    )
+
+
+def _rows(path: Path, model: str) -> Iterator[_Row]:
+    seen: set[str] = set()
+    for row in read_lines(path, _Row):
+        seen.add(row.response_model)
+        if not row.response_model.startswith(model):
+            raise InputError(
+                f"{path}: responses are by {row.response_model}, expected {model}",
+                hint="judgebench holds the pairs of gpt-4o, judgebench-claude those of claude-3-5-sonnet",
+            )
+        yield row
+    if not seen:
+        raise InputError(f"{path} holds no pairs")
+
+
+def _case(row: _Row) -> Case:
+    group = next((name for prefix, name in GROUPS.items() if row.source.startswith(prefix)), None)
+    if group is None:
+        raise InputError(f"pair {row.pair_id}: source {row.source!r} begins with none of {', '.join(GROUPS)}")
+    meta = {"source": row.source, "response_model": row.response_model}
+    return Case(
+        id=row.pair_id,
+        prompt=(Message("user", row.question),),
+        responses=(row.response_A, row.response_B),
+        gold=_SCORES[row.label],
+        group=group,
+        meta={**meta, "judge_name": row.judge_name} if row.judge_name else meta,
+    )
+
+
+def _judgment(case: Case, order: Order, game: _Game | None) -> Judgment:
+    said = (game.judgment if game else None) or {}
+    text = str(said.get("response") or "")
+    query = Query(case.id, order, 0, _messages(str(said.get("prompt") or ""), text), Sampling())
+    return Judgment(query, Completion(text), _verdict(game.decision if game else None, order))
+
+
+def _messages(prompt: str, text: str) -> Conversation:
+    """The prompt, where the file has it: the Arena-Hard runs wrote the judge's own answer in its field."""
+    return (Message("user", prompt),) if prompt.strip() and prompt.strip() not in text else ()
+
+
+def _verdict(label: str | None, order: Order) -> Verdict:
+    """A recorded label, from slot order to the order of the case."""
+    if label in _SCORES:
+        slots = _SCORES[label]
+        return Verdict((slots[order.index(0)], slots[order.index(1)]), via="recorded")
+    known = ", ".join(_SCORES)
+    note = "recorded as null" if label is None else f"recorded label {label!r} is none of {known}"
+    return Verdict(status=Status.UNPARSED, note=note, via="recorded")
+
+
+def _benchmark(name: str, model: str, summary: str) -> Benchmark:
+    return Benchmark(
+        name=name,
+        summary=summary,
+        source=SOURCE,
+        unresolved=UNRESOLVED,
+        load=partial(load, model=model),
+        score=partial(score, name=name),
+        recorded=partial(recorded, model=model),
+    )
+
+
+JUDGEBENCH = _benchmark("judgebench", "gpt-4o", "350 pairs of GPT-4o answers, one right; the published table")
+JUDGEBENCH_CLAUDE = _benchmark(
+    "judgebench-claude", "claude-3-5-sonnet", "270 pairs of Claude 3.5 Sonnet answers, one right"
+)

@@ -1,0 +1,146 @@
+"""Every name that the command line accepts, in plain tables; heavy imports stay lazy."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from jurist.config import JudgeConfig
+from jurist.deliberation import spec, votes
+from jurist.errors import ConfigError, unknown
+from jurist.protocols.base import Protocol
+from jurist.published import prompts
+from jurist.types import Deliberation
+
+if TYPE_CHECKING:
+    from jurist.benchmarks.base import Benchmark
+    from jurist.engines.base import EngineBase
+
+# name: (what it is, module, attribute)
+Lazy = tuple[str, str, str]
+
+PROTOCOLS: dict[str, str] = {
+    "rubrics": "chain of rubrics: classify, rubric or solution, evidence, verdict",
+    "rubrics-short": "chain of rubrics in three short parts, for small models",
+    "pairwise": "plain judge of a pair: reasons in a few sentences, then the verdict",
+    "pointwise": "rating of one response, 1 to 10, against a rubric",
+    "rm-r1": "RM-R1 checkpoints with their exact prompts (--family instruct or reasoning)",
+    "rrm": "RRM checkpoints with their exact prompt",
+}
+
+ENGINES: dict[str, str] = {
+    "embedded": "a small language model on this machine's CPU, offline (extra: embedded)",
+    "http://... https://...": "any OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, hosted",
+    "transformers": "a Hugging Face model in this process (extra: transformers)",
+    "vllm": "vLLM in this process (extra: vllm)",
+    "replay:RUN": "the completions of a recorded run",
+    "scripted:TEXT": "always the same text: a dry run without a model",
+}
+
+DELIBERATIONS: dict[str, tuple[str, spec.Maker]] = {
+    "once": ("one ask, in a seeded order", votes.once),
+    "given": ("one ask, in the order of the case: position bias goes into the number", votes.given),
+    "swapped": ("both orders, averaged; swapped(vote(5)) votes in each", votes.swapped),
+    "vote": ("majority of k asks, the order alternating: vote(5)", votes.vote),
+}
+
+BENCHMARKS: dict[str, Lazy] = {
+    "judgebench": ("350 pairs by GPT-4o with objective labels, both orders", "judgebench", "JUDGEBENCH"),
+    "judgebench-claude": ("270 pairs by Claude 3.5 Sonnet, both orders", "judgebench", "JUDGEBENCH_CLAUDE"),
+    "llmbar": ("419 instruction-following pairs in five sets, both orders", "llmbar", "LLMBAR"),
+}
+
+
+def benchmark(name: str) -> "Benchmark":
+    """A benchmark by name."""
+    if name not in BENCHMARKS:
+        raise unknown("benchmark", name, BENCHMARKS)
+    _, module, attribute = BENCHMARKS[name]
+    return getattr(import_module(f"jurist.benchmarks.{module}"), attribute)
+
+
+def deliberation(text: str) -> Deliberation:
+    """A deliberation from its text."""
+    return spec.parse(text, {name: maker for name, (_, maker) in DELIBERATIONS.items()})
+
+
+def protocol(config: JudgeConfig, name: str) -> Protocol:
+    """A protocol by name; published ones fetch their prompts on first use."""
+    from jurist.protocols import pairwise, pointwise, rm_r1, rrm, rubrics
+
+    own: dict[str, Callable[[], Protocol]] = {
+        "rubrics": rubrics.rubrics,
+        "rubrics-short": rubrics.rubrics_short,
+        "pairwise": pairwise.pairwise,
+        "pointwise": pointwise.pointwise,
+    }
+    if name in own:
+        if config.rule != "robust":
+            raise ConfigError(f"the protocol {name!r} has no rule {config.rule!r}", hint="leave out --rule")
+        return own[name]()
+    if name == "rm-r1":
+        family = config.family or rm_r1.guess_family(config.model or "")
+        return rm_r1.rm_r1(prompts("rm-r1", config.protocol_file), family, config.rule)
+    if name == "rrm":
+        return rrm.rrm(prompts("rrm", config.protocol_file), config.rule)
+    raise unknown("protocol", name, PROTOCOLS)
+
+
+def engine(config: JudgeConfig) -> "EngineBase":
+    """The engine that a config names; nothing is loaded or called before its first use."""
+    name, _, argument = config.engine.partition(":")
+    if name in ("http", "https"):
+        return _http(config)
+    makers: Mapping[str, Callable[[], EngineBase]] = {
+        "embedded": lambda: _made("embedded", "EmbeddedEngine", config.model, **_width(config)),
+        "transformers": lambda: _made("local", "TransformersEngine", _need(config), **_width(config)),
+        "vllm": lambda: _made("vllm", "VllmEngine", _need(config), **_width(config)),
+        "replay": lambda: _replay(Path(argument)),
+        "scripted": lambda: _made("scripted", "ScriptedEngine", argument, **_width(config)),
+    }
+    if name not in makers:
+        raise unknown("engine", config.engine, [*makers, "http://..."])
+    return makers[name]()
+
+
+def _http(config: JudgeConfig) -> "EngineBase":
+    from jurist.engines.http import HttpEngine
+
+    try:
+        extra = msgspec.json.decode(config.extra or "{}", type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise ConfigError(
+            f"--extra is not a JSON object: {error}", hint="for example --extra '{\"top_k\": 20}'"
+        ) from None
+    return HttpEngine(
+        config.engine,
+        config.model,
+        concurrency=config.concurrency or 64,
+        timeout=config.timeout,
+        retry_for=config.retry_for,
+        samples_per_request=config.samples_per_request,
+        extra=extra,
+    )
+
+
+def _replay(run: Path) -> "EngineBase":
+    from jurist.engines.replay import ReplayEngine
+    from jurist.store import read_judgments
+
+    return ReplayEngine(read_judgments(run))
+
+
+def _made(module: str, name: str, *arguments: Any, **options: Any) -> "EngineBase":
+    return getattr(import_module(f"jurist.engines.{module}"), name)(*arguments, **options)
+
+
+def _width(config: JudgeConfig) -> dict[str, int]:
+    return {"concurrency": config.concurrency} if config.concurrency else {}
+
+
+def _need(config: JudgeConfig) -> str:
+    if not config.model:
+        raise ConfigError(f"the engine {config.engine!r} needs a model", hint="--model HUB_ID_OR_FOLDER")
+    return config.model

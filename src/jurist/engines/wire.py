@@ -1,0 +1,146 @@
+"""OpenAI-compatible chat completions on the wire: bodies out, replies in; no I/O."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from jurist.types import Completion, Finish, Message, Query, Usage
+
+_FINISH: dict[str, Finish] = {"length": "length", "content_filter": "filter", "abort": "error"}
+_TOO_LONG = ("context length", "context size", "context window", "maximum context", "too long", "n_ctx")
+
+
+class WireError(Exception):
+    """A reply of another shape than a chat completion's."""
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | list[dict[str, Any]] | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message
+    finish_reason: str | None = None
+    index: int = 0
+
+
+class _Reply(msgspec.Struct):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+_decode = msgspec.json.Decoder(_Reply).decode
+
+
+def chat_body(query: Query, model: str, extra: Mapping[str, Any], n: int = 1) -> dict[str, Any]:
+    """The body of a chat completion request. A None in ``extra`` takes a field out."""
+    sampling = query.sampling
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": m.role, "content": m.content} for m in query.messages],
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_tokens": sampling.max_tokens,
+    }
+    if n > 1:
+        body["n"] = n
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    if sampling.thinking_budget is not None:
+        body["thinking_token_budget"] = sampling.thinking_budget
+    body |= extra
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def read_reply(data: bytes) -> list[Completion]:
+    """The completions of a reply, in the order of their index; raises ``WireError`` on another shape."""
+    try:
+        reply = _decode(data)
+    except msgspec.DecodeError as error:
+        raise WireError(f"the server's JSON is not a chat completion: {error}") from error
+    if not reply.choices:
+        raise WireError("the server sent no choices")
+    usage = reply.usage or _Usage()
+    n = len(reply.choices)
+    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
+    # One request for n samples reads its prompt once and reports one sum of written tokens.
+    first = Usage(
+        usage.prompt_tokens, usage.completion_tokens - usage.completion_tokens // n * (n - 1), cached or 0
+    )
+    others = Usage(0, usage.completion_tokens // n)
+    ordered = sorted(reply.choices, key=lambda c: c.index)
+    return [_completion(choice, first if i == 0 else others) for i, choice in enumerate(ordered)]
+
+
+def _completion(choice: _Choice, usage: Usage) -> Completion:
+    message = choice.message
+    content = message.content
+    if isinstance(content, list):
+        content = "".join(str(part.get("text", "")) for part in content)
+    finish = _FINISH.get(choice.finish_reason or "stop", "stop")
+    if message.refusal and not content:
+        content, finish = message.refusal, "filter"
+    return Completion(
+        text=content or "",
+        thinking=message.reasoning or message.reasoning_content,
+        finish=finish,
+        usage=usage,
+        error="the server aborted the request" if finish == "error" else None,
+    )
+
+
+def read_error(status: int, data: bytes, content_type: str) -> str:
+    """One line for people from an error reply of any shape."""
+    text = data[:2000].decode("utf-8", "replace")
+    try:
+        body = msgspec.json.decode(data)
+    except msgspec.DecodeError:
+        body = None
+    message = _message(body) if isinstance(body, dict) else None
+    if message is None:
+        kind = "HTML" if "html" in content_type or text.lstrip()[:1] == "<" else "text"
+        message = f"{kind} instead of JSON: {' '.join(text.split())[:120]!r}"
+    return f"HTTP {status}: {message}"
+
+
+def is_too_long(error: str) -> bool:
+    """Whether an error says that the prompt does not fit into the model's context."""
+    return any(words in error.lower() for words in _TOO_LONG)
+
+
+def too_long(error: str) -> Completion:
+    """A prompt over the context is a truncation of the input, not a failure of the server."""
+    note = f"the prompt is longer than the model's context ({error})"
+    return Completion(finish="length", error=note)
+
+
+def prefilled(query: Query) -> dict[str, Any]:
+    """The fields that make a chat request continue an assistant turn (vLLM, SGLang)."""
+    turns = (*query.messages, Message("assistant", query.prefill or ""))
+    return {
+        "messages": [{"role": m.role, "content": m.content} for m in turns],
+        "add_generation_prompt": False,
+        "continue_final_message": True,
+    }
+
+
+def _message(body: Any) -> str | None:
+    error = body.get("error", body)
+    found = error.get("message") or error.get("detail") if isinstance(error, dict) else error
+    return str(found)[:400] if found else None

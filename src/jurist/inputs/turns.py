@@ -1,0 +1,115 @@
+"""Texts and turns: what a prompt and a response may look like, and where a shared prompt ends."""
+
+import re
+from typing import Any, cast
+
+import msgspec
+
+from jurist.errors import InputError
+from jurist.inputs.lines import seen
+from jurist.types import Conversation, Message, Response
+
+_MESSAGE_HINT = 'a message looks like {"role": "user", "content": "..."}'
+_TEXT_HINT = "write a text, or a list of messages with role and content"
+
+# Anthropic's transcripts: the whole dialogue in one text, each turn behind a blank line and a name.
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+def prompt_of(value: Any, field: str) -> Conversation:
+    """A prompt: a text is one user turn."""
+    turns = (Message("user", value),) if isinstance(value, str) else _messages(value, field)
+    if not any(turn.content.strip() for turn in turns):
+        raise InputError(f"{field}: is empty, saw {seen(value)}", "a judge needs to see what was asked")
+    return turns
+
+
+def response_of(value: Any, field: str) -> Response:
+    """A response: a text, which may be empty, or the turns of a conversation that went on."""
+    return value if isinstance(value, str) else _messages(value, field)
+
+
+def responses_of(value: Any, field: str) -> tuple[Response, ...]:
+    """A list of responses."""
+    if not isinstance(value, list) or not value:
+        raise InputError(
+            f"{field}: must be a list of one or more responses, saw {seen(cast('object', value))}",
+            'for example ["first answer", "second answer"]',
+        )
+    items = cast("list[Any]", value)
+    return tuple(response_of(item, f"{field}[{i}]") for i, item in enumerate(items))
+
+
+def is_many(value: Any) -> bool:
+    """Whether a value is a list of responses rather than one response."""
+    items = cast("list[Any]", value if isinstance(value, list) else [])
+    return bool(items) and isinstance(items[0], str | list)
+
+
+def after(prompt: Conversation, value: Any, field: str) -> Response:
+    """A response that may repeat the turns of its prompt first, as conversational preference data does."""
+    response = response_of(value, field)
+    if isinstance(response, str):
+        return response
+    repeats = len(response) > len(prompt) and response[: len(prompt)] == prompt
+    return _shortest(response[len(prompt) :] if repeats else response, field)
+
+
+def shared_prompt(
+    values: tuple[Any, Any], fields: tuple[str, str]
+) -> tuple[Conversation, tuple[Response, Response]]:
+    """The turns that two conversations begin with are the prompt, what is left are the responses."""
+    one, two = (_dialogue(value, field) for value, field in zip(values, fields, strict=True))
+    shared = 0
+    while shared < min(len(one), len(two)) - 1 and one[shared] == two[shared]:
+        shared += 1  # the last turn is always left, also of two equal conversations
+    if not shared:
+        raise InputError(
+            f"prompt: is missing, and {fields[0]} and {fields[1]} do not begin with the same turn, "
+            f"saw {seen(one[0].content)} and {seen(two[0].content)}",
+            "add a prompt field, or let both begin with the turns they share",
+        )
+    prompt = prompt_of(msgspec.to_builtins(one[:shared]), "prompt")
+    return prompt, (_shortest(one[shared:], fields[0]), _shortest(two[shared:], fields[1]))
+
+
+def _messages(value: Any, field: str) -> Conversation:
+    if not isinstance(value, list):
+        said = "is null" if value is None else "must be a text or a list of messages"
+        raise InputError(f"{field}: {said}, saw {seen(value)}", _TEXT_HINT)
+    try:
+        turns = msgspec.convert(value, tuple[Message, ...])
+    except msgspec.ValidationError as error:
+        said, _, path = str(error).partition(" - at ")
+        raise InputError(
+            f"{field}{path.strip('`$')}: {said[:1].lower()}{said[1:]}, saw {seen(cast('object', value))}",
+            _MESSAGE_HINT,
+        ) from None
+    if not turns:
+        raise InputError(f"{field}: is a conversation without turns, saw []", _MESSAGE_HINT)
+    return turns
+
+
+def _dialogue(value: Any, field: str) -> Conversation:
+    """A whole conversation, from messages or from a Human/Assistant transcript."""
+    if not isinstance(value, str):
+        return _messages(value, field)
+    parts = _TURN.split(value)
+    if len(parts) == 1 or parts[0].strip():
+        raise InputError(
+            f"prompt: is missing, and {field} is not a conversation that holds one, saw {seen(value)}",
+            "add a prompt field, or write chosen and rejected as lists of messages that begin alike",
+        )
+    named = zip(parts[1::2], parts[2::2], strict=True)
+    return tuple(Message(_ROLES[name], content.strip()) for name, content in named)
+
+
+def _shortest(turns: Conversation, field: str) -> Response:
+    """One assistant turn is a text; several turns stay a conversation."""
+    if not any(turn.role == "assistant" for turn in turns):
+        raise InputError(
+            f"{field}: has no assistant turn after the prompt, saw {seen(msgspec.to_builtins(turns))}",
+            "the response that is judged must be a turn with the role assistant",
+        )
+    return turns[0].content if len(turns) == 1 else turns

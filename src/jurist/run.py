@@ -1,0 +1,44 @@
+"""One run: a bench of judge, cases, and a folder if there is one; the engine checked first, closed last."""
+
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+from jurist.assemble import Bench
+from jurist.evaluate import Progress, Watch, decide_all
+from jurist.lines import Warn
+from jurist.store import Store
+from jurist.types import Case, Decision
+
+
+async def run(
+    bench: Bench,
+    cases: Iterable[Case],
+    *,
+    out: Path | None = None,
+    source: str = "",
+    progress: Progress | None = None,
+    watch: Watch = lambda _: None,
+    warn: Warn = lambda _: None,
+) -> AsyncIterator[Decision]:
+    """Decisions as they fall. With ``out`` they are kept there, and what is there is not asked again."""
+    await bench.engine.check()
+    store = Store(out, {**bench.fingerprint(), "input": source}, warn=warn) if out else None
+    try:
+        if store and any(store.kept):
+            judgments, decisions = store.kept
+            warn(f"resumed {out}: {decisions} decisions and {judgments} judgments are kept")
+        stream = decide_all(
+            cases,
+            bench.judge(store).ask,
+            bench.deliberate,
+            concurrency=bench.concurrency,
+            store=store,
+            progress=progress,
+            watch=watch,
+            give_up_after=bench.config.give_up_after,
+        )
+        async for decision in stream:
+            yield decision
+    finally:
+        if store:
+            store.close()
