@@ -1,3 +1,71 @@
-"""Jurist: reasoning reward models, judged, measured, trained and served."""
+"""Jurist: reasoning reward models, judged, measured, trained and served.
+
+import jurist
+decision = jurist.judge("What is 7 * 8?", ["54", "56"])
+print(decision.verdict.scores, decision.judgments[0].completion.text)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jurist.api import evaluate, judge, judge_all
+    from jurist.config import JudgeConfig
+    from jurist.errors import JuristError
+    from jurist.inputs import load_cases
+    from jurist.judge import Judge
+    from jurist.types import (
+        Case,
+        Completion,
+        Decision,
+        Judgment,
+        Message,
+        Query,
+        Sampling,
+        Scorecard,
+        Status,
+        Verdict,
+    )
 
 __version__ = "0.1.0"
+
+_NOUNS = "Case Completion Decision Judgment Message Query Sampling Scorecard Status Verdict"
+_PUBLIC = {
+    "judge": "api",
+    "judge_all": "api",
+    "evaluate": "api",
+    "load_cases": "inputs",
+    "Judge": "judge",
+    "JudgeConfig": "config",
+    "JuristError": "errors",
+    **dict.fromkeys(_NOUNS.split(), "types"),
+}
+
+__all__ = [  # noqa: RUF022 - in the order of the path
+    "judge",
+    "judge_all",
+    "evaluate",
+    "load_cases",
+    "Judge",
+    "JudgeConfig",
+    "JuristError",
+    "Case",
+    "Completion",
+    "Decision",
+    "Judgment",
+    "Message",
+    "Query",
+    "Sampling",
+    "Scorecard",
+    "Status",
+    "Verdict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded on first use, so that ``import jurist`` stays light."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'jurist' has no attribute {name!r}")
+    value = getattr(import_module(f"jurist.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value

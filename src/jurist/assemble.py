@@ -41,7 +41,8 @@ class Bench:
     def fingerprint(self) -> dict[str, Any]:
         """What run.json keeps: every resolved option and the sampling in force."""
         sampling = msgspec.to_builtins(self.sampling)
-        return {"jurist": __version__, **as_dict(self.config), "sampling": sampling}
+        served = self.engine.identity()
+        return {"jurist": __version__, **as_dict(self.config), "served_model": served, "sampling": sampling}
 
 
 def assemble(config: JudgeConfig, say: Say = lambda _: None) -> Bench:

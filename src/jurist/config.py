@@ -73,6 +73,9 @@ class JudgeConfig:
                 raise ConfigError(f"{name} = {value} is out of range", hint=f"legal: {low:g} to {high:g}")
 
 
+DEFAULTS = JudgeConfig()
+
+
 def as_dict(config: Any) -> dict[str, Any]:
     """The options of a config dataclass, paths as text."""
     values = {f.name: getattr(config, f.name) for f in fields(config)}

@@ -1,8 +1,10 @@
 """The main path: cases in, decisions out, each on disk as soon as it exists."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from jurist.errors import EngineError
 from jurist.store import Store
@@ -11,12 +13,11 @@ from jurist.types import Ask, Case, Decision, Deliberation, Judgment, Status
 
 @dataclass(slots=True)
 class Progress:
-    """What a run has done so far; a view on it draws the progress bar."""
+    """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now."""
 
-    total: int | None = None
     decisions: int = 0
     judgments: int = 0
-    resumed: int = 0
+    remembered: int = 0
     tokens: int = 0
     statuses: dict[Status, int] = field(default_factory=dict[Status, int])
 
@@ -76,9 +77,9 @@ async def decide_all(
         digest = case.digest
         known = store.decided(case.id, digest) if store else None
         if known is not None:
-            progress.resumed += 1
+            progress.remembered += len(known.judgments)
             for judgment in known.judgments:
-                _count(progress, judgment)
+                _count(progress, judgment, paid=False)
             return known
         decision = await deliberate(watched, case)
         if store:
@@ -122,8 +123,25 @@ async def _pooled(
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def _count(progress: Progress, judgment: Judgment) -> None:
+def spread(cases: Sequence[Case], limit: int | None) -> Sequence[Case]:
+    """``limit`` of the cases, evenly spread over them; all where there are no more."""
+    n = len(cases)
+    return cases if limit is None or limit >= n else [cases[i * n // limit] for i in range(limit)]
+
+
+def slim(decision: Decision) -> Decision:
+    """The decision without its texts: all that scores need, for runs that do not fit into memory."""
+    return replace(decision, judgments=tuple(_slim(j) for j in decision.judgments))
+
+
+def _slim(judgment: Judgment) -> Judgment:
+    query = replace(judgment.query, messages=())
+    completion = replace(judgment.completion, text="", thinking=None)
+    return replace(judgment, query=query, completion=completion)
+
+
+def _count(progress: Progress, judgment: Judgment, *, paid: bool = True) -> None:
     progress.judgments += 1
-    progress.tokens += judgment.usage.completion_tokens
+    progress.tokens += judgment.usage.completion_tokens if paid else 0
     status = judgment.verdict.status
     progress.statuses[status] = progress.statuses.get(status, 0) + 1

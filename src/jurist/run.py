@@ -16,13 +16,15 @@ async def run(
     *,
     out: Path | None = None,
     source: str = "",
+    benchmark: str | None = None,
     progress: Progress | None = None,
     watch: Watch = lambda _: None,
     warn: Warn = lambda _: None,
 ) -> AsyncIterator[Decision]:
     """Decisions as they fall. With ``out`` they are kept there, and what is there is not asked again."""
     await bench.engine.check()
-    store = Store(out, {**bench.fingerprint(), "input": source}, warn=warn) if out else None
+    config = {**bench.fingerprint(), "input": source, "benchmark": benchmark}
+    store = Store(out, config, warn=warn) if out else None
     try:
         if store and any(store.kept):
             judgments, decisions = store.kept

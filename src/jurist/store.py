@@ -16,7 +16,7 @@ from jurist.types import Decision, Judgment, Noun, Scorecard, Scores, Status, Ve
 RUN, JUDGMENTS, DECISIONS, SCORECARD = "run.json", "judgments.jsonl", "decisions.jsonl", "scorecard.json"
 
 # Options that change how fast a run goes, not what it says.
-_FREE = frozenset({"concurrency", "timeout", "retry_for", "give_up_after", "skip_bad", "jurist", "created"})
+_FREE = frozenset({"concurrency", "timeout", "retry_for", "give_up_after", "jurist", "input"})
 
 
 class _JudgmentLine(Noun, frozen=True):

@@ -192,10 +192,10 @@ class Group(Noun, frozen=True):
 
 
 class Scorecard(Noun, frozen=True):
-    """The number with its interval, and what was not answered."""
+    """The number with its interval, and what was not answered; no headline where no case has gold."""
 
     name: str
-    headline: Group
+    headline: Group | None = None
     groups: tuple[Group, ...] = ()
     statistics: dict[str, float] = {}
     statuses: dict[str, int] = {}

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TypeVar
 
 import msgspec
 
+from jurist.combine import majority, mean
 from jurist.errors import InputError
 from jurist.statistics import wilson
 from jurist.types import (
@@ -18,7 +18,6 @@ from jurist.types import (
     Judgment,
     Order,
     Scorecard,
-    Scores,
     Status,
     Usage,
     Verdict,
@@ -55,7 +54,7 @@ def by_order(decision: Decision) -> dict[Order, Verdict]:
     for judgment in decision.judgments:
         if len(judgment.query.order) > 1:
             shown.setdefault(judgment.query.order, []).append(judgment.verdict)
-    return {order: _majority(verdicts) for order, verdicts in shown.items()}
+    return {order: vs[0] if len(vs) == 1 else majority(vs) for order, vs in shown.items()}
 
 
 def statuses(decisions: Iterable[Decision]) -> dict[str, int]:
@@ -109,38 +108,84 @@ def transcribed(case: Case, judgments: Sequence[Judgment]) -> Decision:
 
     So one clear order decides alone, and two that contradict each other are a tie.
     """
-    verdict = _mean([j.verdict for j in judgments])
+    verdict = mean([j.verdict for j in judgments])
     said = [winner(j.verdict.scores) for j in judgments if j.verdict.scores]
     agreement = said.count(winner(verdict.scores)) / len(said) if said else None
     return Decision(case.id, verdict, tuple(judgments), agreement, case.gold, case.group, case.meta)
 
 
 def score_pairs(decisions: Iterable[Decision], name: str = "pairs") -> Scorecard:
-    """Accuracy of the verdicts against gold, for any cases of two or more responses.
+    """Accuracy of the verdicts against gold, for cases of two or more responses; one pass, little memory."""
+    tally = Tally()
+    for decision in decisions:
+        tally.add(decision)
+    return tally.scorecard(name)
+
+
+UNRESOLVED = "A tie (where gold is none) and an unresolved verdict count as wrong."
+
+
+class Tally:
+    """Counts decisions one by one, and gives their scorecard at any time.
 
     Right is: the same response wins. A tie is right only where gold is the same tie; an unresolved
-    verdict never is. Decisions without gold are left out and counted.
+    verdict never is. Decisions without gold (and ratings) are not graded, but counted.
     """
-    listed = demand(decisions, name)
-    known = [d for d in listed if _comparable(d)]
-    if not known:
-        raise InputError(
-            f"{name}: none of the {len(listed)} cases has gold", hint="gold: [1, 0] in each line"
+
+    def __init__(self) -> None:
+        self._n = self._ties = self._unresolved = 0
+        self._both = self._consistent = self._games = self._first = 0
+        self._right: dict[str, list[bool]] = {}
+        self._statuses: Counter[Status] = Counter()
+        self._usage = Usage()
+
+    def add(self, decision: Decision) -> None:
+        """Count one decision."""
+        self._n += 1
+        self._usage += decision.usage
+        self._statuses.update(j.verdict.status for j in decision.judgments)
+        self._ties += len(decision.verdict.scores or ()) > 1 and winner(decision.verdict.scores) is None
+        self._unresolved += decision.verdict.scores is None
+        self._orders(decision)
+        if decision.gold is not None and len(decision.gold) > 1:
+            self._right.setdefault(decision.group or "ungrouped", []).append(_right(decision))
+
+    def scorecard(self, name: str = "pairs", seconds: float = 0.0) -> Scorecard:
+        """What was counted so far."""
+        graded = [right for group in self._right.values() for right in group]
+        rows = tuple(proportion(g, right) for g, right in self._right.items())
+        return Scorecard(
+            name=name,
+            headline=proportion("overall", graded) if graded else None,
+            groups=rows if len(rows) > 1 else (),
+            statistics=self._statistics(len(graded)),
+            statuses={s.value: self._statuses[s] for s in Status if self._statuses[s]},
+            unresolved="A tie (where gold is none) and an unresolved verdict count as wrong."
+            if graded
+            else "",
+            usage=self._usage,
+            seconds=seconds,
         )
-    resolved = [d.verdict.scores for d in known if d.verdict.scores]
-    return Scorecard(
-        name=name,
-        headline=proportion("overall", [_right(d) for d in known]),
-        groups=tuple(proportion(g, [_right(d) for d in ds]) for g, ds in grouped(known).items()),
-        statistics={
-            "ties": sum(winner(scores) is None for scores in resolved),
-            "unresolved": len(known) - len(resolved),
-            "without_gold": len(listed) - len(known),
-        },
-        statuses=statuses(listed),
-        unresolved="A tie (where gold is none) and an unresolved verdict both count as wrong.",
-        usage=usage(listed),
-    )
+
+    def _orders(self, decision: Decision) -> None:
+        winners = {order: winner(v.scores) for order, v in by_order(decision).items() if v.scores}
+        self._games += len(winners)
+        self._first += sum(order[0] == best for order, best in winners.items())
+        if len(winners) > 1:
+            self._both += 1
+            self._consistent += len(set(winners.values())) == 1
+
+    def _statistics(self, graded: int) -> dict[str, float]:
+        counts: dict[str, float] = {
+            "ties": self._ties,
+            "unresolved": self._unresolved,
+            "without_gold": self._n - graded,
+        }
+        shares = {
+            "consistency": (self._consistent, self._both),
+            "first_shown_wins": (self._first, self._games),
+        }
+        return counts | {name: k / n for name, (k, n) in shares.items() if n}
 
 
 def read_lines(path: Path, row: type[Row]) -> Iterator[Row]:
@@ -170,39 +215,5 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _comparable(decision: Decision) -> bool:
-    """Whether there is gold; one number cannot be won, and every verdict would seem right."""
-    if decision.gold is not None and len(decision.gold) < 2:
-        raise InputError(
-            f"case {decision.case_id!r} has one response; accuracy compares two or more",
-            hint="ratings are not scored as pairs",
-        )
-    return decision.gold is not None
-
-
 def _right(decision: Decision) -> bool:
     return decision.verdict.scores is not None and winner(decision.verdict.scores) == winner(decision.gold)
-
-
-def _majority(verdicts: Sequence[Verdict]) -> Verdict:
-    """Vote shares of the resolved verdicts, an even split being a tie; a lone verdict stays as it is."""
-    if len(verdicts) == 1:
-        return verdicts[0]
-    ballots = [msgspec.structs.replace(v, scores=_ballot(v.scores)) for v in verdicts if v.scores]
-    return _mean(ballots or verdicts)
-
-
-def _mean(verdicts: Sequence[Verdict]) -> Verdict:
-    """Mean scores of the resolved verdicts; where none is, the commonest reason."""
-    resolved = [v for v in verdicts if v.scores]
-    if not resolved:
-        reason = Counter(v.status for v in verdicts).most_common(1)[0][0]
-        return next(v for v in verdicts if v.status is reason)
-    columns = zip(*(v.scores or () for v in resolved), strict=True)
-    return Verdict(tuple(fmean(column) for column in columns), via=resolved[0].via)
-
-
-def _ballot(scores: Scores) -> Scores:
-    """One vote, split evenly among several best."""
-    best = max(scores)
-    return tuple((s == best) / scores.count(best) for s in scores)

@@ -17,6 +17,10 @@ class EngineBase(ABC):
     async def __call__(self, query: Query) -> Completion:
         """Answer one query; a failure is a completion with ``finish="error"``."""
 
+    def identity(self) -> str:
+        """Which model answers, once ``check`` has found out."""
+        return ""
+
     async def check(self) -> None:
         """Raise ``EngineError`` where no query could succeed (wrong address, key, model)."""
         return

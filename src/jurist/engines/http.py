@@ -15,7 +15,16 @@ from msgspec.structs import replace
 
 from jurist.engines.base import EngineBase, failed
 from jurist.engines.labels import Labels
-from jurist.engines.wire import WireError, chat_body, is_too_long, read_error, read_reply, too_long
+from jurist.engines.wire import (
+    Refused,
+    Retried,
+    WireError,
+    chat_body,
+    is_too_long,
+    read_error,
+    read_reply,
+    too_long,
+)
 from jurist.errors import EngineError, unknown
 from jurist.types import Completion, Query
 
@@ -24,16 +33,21 @@ _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529
 _NETWORK = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
-class Refused(Exception):
-    """The server answered, and the same request would be answered the same way again."""
+# Servers that fill in a model's or their own sampling defaults unless told otherwise.
+_NEUTRAL: dict[str, dict[str, float]] = {
+    "vllm": {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
+    "sglang": {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    "llamacpp": {"top_k": 0, "min_p": 0.0},
+}
 
 
-class Retried(Exception):
-    """The request may succeed later; ``after`` seconds if the server said so."""
+class _Model(msgspec.Struct):
+    id: str
+    owned_by: str = ""
 
-    def __init__(self, message: str, after: float | None = None) -> None:
-        super().__init__(message)
-        self.after = after
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
 
 
 class HttpEngine(EngineBase):
@@ -63,15 +77,20 @@ class HttpEngine(EngineBase):
         self._retry_for = retry_for
         self._samples = samples_per_request
         self._extra = dict(extra or {})
+        self._neutral: dict[str, float] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self._session: aiohttp.ClientSession | None = None
-        self._labels = Labels(self)
+        self._labels = Labels(self.request)
         self._waiting: dict[str, list[tuple[Query, asyncio.Future[Completion]]]] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
+    def identity(self) -> str:
+        """The model's name at the server."""
+        return self.model
+
     async def __call__(self, query: Query) -> Completion:
         if query.choices:
-            return (await self._attempts(lambda: self._labels.read(query)))[0]
+            return (await self._attempts(lambda: self._forced(query)))[0]
         if self._samples > 1 and query.sampling.temperature > 0:
             return await self._gathered(query)
         return (await self._attempts(lambda: self._chat(query, 1)))[0]
@@ -91,12 +110,15 @@ class HttpEngine(EngineBase):
 
     def _choose_model(self, data: bytes) -> None:
         try:
-            names = [str(m["id"]) for m in msgspec.json.decode(data)["data"]]
-        except (msgspec.DecodeError, KeyError, TypeError):
+            models = msgspec.json.decode(data, type=_Models).data
+        except msgspec.DecodeError:
             raise EngineError(
                 f"{self.url}/models did not answer with a list of models",
                 hint="the address usually ends in /v1",
             ) from None
+        names = [m.id for m in models]
+        if models:
+            self._neutral = _NEUTRAL.get(models[0].owned_by, {})
         if not self.model and len(names) == 1:
             self.model = names[0]
         elif not self.model:
@@ -107,7 +129,7 @@ class HttpEngine(EngineBase):
             raise unknown(f"model at {self.url}", self.model, names)
 
     async def request(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
-        """One attempt; ``path`` is below the base address, or from the server's root with ``//`` before it."""
+        """One attempt; ``path`` goes below the base address, or with ``//`` before it below the root."""
         url = self.url.removesuffix("/v1") + path[1:] if path.startswith("//") else self.url + path
         data = None if body is None else msgspec.json.encode(body)
         async with self._open().request(method, url, data=data) as response:
@@ -121,8 +143,11 @@ class HttpEngine(EngineBase):
             raise Refused(message)
 
     async def _chat(self, query: Query, n: int) -> list[Completion]:
-        body = chat_body(query, self.model, self._extra, n)
+        body = chat_body(query, self.model, {**self._neutral, **self._extra}, n)
         return read_reply(await self.request("POST", "/chat/completions", body))
+
+    async def _forced(self, query: Query) -> list[Completion]:
+        return [await self._labels.read(query, self.model, self._extra)]
 
     async def _attempts(self, call: Callable[[], Awaitable[list[Completion]]]) -> list[Completion]:
         """The call with a slot, retries and a clock; what goes wrong becomes one completion."""
@@ -167,9 +192,10 @@ class HttpEngine(EngineBase):
     async def _send(self, batch: "list[tuple[Query, asyncio.Future[Completion]]]") -> None:
         query = batch[0][0]
         results = await self._attempts(lambda: self._chat(query, len(batch)))
-        if len(results) == 1:  # it failed, or the server ignores n and gave one
-            rest = [results[0]] * len(batch) if results[0].error else results
-            results = rest
+        if results[0].error and "HTTP 400" in results[0].error:
+            results = []  # the server does not take n samples, or not so many
+        elif results[0].error:
+            results = results * len(batch)
         missing = [q for q, _ in batch[len(results) :]]
         singles = await asyncio.gather(*[self._attempts(lambda q=q: self._chat(q, 1)) for q in missing])
         for (_, future), result in zip(batch, [*results, *[s[0] for s in singles]], strict=True):

@@ -5,14 +5,26 @@ from typing import Any
 
 import msgspec
 
-from jurist.types import Completion, Finish, Message, Query, Usage
+from jurist.types import Completion, Conversation, Finish, Query, Usage
 
 _FINISH: dict[str, Finish] = {"length": "length", "content_filter": "filter", "abort": "error"}
 _TOO_LONG = ("context length", "context size", "context window", "maximum context", "too long", "n_ctx")
 
 
 class WireError(Exception):
-    """A reply of another shape than a chat completion's."""
+    """A reply of another shape than was asked for."""
+
+
+class Refused(Exception):
+    """The server answered, and would answer the same request the same way again."""
+
+
+class Retried(Exception):
+    """The request may succeed later; ``after`` seconds if the server said so."""
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class _Details(msgspec.Struct):
@@ -43,6 +55,19 @@ class _Reply(msgspec.Struct):
     usage: _Usage | None = None
 
 
+class _Problem(msgspec.Struct):
+    """An error reply: OpenAI's object under ``error``, a text under it, or FastAPI's ``detail``."""
+
+    error: dict[str, Any] | str | None = None
+    message: str | None = None
+    detail: Any = None
+
+    def words(self) -> str | None:
+        error = self.error.get("message") if isinstance(self.error, dict) else self.error
+        found = error or self.message or self.detail
+        return str(found)[:400] if found else None
+
+
 _decode = msgspec.json.Decoder(_Reply).decode
 
 
@@ -51,7 +76,7 @@ def chat_body(query: Query, model: str, extra: Mapping[str, Any], n: int = 1) ->
     sampling = query.sampling
     body: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": m.role, "content": m.content} for m in query.messages],
+        "messages": chat_messages(query.messages),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_tokens": sampling.max_tokens,
@@ -66,6 +91,11 @@ def chat_body(query: Query, model: str, extra: Mapping[str, Any], n: int = 1) ->
         body["thinking_token_budget"] = sampling.thinking_budget
     body |= extra
     return {name: value for name, value in body.items() if value is not None}
+
+
+def chat_messages(turns: Conversation) -> list[dict[str, str]]:
+    """Messages as a request carries them."""
+    return [{"role": m.role, "content": m.content} for m in turns]
 
 
 def read_reply(data: bytes) -> list[Completion]:
@@ -109,10 +139,9 @@ def read_error(status: int, data: bytes, content_type: str) -> str:
     """One line for people from an error reply of any shape."""
     text = data[:2000].decode("utf-8", "replace")
     try:
-        body = msgspec.json.decode(data)
+        message = msgspec.json.decode(data, type=_Problem).words()
     except msgspec.DecodeError:
-        body = None
-    message = _message(body) if isinstance(body, dict) else None
+        message = None
     if message is None:
         kind = "HTML" if "html" in content_type or text.lstrip()[:1] == "<" else "text"
         message = f"{kind} instead of JSON: {' '.join(text.split())[:120]!r}"
@@ -128,19 +157,3 @@ def too_long(error: str) -> Completion:
     """A prompt over the context is a truncation of the input, not a failure of the server."""
     note = f"the prompt is longer than the model's context ({error})"
     return Completion(finish="length", error=note)
-
-
-def prefilled(query: Query) -> dict[str, Any]:
-    """The fields that make a chat request continue an assistant turn (vLLM, SGLang)."""
-    turns = (*query.messages, Message("assistant", query.prefill or ""))
-    return {
-        "messages": [{"role": m.role, "content": m.content} for m in turns],
-        "add_generation_prompt": False,
-        "continue_final_message": True,
-    }
-
-
-def _message(body: Any) -> str | None:
-    error = body.get("error", body)
-    found = error.get("message") or error.get("detail") if isinstance(error, dict) else error
-    return str(found)[:400] if found else None

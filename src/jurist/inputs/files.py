@@ -198,3 +198,13 @@ def _empty(name: str) -> InputError:
     return InputError(
         f"{name}: is empty: it holds no rows", "one row per line, see the formats in the manual"
     )
+
+
+def count_lines(source: str, limit: int | None = None) -> int | None:
+    """How many rows a JSONL file has, for a progress bar; None where only reading it all would tell."""
+    path = Path(source)
+    if path.suffix not in (".jsonl", ".ndjson") or not path.is_file():
+        return limit
+    with path.open("rb") as file:
+        n = sum(1 for line in file if line.strip())
+    return n if limit is None else min(n, limit)

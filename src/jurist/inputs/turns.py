@@ -19,10 +19,7 @@ _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 def prompt_of(value: Any, field: str) -> Conversation:
     """A prompt: a text is one user turn."""
-    turns = (Message("user", value),) if isinstance(value, str) else _messages(value, field)
-    if not any(turn.content.strip() for turn in turns):
-        raise InputError(f"{field}: is empty, saw {seen(value)}", "a judge needs to see what was asked")
-    return turns
+    return _asking((Message("user", value),) if isinstance(value, str) else _messages(value, field), field)
 
 
 def response_of(value: Any, field: str) -> Response:
@@ -70,8 +67,18 @@ def shared_prompt(
             f"saw {seen(one[0].content)} and {seen(two[0].content)}",
             "add a prompt field, or let both begin with the turns they share",
         )
-    prompt = prompt_of(msgspec.to_builtins(one[:shared]), "prompt")
-    return prompt, (_shortest(one[shared:], fields[0]), _shortest(two[shared:], fields[1]))
+    return _asking(one[:shared], "prompt"), (
+        _shortest(one[shared:], fields[0]),
+        _shortest(two[shared:], fields[1]),
+    )
+
+
+def _asking(turns: Conversation, field: str) -> Conversation:
+    if not any(turn.content.strip() for turn in turns):
+        raise InputError(
+            f"{field}: is empty, saw {seen(turns[0].content)}", "a judge needs to see what was asked"
+        )
+    return turns
 
 
 def _messages(value: Any, field: str) -> Conversation:

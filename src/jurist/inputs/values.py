@@ -32,6 +32,7 @@ def gold_of(value: Any, n: int) -> Scores | None:
 
 
 def number_of(value: Any, field: str) -> float:
+    """A finite number; true and false are none, though Python counts with them."""
     sized = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX
     if not sized:  # not true of NaN either
         raise InputError(

@@ -1,0 +1,126 @@
+"""The synchronous door: one call each, for scripts and notebooks."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jurist import catalog
+from jurist.assemble import Bench, Say, assemble
+from jurist.config import JudgeConfig
+from jurist.errors import ConfigError
+from jurist.evaluate import slim, spread
+from jurist.inputs import load_cases
+from jurist.run import run
+from jurist.store import write_scorecard
+from jurist.types import Case, Decision, Message, Response, Scorecard, conversation
+
+T = TypeVar("T")
+
+
+def judge(
+    prompt: str | Sequence[Message] | Sequence[dict[str, str]],
+    responses: Sequence[Response],
+    *,
+    reference: str | None = None,
+    rubric: str | None = None,
+    config: JudgeConfig | None = None,
+    say: Say = lambda _: None,
+    **options: Any,
+) -> Decision:
+    """Judge one case: which response is better (one response: its rating), and why.
+
+    ``options`` are the fields of ``JudgeConfig``. The reasons are in
+    ``decision.judgments[i].completion.text``.
+    """
+    if not responses:
+        raise ConfigError("no response to judge", hint="responses=[...] with one, two or more texts")
+    case = Case("1", conversation(prompt), tuple(responses), reference=reference, rubric=rubric)
+    return judge_all([case], config=config, say=say, **options)[0]
+
+
+def judge_all(
+    cases: str | Path | Iterable[Case],
+    *,
+    out: str | Path | None = None,
+    config: JudgeConfig | None = None,
+    say: Say = lambda _: None,
+    **options: Any,
+) -> list[Decision]:
+    """Judge many cases, from a file or given; decisions in the order of the cases.
+
+    With ``out`` everything is kept in that run folder, and the same call goes on where it stopped.
+    """
+    source = str(cases) if isinstance(cases, (str, Path)) else ""
+    listed = list(load_cases(source) if isinstance(cases, (str, Path)) else cases)
+    bench = assemble(_config(config, options), say)
+    decisions = _wait(_collect(bench, listed, Path(out) if out else None, source))
+    place = {case.id: i for i, case in enumerate(listed)}
+    return sorted(decisions, key=lambda d: place[d.case_id])
+
+
+def evaluate(
+    benchmark: str,
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    limit: int | None = None,
+    config: JudgeConfig | None = None,
+    say: Say = lambda _: None,
+    **options: Any,
+) -> Scorecard:
+    """The official score of a judge on a benchmark whose published files are in ``data``."""
+    chosen = catalog.benchmark(benchmark)
+    cases = spread(list(chosen.load(Path(data))), limit)
+    bench = assemble(_config(config, options), say)
+    folder = Path(out) if out else None
+    card = chosen.score(_wait(_collect(bench, cases, folder, str(data), chosen.name)))
+    if folder:
+        write_scorecard(folder, card)
+    return card
+
+
+def _config(config: JudgeConfig | None, options: dict[str, Any]) -> JudgeConfig:
+    if config is not None:
+        return config
+    try:
+        return JudgeConfig(**options)
+    except TypeError as error:
+        raise ConfigError(
+            f"unknown option: {error}", hint="options are the fields of jurist.JudgeConfig"
+        ) from None
+
+
+async def _collect(
+    bench: Bench, cases: Sequence[Case], out: Path | None, source: str, benchmark: str | None = None
+) -> list[Decision]:
+    shrink: Callable[[Decision], Decision] = slim if benchmark else lambda d: d
+    try:
+        stream = run(bench, cases, out=out, source=source, benchmark=benchmark)
+        return [shrink(d) async for d in stream]
+    finally:
+        await bench.engine.aclose()
+
+
+def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, also where an event loop is already running (notebooks)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    outcome: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            outcome.append(asyncio.run(coroutine))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return outcome[0]

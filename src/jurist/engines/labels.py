@@ -1,0 +1,223 @@
+"""Which label comes next: a forced verdict's log-probabilities over HTTP, by the route that a server has.
+
+vLLM and llama.cpp offer a raw continuation that shows any token's probability. Elsewhere the chat request
+ends with the assistant's turn so far, and the labels are looked for among the 20 likeliest tokens.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from jurist.engines.wire import Refused, WireError, chat_messages
+from jurist.types import Completion, Message, Query, Usage
+
+Route = Literal["vllm", "llama.cpp", "chat"]
+Request = Callable[[str, str, Mapping[str, Any] | None], Awaitable[bytes]]
+"""``request(method, path, body)``; a path that begins with ``//`` starts at the server's root."""
+
+
+T = TypeVar("T")
+
+
+# The parts of each server's reply that are read; msgspec checks their shape.
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+class _Template(msgspec.Struct):
+    prompt: str
+
+
+class _LegacyLogprobs(msgspec.Struct):
+    top_logprobs: list[dict[str, float]]
+
+
+class _LegacyChoice(msgspec.Struct):
+    logprobs: _LegacyLogprobs
+
+
+class _Legacy(msgspec.Struct):
+    choices: list[_LegacyChoice]
+
+
+class _Prob(msgspec.Struct):
+    id: int
+    prob: float
+
+
+class _Position(msgspec.Struct):
+    top_probs: list[_Prob]
+
+
+class _Native(msgspec.Struct):
+    completion_probabilities: list[_Position]
+    tokens_evaluated: int = 0
+
+
+class _Top(msgspec.Struct):
+    token: str
+    logprob: float
+
+
+class _Content(msgspec.Struct):
+    top_logprobs: list[_Top] = []
+
+
+class _ChatLogprobs(msgspec.Struct):
+    content: list[_Content] | None = None
+
+
+class _ChatMessage(msgspec.Struct):
+    content: str | None = None
+
+
+class _ChatChoice(msgspec.Struct):
+    message: _ChatMessage
+    logprobs: _ChatLogprobs | None = None
+
+    def top(self) -> list[_Top]:
+        """The likeliest next tokens, if the server shows any."""
+        content = self.logprobs.content if self.logprobs else None
+        return content[0].top_logprobs if content else []
+
+
+class _Chat(msgspec.Struct):
+    choices: list[_ChatChoice]
+
+
+class Labels:
+    """Reads the choices of a query from one server; finds out once which kind of server it is."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._route: Route | None = None
+        self._ids: dict[str, int] = {}
+
+    async def read(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
+        """A completion whose ``logprobs`` hold every choice, or whose text is the likeliest one."""
+        if self._route is None:
+            self._route = await self._find_route()
+        if self._route == "vllm":
+            return await self._vllm(query, model)
+        if self._route == "llama.cpp":
+            return await self._llama_cpp(query)
+        return await self._chat(query, model, extra)
+
+    async def _find_route(self) -> Route:
+        routes: list[tuple[Route, str]] = [("vllm", "//version"), ("llama.cpp", "//props")]
+        for route, path in routes:
+            try:
+                await self._ask("GET", path, None, dict[str, Any])
+            except (Refused, WireError):
+                continue
+            return route
+        return "chat"
+
+    async def _vllm(self, query: Query, model: str) -> Completion:
+        turns = chat_messages(query.messages)
+        prompt = await self._vllm_ids({"model": model, "messages": turns, "add_generation_prompt": True})
+        prompt += await self._vllm_ids({"model": model, "prompt": query.prefill, "add_special_tokens": False})
+        ids = {c: await self._vllm_label(c, model) for c in query.choices}
+        body = {
+            "model": model,
+            "prompt": prompt,
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "logprobs": 0,
+            "logprob_token_ids": list(ids.values()),
+            "return_tokens_as_token_ids": True,
+        }
+        reply = await self._ask("POST", "/completions", body, _Legacy)
+        seen = reply.choices[0].logprobs.top_logprobs[0]
+        found = {c: seen.get(f"token_id:{i}") for c, i in ids.items()}
+        return _completion(query, found, len(prompt))
+
+    async def _vllm_ids(self, body: Mapping[str, Any]) -> list[int]:
+        return (await self._ask("POST", "//tokenize", body, _Tokens)).tokens
+
+    async def _vllm_label(self, label: str, model: str) -> int:
+        if label not in self._ids:
+            body = {"model": model, "prompt": label, "add_special_tokens": False}
+            self._ids[label] = _single(label, await self._vllm_ids(body))
+        return self._ids[label]
+
+    async def _llama_cpp(self, query: Query) -> Completion:
+        turns = {"messages": chat_messages(query.messages)}
+        template = await self._ask("POST", "//apply-template", turns, _Template)
+        ids = {c: await self._llama_label(c) for c in query.choices}
+        # An equal bias on all labels leaves their ratios as they are and makes all of them visible.
+        body = {
+            "prompt": template.prompt + (query.prefill or ""),
+            "n_predict": 1,
+            "n_probs": len(ids),
+            "logit_bias": [[i, 100.0] for i in ids.values()],
+            "post_sampling_probs": True,
+            "samplers": ["temperature"],
+            "temperature": 1.0,
+        }
+        reply = await self._ask("POST", "//completion", body, _Native)
+        shown = {p.id: p.prob for p in reply.completion_probabilities[0].top_probs}
+        found = {c: _log(shown.get(i)) for c, i in ids.items()}
+        return _completion(query, found, reply.tokens_evaluated)
+
+    async def _llama_label(self, label: str) -> int:
+        if label not in self._ids:
+            body = {"content": label, "add_special": False}
+            self._ids[label] = _single(label, (await self._ask("POST", "//tokenize", body, _Tokens)).tokens)
+        return self._ids[label]
+
+    async def _chat(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
+        turns = (*query.messages, Message("assistant", query.prefill or ""))
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": chat_messages(turns),
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "logprobs": True,
+            "top_logprobs": 20,
+            "add_generation_prompt": False,
+            "continue_final_message": True,
+            **extra,
+        }
+        body = {name: value for name, value in body.items() if value is not None}
+        choice = (await self._ask("POST", "/chat/completions", body, _Chat)).choices[0]
+        shown: dict[str, float] = {}
+        for token in choice.top():
+            shown.setdefault(token.token.strip(), token.logprob)
+        return _completion(query, {c: shown.get(c) for c in query.choices}, 0, choice.message.content or "")
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, kind: type[T]) -> T:
+        data = await self._request(method, path, body)
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.DecodeError as error:
+            raise WireError(f"{path} answered with another shape than expected: {error}") from error
+
+
+def _completion(
+    query: Query, found: Mapping[str, float | None], prompt_tokens: int, text: str = ""
+) -> Completion:
+    """All labels seen: their log-probabilities. Some: the likeliest as a choice. None: a failure."""
+    seen = {c: p for c, p in found.items() if p is not None}
+    usage = Usage(prompt_tokens, 1)
+    if not seen:
+        written = text.removeprefix(query.prefill or "").strip()
+        if written in query.choices:
+            return Completion(written, usage=usage)
+        return Completion(
+            finish="error", usage=usage, error="the server shows no probability of the verdict's labels"
+        )
+    best = max(seen, key=lambda c: seen[c])
+    return Completion(best, usage=usage, logprobs=seen if len(seen) == len(found) else None)
+
+
+def _single(label: str, ids: list[int]) -> int:
+    if len(ids) != 1:
+        raise WireError(f"the verdict's label {label!r} is {len(ids)} tokens in this model's vocabulary")
+    return ids[0]
+
+
+def _log(probability: float | None) -> float | None:
+    return math.log(probability) if probability else None

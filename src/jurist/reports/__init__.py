@@ -1,0 +1,1 @@
+"""Views on runs: tables and readable judgments; they read, they never judge."""
