@@ -6,7 +6,7 @@ weights and ``<justify>``, or ``<solution>``; ``<eval>`` with evidence; ``<answe
 
 from jurist.protocols.base import Protocol, VerdictSlot, flatten, messages
 from jurist.protocols.verdicts import parse_letter
-from jurist.types import Case, Response, Sampling, response_text
+from jurist.types import Case, Conversation, Message, Response, Sampling, response_text
 
 SLOT = VerdictSlot(before="<answer>[[", labels=("A", "B"), after="]]</answer>")
 
@@ -36,10 +36,44 @@ rubric with <justify>...</justify>: why these criteria, why these weights.
 reply B is better. There is no draw."""
 
 _SHORT = """\
-You compare two replies to one request. Write three short parts:
-<rubric>the two or three things that matter most for this request, with weights in percent</rubric>
-<eval>for each of them, which reply does better and why, in one sentence</eval>
-<answer>[[A]]</answer> if reply A is better, or <answer>[[B]]</answer> if reply B is better."""
+You compare two replies to a request. First write a rubric: the two or three things that matter most for \
+this request, with weights in percent. Then say for each of them which reply does better, with the words \
+that show it. Then give the verdict: [[A]] or [[B]]. Order, length and layout of the replies do not count."""
+
+# Two worked examples, one for each letter: small models follow what they see better than what they are told.
+_EXAMPLES = (
+    (
+        ("Name one fruit that is yellow.", "Strawberries are red and sweet.", "A banana."),
+        """\
+<rubric>
+1. Correct (70%): the fruit is yellow
+2. Follows the request (30%): names one fruit
+</rubric>
+<eval>
+1. <quote_A>Strawberries are red</quote_A> is not yellow. <quote_B>A banana</quote_B> is yellow. B is better.
+2. B names one fruit. A does not answer.
+</eval>
+<answer>[[B]]</answer>""",
+    ),
+    (
+        (
+            "Thank Anna for the flowers.",
+            "Dear Anna, thank you for the lovely flowers!",
+            "Flowers need water.",
+        ),
+        """\
+<rubric>
+1. Follows the request (60%): it thanks Anna
+2. Tone (40%): it is warm
+</rubric>
+<eval>
+1. <quote_A>thank you for the lovely flowers</quote_A> thanks Anna. <quote_B>Flowers need water</quote_B> \
+thanks nobody. A is better.
+2. A is warm. B is cold.
+</eval>
+<answer>[[A]]</answer>""",
+    ),
+)
 
 _PAIR = """\
 [Request]
@@ -73,11 +107,19 @@ def rubrics_short() -> Protocol:
         name="rubrics-short",
         summary="chain of rubrics in three short parts, for small models",
         arity=2,
-        render=lambda case: messages(_SHORT, pair_text(_PAIR, case)),
+        render=_with_examples,
         parse=parse_letter,
         slot=SLOT,
         sampling=Sampling(max_tokens=256),
     )
+
+
+def _with_examples(case: Case) -> Conversation:
+    turns = [Message("system", _SHORT)]
+    for (question, a, b), chain in _EXAMPLES:
+        turns.append(Message("user", fill(_PAIR, question=question, a=a, b=b)))
+        turns.append(Message("assistant", chain))
+    return (*turns, Message("user", pair_text(_PAIR, case)))
 
 
 def pair_text(template: str, case: Case) -> str:
