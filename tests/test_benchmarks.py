@@ -491,11 +491,10 @@ def test_pairs_are_right_when_the_same_response_wins():
     assert card.headline.interval == pytest.approx((0.0967714, 0.7000067), abs=1e-6)
 
 
-def test_pairs_need_gold_of_two_or_more():
-    with pytest.raises(InputError, match="none of the 1 cases has gold"):
-        score_pairs([Decision("c", Verdict(RIGHT))])
-    with pytest.raises(InputError, match="one response"):
-        score_pairs([Decision("c", Verdict((4.0,)), gold=(4.0,))])
+def test_ratings_and_cases_without_gold_are_counted_but_not_graded():
+    card = score_pairs([Decision("c", Verdict(RIGHT)), Decision("d", Verdict((4.0,)), gold=(4.0,))])
+    assert card.headline is None
+    assert card.statistics["without_gold"] == 2
 
 
 def test_every_benchmark_says_its_source_and_what_silence_is_worth():

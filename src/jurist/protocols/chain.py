@@ -12,7 +12,7 @@ _ITEM = re.compile(
     r"(?P<text>.*?)(?=^[ \t]*(?:[-*•]|\d+[.)])\s*[^\n]*?[(\[]\s*\d+(?:\.\d+)?\s*%|\Z)",
     re.M | re.S,
 )
-_EVIDENCE = re.compile(
+EVIDENCE = re.compile(
     r"<\s*(?P<kind>quote|summary)_?(?P<slot>[A-Z])\s*>(?P<text>.*?)"
     r"(?:<\s*/\s*(?P=kind)_?(?P=slot)\s*>|(?=<\s*(?:quote|summary)_)|$)",
     re.I | re.S,
@@ -92,5 +92,5 @@ def _evidence(evaluation: str) -> list[Evidence]:
             ord(m["slot"].upper()) - ord("A"),
             m["text"].strip(),
         )
-        for m in _EVIDENCE.finditer(evaluation)
+        for m in EVIDENCE.finditer(evaluation)
     ]

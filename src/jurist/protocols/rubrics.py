@@ -40,7 +40,7 @@ You compare two replies to a request. First write a rubric: the two or three thi
 this request, with weights in percent. Then say for each of them which reply does better, with the words \
 that show it. Then give the verdict: [[A]] or [[B]]. Order, length and layout of the replies do not count."""
 
-# Two worked examples, one for each letter: small models follow what they see better than what they are told.
+# Two worked examples, one for each letter: small models follow what they see.
 _EXAMPLES = (
     (
         ("Name one fruit that is yellow.", "Strawberries are red and sweet.", "A banana."),

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jurist.protocols.base import split_thinking
+from jurist.protocols.chain import EVIDENCE as _EVIDENCE
 from jurist.protocols.chain import Chain, read_chain
 from jurist.protocols.guard import restore
 from jurist.reports.table import said
@@ -79,13 +80,23 @@ def _chain(chain: Chain, order: Order) -> Iterator[RenderableType]:
         yield _indented(f"why: {chain.justification}", "dim")
     if chain.solution:
         yield _indented(f"solution: {chain.solution}")
-    if chain.evidence:
-        for e in chain.evidence:
-            name = f"response {order[e.slot] + 1}" if e.slot < len(order) else "?"
-            mark = "“{}”" if e.kind == "quote" else "{}"
-            yield _indented(f"{name}: " + mark.format(restore(e.text)), "cyan" if e.kind == "quote" else "")
-    elif chain.evaluation:
-        yield _indented(restore(chain.evaluation))
+    if chain.evaluation:
+        yield Padding(_evaluation(chain.evaluation, order), (0, 0, 0, 2))
+
+
+def _evaluation(text: str, order: Order) -> Text:
+    """The comparison as it was written, its quotations marked and told whose they are."""
+    shown = Text()
+    at = 0
+    for found in _EVIDENCE.finditer(text):
+        slot = ord(found["slot"].upper()) - ord("A")
+        whose = f"response {order[slot] + 1}" if slot < len(order) else f"response {found['slot']}"
+        quoted = restore(found["text"].strip())
+        shown.append(restore(text[at : found.start()]))
+        shown.append(f"“{quoted}”" if found["kind"].lower() == "quote" else quoted, "cyan")
+        shown.append(f" ({whose})", "dim")
+        at = found.end()
+    return shown.append(restore(text[at:]).rstrip())
 
 
 def _verdict(judgment: Judgment) -> Text:

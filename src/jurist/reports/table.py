@@ -50,7 +50,7 @@ def decisions_view(decisions: Sequence[Decision], more: int = 0) -> Table:
         cells = [
             Text(decision.case_id),
             said(decision),
-            Text(" ".join(f"{s:.2f}" for s in scores)),
+            Text(" ".join(f"{s:.3f}" for s in scores)),
             Text("" if decision.agreement is None else f"{decision.agreement:.0%}"),
             Text(f"{decision.usage.completion_tokens:,}"),
         ]
