@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,7 +99,8 @@ async def _collect(
     shrink: Callable[[Decision], Decision] = slim if benchmark else lambda d: d
     try:
         stream = run(bench, cases, out=out, source=source, benchmark=benchmark)
-        return [shrink(d) async for d in stream]
+        async with aclosing(stream):
+            return [shrink(d) async for d in stream]
     finally:
         await bench.engine.aclose()
 

@@ -1,7 +1,8 @@
 """The main path: cases in, decisions out, each on disk as soon as it exists."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -57,7 +58,7 @@ async def decide_all(
     progress: Progress | None = None,
     watch: Watch = lambda _: None,
     give_up_after: int = 100,
-) -> AsyncIterator[Decision]:
+) -> AsyncGenerator[Decision]:
     """Decisions as they fall, ``concurrency`` cases at a time; memory does not grow with the cases.
 
     With a store, cases that it has decided come back at once and are not asked again. Raises
@@ -86,15 +87,16 @@ async def decide_all(
             store.decide(decision, digest)
         return decision
 
-    async for decision in _pooled(iter(cases), one, concurrency):
-        progress.decisions += 1
-        watch(progress)
-        yield decision
+    async with aclosing(_pooled(iter(cases), one, concurrency)) as decisions:
+        async for decision in decisions:
+            progress.decisions += 1
+            watch(progress)
+            yield decision
 
 
 async def _pooled(
     cases: Iterator[Case], one: Callable[[Case], Awaitable[Decision]], width: int
-) -> AsyncIterator[Decision]:
+) -> AsyncGenerator[Decision]:
     """``one`` over all cases, ``width`` at a time; the first error cancels the rest and is raised."""
     done: asyncio.Queue[Decision | BaseException | None] = asyncio.Queue(maxsize=2 * width)
 

@@ -1,6 +1,7 @@
 """One run: a bench of judge, cases, and a folder if there is one; the engine checked first, closed last."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from pathlib import Path
 
 from jurist.assemble import Bench
@@ -20,7 +21,7 @@ async def run(
     progress: Progress | None = None,
     watch: Watch = lambda _: None,
     warn: Warn = lambda _: None,
-) -> AsyncIterator[Decision]:
+) -> AsyncGenerator[Decision]:
     """Decisions as they fall. With ``out`` they are kept there, and what is there is not asked again."""
     await bench.engine.check()
     config = {**bench.fingerprint(), "input": source, "benchmark": benchmark}
@@ -39,8 +40,9 @@ async def run(
             watch=watch,
             give_up_after=bench.config.give_up_after,
         )
-        async for decision in stream:
-            yield decision
+        async with aclosing(stream):
+            async for decision in stream:
+                yield decision
     finally:
         if store:
             store.close()

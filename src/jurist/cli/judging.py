@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
 
@@ -70,9 +71,10 @@ async def _stream(
     try:
         with watching(count_lines(source, limit)) as watch:
             stream = run(bench, some, out=folder, source=source, progress=progress, watch=watch, warn=say)
-            async for decision in stream:
-                tally.add(decision)
-                listing.add(decision)
+            async with aclosing(stream):
+                async for decision in stream:
+                    tally.add(decision)
+                    listing.add(decision)
     finally:
         await bench.engine.aclose()
 

@@ -11,6 +11,7 @@ from jurist import __version__
 app = App(
     name="jurist",
     version=__version__,
+    suppress_keyboard_interrupt=False,
     help="Reasoning reward models: judge answers, measure judges, read why.",
 )
 # Commands are imported when they are called; so their summaries stand here.

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import aclosing
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -64,7 +65,8 @@ async def _measure(
             watch=watch,
             warn=say,
         )
-        decisions = [slim(d) async for d in stream]
+        async with aclosing(stream):
+            decisions = [slim(d) async for d in stream]
     card = chosen.score(decisions)
     if len(cases) < len(everything):
         card = replace(

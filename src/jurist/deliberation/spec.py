@@ -2,8 +2,9 @@
 
 import ast
 from collections.abc import Callable, Mapping
+from inspect import signature
 
-from jurist.errors import ConfigError, JuristError, unknown
+from jurist.errors import ConfigError, unknown
 from jurist.types import Deliberation
 
 Maker = Callable[..., Deliberation]
@@ -33,8 +34,8 @@ _HINT = "for example once, swapped, vote(5), swapped(vote(5)); see `jurist list`
 
 
 def _make(node: ast.expr, text: str, makers: Mapping[str, Maker]) -> Deliberation | int | float:
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-        return node.value
+    if isinstance(node, (ast.Constant, ast.UnaryOp)):
+        return _number(node, text)
     call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
     if not isinstance(call.func, ast.Name):
         raise ConfigError(f"cannot read the deliberation {text!r}", hint=_HINT)
@@ -43,9 +44,23 @@ def _make(node: ast.expr, text: str, makers: Mapping[str, Maker]) -> Deliberatio
         raise unknown("deliberation", call.func.id, makers)
     arguments = [_make(a, text, makers) for a in call.args]
     named = {k.arg: _make(k.value, text, makers) for k in call.keywords if k.arg}
+    takes = signature(maker)
     try:
-        return maker(*arguments, **named)
-    except JuristError:
-        raise
+        bound = takes.bind(*arguments, **named)
     except TypeError as error:
-        raise ConfigError(f"in {text!r}: {error}", hint=_HINT) from None
+        raise ConfigError(f"in {text!r}: {call.func.id}: {error}", hint=_HINT) from None
+    for name, value in bound.arguments.items():
+        # A parameter whose default is a number takes a number, any other an inner deliberation.
+        if isinstance(takes.parameters[name].default, (int, float)) == callable(value):
+            raise ConfigError(f"in {text!r}: {call.func.id} cannot take {value!r}", hint=_HINT)
+    return maker(*bound.args, **bound.kwargs)
+
+
+def _number(node: ast.expr, text: str) -> int | float:
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        value = None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigError(f"cannot read the deliberation {text!r}", hint=_HINT)
+    return value

