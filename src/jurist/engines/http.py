@@ -1,6 +1,7 @@
 """Any OpenAI-compatible server: bounded concurrency, retries, time limits, n samples in one request."""
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +12,9 @@ from typing import Any
 import aiohttp
 import msgspec
 import stamina
+from aiohttp.helpers import get_env_proxy_for_url
 from msgspec.structs import replace
+from yarl import URL
 
 from jurist.engines.base import EngineBase, failed
 from jurist.engines.labels import Labels
@@ -22,16 +25,22 @@ from jurist.engines.wire import (
     chat_body,
     is_too_long,
     read_error,
+    read_json,
     read_reply,
     too_long,
 )
-from jurist.errors import EngineError, unknown
-from jurist.types import Completion, Query
+from jurist.errors import ConfigError, EngineError, unknown
+from jurist.types import Completion, Message, Query, Sampling
 
 KEY_VARIABLES = ("JURIST_API_KEY", "OPENAI_API_KEY")
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _NETWORK = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+_PROBE = Query("check", (), 0, (Message("user", "Hi"),), Sampling(max_tokens=1))
 
+# A retry is worth a line only in a program that asked for logs; without this it is printed.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
+
+_FIRST_WAIT = 0.5
 
 # Servers that fill in a model's or their own sampling defaults unless told otherwise.
 _NEUTRAL: dict[str, dict[str, float]] = {
@@ -47,7 +56,11 @@ class _Model(msgspec.Struct):
 
 
 class _Models(msgspec.Struct):
-    data: list[_Model]
+    data: list[_Model] | None
+
+
+_Vote = tuple[Query, "asyncio.Future[Completion]"]
+"""A query that goes out together with others, and who waits for it."""
 
 
 class HttpEngine(EngineBase):
@@ -70,6 +83,11 @@ class HttpEngine(EngineBase):
         samples_per_request: int = 1,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
+        if "@" in url.partition("://")[2].partition("/")[0]:
+            raise ConfigError(
+                "the server's address holds a name or password",
+                hint=f"it would stand in run.json; put a key into {KEY_VARIABLES[0]} instead",
+            )
         self.url = url.rstrip("/").removesuffix("/chat/completions")
         self.model = model or ""
         self.concurrency = concurrency
@@ -80,8 +98,10 @@ class HttpEngine(EngineBase):
         self._neutral: dict[str, float] = {}
         self._slots = asyncio.Semaphore(concurrency)
         self._session: aiohttp.ClientSession | None = None
+        self._proxy: dict[str, Any] = {}
+        self._key = ""
         self._labels = Labels(self.request)
-        self._waiting: dict[str, list[tuple[Query, asyncio.Future[Completion]]]] = {}
+        self._waiting: dict[str, list[_Vote]] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
     def identity(self) -> str:
@@ -96,48 +116,74 @@ class HttpEngine(EngineBase):
         return (await self._attempts(lambda: self._chat(query, 1)))[0]
 
     async def check(self) -> None:
-        """Ask for the list of models: address, key and model are right, or the run does not begin."""
+        """Ask for the list of models: address, key and model are right, or the run does not begin.
+
+        A server that lists none is asked for one token instead.
+        """
         try:
-            data = await self.request("GET", "/models", None)
+            await self._find_model()
+        except (Refused, WireError) as error:
+            reason = self._without_key(str(error))
+            raise EngineError(f"{self.url} refused: {reason}", _hint(reason)) from None
+        except Retried as error:
+            raise EngineError(
+                f"{self.url} is not ready: {error}", hint="wait until the server has loaded its model"
+            ) from None
+        except _NETWORK as error:
+            raise EngineError(
+                f"no server answers at {self.url} ({_reason(error)})",
+                hint="start the server, or mend the address: --engine http://HOST:PORT/v1",
+            ) from None
+
+    async def _find_model(self) -> None:
+        try:
+            async with asyncio.timeout(min(self._timeout, 30)):
+                data = await self.request("GET", "/models", None)
         except Refused as error:
-            if "HTTP 404" in str(error) and self.model:
-                return  # some servers list no models; the first query will tell
-            raise EngineError(f"{self.url} refused: {error}", _hint(str(error))) from None
-        except (Retried, *_NETWORK) as error:
-            reason = _reason(error)
-            raise EngineError(f"no server answers at {self.url} ({reason})", _hint(reason)) from None
-        self._choose_model(data)
+            if not self.model or not str(error).startswith("HTTP 404"):
+                raise
+        else:
+            self._choose_model(data)
+            return
+        try:
+            await self._chat(_PROBE, 1)
+        except Refused as error:
+            # It may not like this request, as long as it takes requests.
+            if not str(error).startswith(("HTTP 400", "HTTP 422")):
+                raise
 
     def _choose_model(self, data: bytes) -> None:
         try:
-            models = msgspec.json.decode(data, type=_Models).data
-        except msgspec.DecodeError:
+            models = read_json(data, _Models, "no list").data or []
+        except WireError:
             raise EngineError(
                 f"{self.url}/models did not answer with a list of models",
                 hint="the address usually ends in /v1",
             ) from None
         names = [m.id for m in models]
-        if models:
-            self._neutral = _NEUTRAL.get(models[0].owned_by, {})
-        if not self.model and len(names) == 1:
-            self.model = names[0]
-        elif not self.model:
-            raise EngineError(
-                f"{self.url} serves several models: {', '.join(names[:20])}", hint="choose one with --model"
-            )
-        elif names and self.model not in names:
-            raise unknown(f"model at {self.url}", self.model, names)
+        if not self.model and len(names) != 1:
+            found = f"serves several models: {', '.join(names[:20])}" if names else "lists no models"
+            raise EngineError(f"{self.url} {found}", hint="choose one with --model")
+        self.model = self.model or names[0]
+        if names and self.model not in names:
+            error = unknown(f"model at {self.url}", self.model, names)
+            if "did you mean" not in error.hint:
+                error.hint = "choose one of these with --model"
+            raise error
+        owners = {m.id: m.owned_by for m in models}
+        self._neutral = _NEUTRAL.get(owners.get(self.model, ""), {})
 
     async def request(self, method: str, path: str, body: Mapping[str, Any] | None) -> bytes:
         """One attempt; ``path`` goes below the base address, or with ``//`` before it below the root."""
         url = self.url.removesuffix("/v1") + path[1:] if path.startswith("//") else self.url + path
         data = None if body is None else msgspec.json.encode(body)
-        async with self._open().request(method, url, data=data) as response:
+        session = self._open()
+        async with session.request(method, url, data=data, **self._proxy) as response:
             content = await response.read()
             kind = response.content_type
             if response.status == 200 and kind != "text/html":
                 return content
-            message = read_error(response.status, content, kind)
+            message = self._without_key(read_error(response.status, content, kind))
             if response.status in _RETRIED:
                 raise Retried(message, _retry_after(response.headers.get("Retry-After")))
             raise Refused(message)
@@ -156,18 +202,32 @@ class HttpEngine(EngineBase):
             try:
                 results = await self._retried(call)
             except (Refused, WireError) as error:
-                results = [too_long(str(error)) if is_too_long(str(error)) else failed(str(error))]
+                reason = self._without_key(str(error))
+                results = [too_long(reason) if is_too_long(reason) else failed(reason)]
             except (Retried, *_NETWORK) as error:
                 results = [failed(f"{_reason(error)} (tried for {time.monotonic() - started:.0f} s)")]
             seconds = time.monotonic() - started
             return [replace(r, seconds=seconds) for r in results]
 
     async def _retried(self, call: Callable[[], Awaitable[list[Completion]]]) -> list[Completion]:
+        # Most calls succeed at once and need none of this: the first try stands outside, and its error
+        # enters the loop as the first one of the loop.
+        try:
+            return await call()
+        except (Retried, *_NETWORK) as error:
+            met: list[Exception] = [error]
+        deadline = time.monotonic() + self._retry_for
         tries = stamina.retry_context(
-            on=_backoff, attempts=None, timeout=self._retry_for, wait_initial=0.5, wait_max=30.0
+            on=lambda error: _backoff(error, deadline),
+            attempts=None if self._retry_for else 1,
+            timeout=self._retry_for or None,
+            wait_initial=_FIRST_WAIT,
+            wait_max=30.0,
         )
         async for attempt in tries:
             with attempt:
+                if met:
+                    raise met.pop()
                 return await call()
         raise AssertionError("retry_context returns or raises")
 
@@ -185,47 +245,94 @@ class HttpEngine(EngineBase):
     def _flush(self, twin: str) -> None:
         waiting = self._waiting.pop(twin)
         for start in range(0, len(waiting), self._samples):
-            task = asyncio.ensure_future(self._send(waiting[start : start + self._samples]))
+            batch = waiting[start : start + self._samples]
+            task = asyncio.ensure_future(self._send(batch))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
+            for _, future in batch:
+                future.add_done_callback(lambda _, task=task, batch=batch: _abandon(task, batch))
 
-    async def _send(self, batch: "list[tuple[Query, asyncio.Future[Completion]]]") -> None:
-        query = batch[0][0]
-        results = await self._attempts(lambda: self._chat(query, len(batch)))
-        if results[0].error and "HTTP 400" in results[0].error:
+    async def _send(self, batch: "list[_Vote]") -> None:
+        try:
+            results = await self._sampled([query for query, _ in batch])
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+        except (Exception, asyncio.CancelledError) as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+
+    async def _sampled(self, queries: list[Query]) -> list[Completion]:
+        """One request with a sample for each query; what it does not bring is asked singly."""
+        n = len(queries)
+        results = (await self._attempts(lambda: self._chat(queries[0], n)))[:n]
+        error = results[0].error or ""
+        if results[0].finish == "error" and error.startswith(("HTTP 400", "HTTP 422")):
             results = []  # the server does not take n samples, or not so many
-        elif results[0].error:
-            results = results * len(batch)
-        missing = [q for q, _ in batch[len(results) :]]
+        elif error and len(results) == 1:
+            results *= n
+        missing = queries[len(results) :]
         singles = await asyncio.gather(*[self._attempts(lambda q=q: self._chat(q, 1)) for q in missing])
-        for (_, future), result in zip(batch, [*results, *[s[0] for s in singles]], strict=True):
-            if not future.done():
-                future.set_result(result)
+        return [*results, *[s[0] for s in singles]]
 
     async def aclose(self) -> None:
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
+            self._session = None
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            key = next((os.environ[v] for v in KEY_VARIABLES if os.environ.get(v)), "")
             headers = {"Content-Type": "application/json"}
-            if key:
-                headers["Authorization"] = f"Bearer {key}"
+            self._key = _key()[1]
+            if self._key:
+                headers["Authorization"] = f"Bearer {self._key}"
+            # Not trust_env: it would look into .netrc for each request and refuse our key beside it.
+            self._proxy = _proxy(self.url)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=30),
                 headers=headers,
-                trust_env=True,
             )
         return self._session
 
+    def _without_key(self, text: str) -> str:
+        """An error's text, should the server have put the key into it; a key like "none" is no secret."""
+        return text.replace(self._key, "***") if len(self._key) >= 8 else text
 
-def _backoff(error: Exception) -> bool | float:
+
+def _abandon(task: "asyncio.Task[None]", batch: "list[_Vote]") -> None:
+    """End a request for which nobody waits any more."""
+    if all(future.cancelled() for _, future in batch):
+        task.cancel()
+
+
+def _key() -> tuple[str, str]:
+    """The variable that holds the API key, and the key; twice nothing where there is none."""
+    found = ((name, os.environ.get(name, "").strip()) for name in KEY_VARIABLES)
+    return next(((name, key) for name, key in found if key), ("", ""))
+
+
+def _proxy(url: str) -> dict[str, Any]:
+    """What a request needs for the proxy that the environment names for this address."""
+    try:
+        proxy, auth = get_env_proxy_for_url(URL(url))
+    except (LookupError, ValueError):
+        return {}
+    return {"proxy": proxy, "proxy_auth": auth}
+
+
+def _backoff(error: Exception, deadline: float) -> bool | float:
     """Whether to try again, and after how many seconds where the server said so."""
-    if isinstance(error, Retried):
-        return True if error.after is None else error.after
-    return isinstance(error, _NETWORK)
+    if not isinstance(error, Retried):
+        return isinstance(error, _NETWORK)
+    # A server that asks for no wait gets ours: it is busy all the same.
+    if error.after is None or error.after <= _FIRST_WAIT:
+        return True
+    return error.after if time.monotonic() + error.after < deadline else False
 
 
 def _retry_after(value: str | None) -> float | None:
@@ -247,8 +354,8 @@ def _reason(error: BaseException) -> str:
 
 
 def _hint(reason: str) -> str:
-    if "HTTP 401" in reason or "HTTP 403" in reason:
-        return f"put the key into the environment: export {KEY_VARIABLES[0]}=..."
-    if "instead of JSON" in reason or "HTTP 404" in reason:
-        return "the address of an OpenAI-compatible server usually ends in /v1"
-    return "start the server, or mend the address: --engine http://HOST:PORT/v1"
+    if reason.startswith(("HTTP 401", "HTTP 403")):
+        name = _key()[0]
+        given = f"the server does not accept the key in {name}; " if name else ""
+        return f"{given}put the key into the environment: export {name or KEY_VARIABLES[0]}=..."
+    return "the address of an OpenAI-compatible server usually ends in /v1"

@@ -4,13 +4,14 @@ vLLM and llama.cpp offer a raw continuation that shows any token's probability. 
 ends with the assistant's turn so far, and the labels are looked for among the 20 likeliest tokens.
 """
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from jurist.engines.wire import Refused, WireError, chat_messages
+from jurist.engines.wire import Refused, WireError, chat_messages, read_json
 from jurist.types import Completion, Message, Query, Usage
 
 Route = Literal["vllm", "llama.cpp", "chat"]
@@ -19,9 +20,22 @@ Request = Callable[[str, str, Mapping[str, Any] | None], Awaitable[bytes]]
 
 
 T = TypeVar("T")
+Some = Annotated[list[T], msgspec.Meta(min_length=1)]
+"""A list that is not empty."""
+
+# What changes the text that a chat template makes, and so belongs to every route.
+_TEMPLATE = ("chat_template", "chat_template_kwargs")
 
 
 # The parts of each server's reply that are read; msgspec checks their shape.
+class _Version(msgspec.Struct):
+    version: str
+
+
+class _Props(msgspec.Struct):
+    default_generation_settings: dict[str, Any]
+
+
 class _Tokens(msgspec.Struct):
     tokens: list[int]
 
@@ -31,7 +45,7 @@ class _Template(msgspec.Struct):
 
 
 class _LegacyLogprobs(msgspec.Struct):
-    top_logprobs: list[dict[str, float]]
+    top_logprobs: Some[dict[str, float]]
 
 
 class _LegacyChoice(msgspec.Struct):
@@ -39,7 +53,7 @@ class _LegacyChoice(msgspec.Struct):
 
 
 class _Legacy(msgspec.Struct):
-    choices: list[_LegacyChoice]
+    choices: Some[_LegacyChoice]
 
 
 class _Prob(msgspec.Struct):
@@ -52,7 +66,7 @@ class _Position(msgspec.Struct):
 
 
 class _Native(msgspec.Struct):
-    completion_probabilities: list[_Position]
+    completion_probabilities: Some[_Position]
     tokens_evaluated: int = 0
 
 
@@ -83,8 +97,13 @@ class _ChatChoice(msgspec.Struct):
         return content[0].top_logprobs if content else []
 
 
+class _ChatUsage(msgspec.Struct):
+    prompt_tokens: int | None = None
+
+
 class _Chat(msgspec.Struct):
-    choices: list[_ChatChoice]
+    choices: Some[_ChatChoice]
+    usage: _ChatUsage | None = None
 
 
 class Labels:
@@ -93,32 +112,41 @@ class Labels:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._route: Route | None = None
+        self._finding = asyncio.Lock()
         self._ids: dict[str, int] = {}
 
     async def read(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
         """A completion whose ``logprobs`` hold every choice, or whose text is the likeliest one."""
-        if self._route is None:
-            self._route = await self._find_route()
+        async with self._finding:
+            if self._route is None:
+                self._route = await self._find_route()
+        template = {name: extra[name] for name in _TEMPLATE if extra.get(name) is not None}
         if self._route == "vllm":
-            return await self._vllm(query, model)
+            return await self._vllm(query, model, template)
         if self._route == "llama.cpp":
-            return await self._llama_cpp(query)
+            return await self._llama_cpp(query, template)
         return await self._chat(query, model, extra)
 
     async def _find_route(self) -> Route:
-        routes: list[tuple[Route, str]] = [("vllm", "//version"), ("llama.cpp", "//props")]
-        for route, path in routes:
+        """The first route whose mark is there; a server that is down raises, and is asked again later."""
+        routes: list[tuple[Route, str, type]] = [
+            ("vllm", "//version", _Version),
+            ("llama.cpp", "//props", _Props),
+        ]
+        for route, path, kind in routes:
             try:
-                await self._ask("GET", path, None, dict[str, Any])
+                await self._ask("GET", path, None, kind)
             except (Refused, WireError):
                 continue
             return route
         return "chat"
 
-    async def _vllm(self, query: Query, model: str) -> Completion:
-        turns = chat_messages(query.messages)
-        prompt = await self._vllm_ids({"model": model, "messages": turns, "add_generation_prompt": True})
-        prompt += await self._vllm_ids({"model": model, "prompt": query.prefill, "add_special_tokens": False})
+    async def _vllm(self, query: Query, model: str, template: Mapping[str, Any]) -> Completion:
+        turns = {"messages": chat_messages(query.messages), "add_generation_prompt": True, **template}
+        prompt = await self._vllm_ids({"model": model, **turns})
+        prompt += await self._vllm_ids(
+            {"model": model, "prompt": query.prefill or "", "add_special_tokens": False}
+        )
         ids = {c: await self._vllm_label(c, model) for c in query.choices}
         body = {
             "model": model,
@@ -143,13 +171,13 @@ class Labels:
             self._ids[label] = _single(label, await self._vllm_ids(body))
         return self._ids[label]
 
-    async def _llama_cpp(self, query: Query) -> Completion:
-        turns = {"messages": chat_messages(query.messages)}
-        template = await self._ask("POST", "//apply-template", turns, _Template)
+    async def _llama_cpp(self, query: Query, template: Mapping[str, Any]) -> Completion:
+        turns = {"messages": chat_messages(query.messages), **template}
+        text = (await self._ask("POST", "//apply-template", turns, _Template)).prompt
         ids = {c: await self._llama_label(c) for c in query.choices}
         # An equal bias on all labels leaves their ratios as they are and makes all of them visible.
         body = {
-            "prompt": template.prompt + (query.prefill or ""),
+            "prompt": text + (query.prefill or ""),
             "n_predict": 1,
             "n_probs": len(ids),
             "logit_bias": [[i, 100.0] for i in ids.values()],
@@ -182,18 +210,20 @@ class Labels:
             **extra,
         }
         body = {name: value for name, value in body.items() if value is not None}
-        choice = (await self._ask("POST", "/chat/completions", body, _Chat)).choices[0]
+        reply = await self._ask("POST", "/chat/completions", body, _Chat)
+        choice = reply.choices[0]
+        read = (reply.usage and reply.usage.prompt_tokens) or 0
         shown: dict[str, float] = {}
         for token in choice.top():
             shown.setdefault(token.token.strip(), token.logprob)
-        return _completion(query, {c: shown.get(c) for c in query.choices}, 0, choice.message.content or "")
+        return _completion(
+            query, {c: shown.get(c) for c in query.choices}, read, choice.message.content or ""
+        )
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, kind: type[T]) -> T:
         data = await self._request(method, path, body)
-        try:
-            return msgspec.json.decode(data, type=kind)
-        except msgspec.DecodeError as error:
-            raise WireError(f"{path} answered with another shape than expected: {error}") from error
+        where = path.removeprefix("/") if path.startswith("//") else path
+        return read_json(data, kind, f"{where} answered with another shape than expected")
 
 
 def _completion(

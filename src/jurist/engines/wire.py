@@ -1,14 +1,28 @@
 """OpenAI-compatible chat completions on the wire: bodies out, replies in; no I/O."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from jurist.types import Completion, Conversation, Finish, Query, Usage
 
-_FINISH: dict[str, Finish] = {"length": "length", "content_filter": "filter", "abort": "error"}
-_TOO_LONG = ("context length", "context size", "context window", "maximum context", "too long", "n_ctx")
+T = TypeVar("T")
+
+_FINISH: dict[str, Finish] = {
+    "length": "length",
+    "content_filter": "filter",
+    "abort": "error",
+    "error": "error",
+}
+_TOO_LONG = re.compile(
+    r"HTTP (?:400|413|422): .*?(?:context[ _](?:length|size|window)|maximum context|n_ctx"
+    r"|(?:prompt|input|messages?|conversation)\b.{0,40}too long)",
+    re.I | re.S,
+)
+_CONTEXT = re.compile(r"context length (?:is|of) (\d+)")
+_OUTPUT = re.compile(r"requested (\d+) output|too large: (\d+)|(\d+)(?: tokens for| in) the completion")
 
 
 class WireError(Exception):
@@ -32,8 +46,8 @@ class _Details(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
     prompt_tokens_details: _Details | None = None
 
 
@@ -64,11 +78,31 @@ class _Problem(msgspec.Struct):
 
     def words(self) -> str | None:
         error = self.error.get("message") if isinstance(self.error, dict) else self.error
-        found = error or self.message or self.detail
-        return str(found)[:400] if found else None
+        found = error or self.message or _fields(self.detail)
+        return " ".join(str(found).split())[:400] if found else None
 
 
-_decode = msgspec.json.Decoder(_Reply).decode
+class _Place(msgspec.Struct):
+    """One of FastAPI's complaints; what it quotes of the request is left out."""
+
+    msg: str
+    loc: list[str | int] = []
+
+
+def _fields(detail: Any) -> Any:
+    try:
+        places = msgspec.convert(detail, list[_Place])
+    except msgspec.ValidationError:
+        return detail
+    return "; ".join(f"{'.'.join(map(str, p.loc))}: {p.msg}" for p in places)
+
+
+def read_json(data: bytes, kind: type[T], complaint: str) -> T:
+    """``data`` as ``kind``; raises ``WireError`` with ``complaint`` and the reason where it is not."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"{complaint}: {error}") from error
 
 
 def chat_body(query: Query, model: str, extra: Mapping[str, Any], n: int = 1) -> dict[str, Any]:
@@ -101,19 +135,21 @@ def chat_messages(turns: Conversation) -> list[dict[str, str]]:
 def read_reply(data: bytes) -> list[Completion]:
     """The completions of a reply, in the order of their index; raises ``WireError`` on another shape."""
     try:
-        reply = _decode(data)
-    except msgspec.DecodeError as error:
-        raise WireError(f"the server's JSON is not a chat completion: {error}") from error
+        reply = read_json(data, _Reply, "the server's JSON is not a chat completion")
+    except WireError:
+        # Some gateways report an error of the server behind them with status 200.
+        if words := _words(data):
+            raise WireError(f"an error with status 200: {words}") from None
+        raise
     if not reply.choices:
         raise WireError("the server sent no choices")
     usage = reply.usage or _Usage()
     n = len(reply.choices)
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
     # One request for n samples reads its prompt once and reports one sum of written tokens.
-    first = Usage(
-        usage.prompt_tokens, usage.completion_tokens - usage.completion_tokens // n * (n - 1), cached or 0
-    )
-    others = Usage(0, usage.completion_tokens // n)
+    written = usage.completion_tokens or 0
+    first = Usage(usage.prompt_tokens or 0, written - written // n * (n - 1), cached or 0)
+    others = Usage(0, written // n)
     ordered = sorted(reply.choices, key=lambda c: c.index)
     return [_completion(choice, first if i == 0 else others) for i, choice in enumerate(ordered)]
 
@@ -122,7 +158,7 @@ def _completion(choice: _Choice, usage: Usage) -> Completion:
     message = choice.message
     content = message.content
     if isinstance(content, list):
-        content = "".join(str(part.get("text", "")) for part in content)
+        content = "".join(str(part.get("text") or "") for part in content)
     finish = _FINISH.get(choice.finish_reason or "stop", "stop")
     if message.refusal and not content:
         content, finish = message.refusal, "filter"
@@ -138,22 +174,29 @@ def _completion(choice: _Choice, usage: Usage) -> Completion:
 def read_error(status: int, data: bytes, content_type: str) -> str:
     """One line for people from an error reply of any shape."""
     text = data[:2000].decode("utf-8", "replace")
-    try:
-        message = msgspec.json.decode(data, type=_Problem).words()
-    except msgspec.DecodeError:
-        message = None
+    message = _words(data)
     if message is None:
         kind = "HTML" if "html" in content_type or text.lstrip()[:1] == "<" else "text"
         message = f"{kind} instead of JSON: {' '.join(text.split())[:120]!r}"
     return f"HTTP {status}: {message}"
 
 
+def _words(data: bytes) -> str | None:
+    try:
+        return read_json(data, _Problem, "no error object").words()
+    except WireError:
+        return None
+
+
 def is_too_long(error: str) -> bool:
     """Whether an error says that the prompt does not fit into the model's context."""
-    return any(words in error.lower() for words in _TOO_LONG)
+    context, output = _CONTEXT.search(error), _OUTPUT.search(error)
+    if context and output and int(output[output.lastindex or 0]) >= int(context[1]):
+        return False  # more output was asked for than fits with any prompt: max_tokens is wrong
+    return bool(_TOO_LONG.match(error))
 
 
 def too_long(error: str) -> Completion:
     """A prompt over the context is a truncation of the input, not a failure of the server."""
-    note = f"the prompt is longer than the model's context ({error})"
+    note = f"the prompt does not fit into the model's context ({error})"
     return Completion(finish="length", error=note)

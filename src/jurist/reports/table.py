@@ -11,6 +11,7 @@ from jurist.types import Decision, Scorecard, Status, winner
 SHOWN = 24
 """How many decisions a table lists before it says how many more there are."""
 
+_ALWAYS = ("consistency", "first_shown_wins")
 _WORDS = {
     "consistency": "both orders agree on {:.1%} of the pairs",
     "first_shown_wins": "the response shown first wins {:.1%} of the time",
@@ -89,7 +90,7 @@ def _statuses(card: Scorecard) -> str:
 
 def _statistics(card: Scorecard) -> str:
     """The statistics that every scorecard has, in words."""
-    found = {k: v for k, v in card.statistics.items() if k in _WORDS and (v or k == "consistency")}
+    found = {k: v for k, v in card.statistics.items() if k in _WORDS and (v or k in _ALWAYS)}
     text = "; ".join(words.format(found[name]) for name, words in _WORDS.items() if name in found)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
