@@ -1,8 +1,9 @@
 """Exact prompts of published checkpoints: fetched from their source, verified, cached; none is in here."""
 
 import ast
+import http.client
 import os
-import urllib.error
+import tempfile
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def pull(name: str, file: Path | None = None) -> dict[str, str]:
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     content = {"protocol": name, "licence": published.licence, "source": published.url, "strings": strings}
-    (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
+    _write(folder / f"{name}.json", msgspec.json.format(msgspec.json.encode(content), indent=1))
     return strings
 
 
@@ -101,9 +102,13 @@ def read_file(published: Published, file: Path) -> dict[str, str]:
     try:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ProtocolError(f"cannot read the protocol file {file}: {error}") from error
+        raise ProtocolError(
+            f"cannot read the protocol file {file}: {error}",
+            hint=f"from its source: jurist protocols pull {published.name} (with JURIST_PROTOCOLS unset); "
+            f"JURIST_PROTOCOLS names a file, or a folder that holds {published.name}.json",
+        ) from error
     if file.suffix == ".py":
-        return verified(published, from_source(published, text), str(file))
+        return verified(published, from_source(published, text, str(file)), str(file))
     try:
         strings = msgspec.json.decode(text, type=dict[str, msgspec.Raw])["strings"]
         return verified(published, msgspec.json.decode(strings, type=dict[str, str]), str(file))
@@ -114,11 +119,19 @@ def read_file(published: Published, file: Path) -> dict[str, str]:
         ) from error
 
 
-def from_source(published: Published, source: str) -> dict[str, str]:
+def from_source(published: Published, source: str, where: str = "") -> dict[str, str]:
     """The strings out of the published Python file, read without running it."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError) as error:
+        # A proxy's error page, for example.
+        raise ProtocolError(
+            f"what came from {where or published.url} is not the published Python source ({error})",
+            hint=f"from a file: jurist protocols pull {published.name} --file FILE",
+        ) from error
     wanted = {c for group in published.constants.values() for c in group}
     found: dict[str, str] = {}
-    for node in ast.parse(source).body:
+    for node in body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name in wanted:
@@ -157,7 +170,7 @@ def _fetch(published: Published) -> str:
     try:
         with urllib.request.urlopen(published.url, timeout=30) as reply:
             return reply.read().decode("utf-8")
-    except (urllib.error.URLError, OSError, UnicodeDecodeError) as error:
+    except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
         reason = getattr(error, "reason", error)
         raise ProtocolError(
             f"the prompts of {published.name} are not cached and could not be fetched "
@@ -165,6 +178,13 @@ def _fetch(published: Published) -> str:
             hint=f"where there is a network: jurist protocols pull {published.name}; "
             f"from a file: jurist protocols pull {published.name} --file FILE, or --protocol-file FILE",
         ) from error
+
+
+def _write(file: Path, content: bytes) -> None:
+    """A reader beside us finds the whole file or none."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
+        part.write(content)
+    Path(part.name).replace(file)
 
 
 def _text(node: ast.expr) -> str:

@@ -1,6 +1,7 @@
 """What a protocol is: a renderer, a parser and the place where its verdict stands."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -8,6 +9,8 @@ from jurist.types import Case, Completion, Conversation, Message, Sampling, Scor
 
 Render = Callable[[Case], Conversation]
 Parse = Callable[[Completion], Verdict]
+
+_PLAIN = {0xFF01 + i: 0x21 + i for i in range(94)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,11 @@ class Protocol:
     def prefill(self, completion: Completion) -> str:
         """The assistant turn so far, its thinking closed, up to the place where the verdict stands."""
         thinking, answer = split_thinking(completion, opens=self.opens_thinking)
-        answer = answer[: _verdict_start(answer, self.slot.before)].rstrip()
+        answer = answer[: _verdict_start(answer, self.slot.before)].strip()
         parts = [answer, self.slot.before] if answer else [self.slot.before]
         body = "\n\n".join(parts)
-        if not thinking:
+        # What the template opened has to be closed, also when nothing was thought.
+        if not thinking and not self.opens_thinking:
             return body
         opening = "" if self.opens_thinking else "<think>\n"
         return f"{opening}{thinking.strip()}\n</think>\n\n{body}"
@@ -73,18 +77,25 @@ def split_thinking(completion: Completion, *, opens: bool = False) -> tuple[str,
     The answer begins after the last ``</think>``. Thinking that never closed has no answer; where the
     template opens it (``opens``), a text that stopped by itself without a closing tag is an answer.
     """
-    if completion.thinking is not None:
-        return completion.thinking, completion.text
     text = completion.text
     head, closed, tail = text.rpartition("</think>")
+    thought = head.strip().removeprefix("<think>")
+    if completion.thinking is not None:
+        # A server that parts them at the first closing tag leaves a second one in the text.
+        return (f"{completion.thinking}\n{thought}".strip(), tail) if closed else (completion.thinking, text)
     if closed:
-        return head.strip().removeprefix("<think>"), tail
+        return thought, tail
     start = text.find("<think>")
     if start >= 0:
         return text[start + len("<think>") :], text[:start]
     if opens and completion.finish != "stop":
         return text, ""
     return "", text
+
+
+def plain(text: str) -> str:
+    """``text`` with full-width letters, digits and brackets in plain width, position by position."""
+    return text.translate(_PLAIN)
 
 
 def flatten(prompt: Conversation) -> str:
@@ -101,6 +112,8 @@ def messages(system: str, user: str) -> Conversation:
 
 
 def _verdict_start(text: str, before: str) -> int:
-    """Where a verdict that the text already gives begins; its end where there is none."""
-    found = text.rfind(before)
-    return found if found >= 0 else len(text)
+    """Where a verdict that the text already gives (or began) opens; its end where there is none."""
+    opening = re.match(r"[^>{]*[>{]?", before)
+    letters = opening[0].replace(" ", "") if opening else before
+    found = list(re.finditer(r"\s*".join(map(re.escape, letters)), plain(text), re.I))
+    return found[-1].start() if found else len(text)

@@ -6,11 +6,11 @@ from typing import Literal
 from jurist.protocols.base import split_thinking
 from jurist.types import Completion, Noun
 
+# One line that opens a criterion: "1. Name (40%): text", "- **Name** [40%] - text", "Name (weight: 40%)".
 _ITEM = re.compile(
-    r"^[ \t]*(?:[-*•]|\d+[.)])\s*(?P<name>[^\n]*?)\s*[(\[]\s*(?P<weight>\d+(?:\.\d+)?)\s*%\s*[)\]]"
-    r"\s*[:–-]?\s*"
-    r"(?P<text>.*?)(?=^[ \t]*(?:[-*•]|\d+[.)])\s*[^\n]*?[(\[]\s*\d+(?:\.\d+)?\s*%|\Z)",
-    re.M | re.S,
+    r"(?P<bullet>[-*•]|\d+[.)])?(?P<name>.*?)[(\[]\s*(?:weight\W+)?(?P<weight>\d+(?:\.\d+)?)\s*%\s*[)\]]"
+    r"(?P<text>.*)",
+    re.I,
 )
 EVIDENCE = re.compile(
     r"<\s*(?P<kind>quote|summary)_?(?P<slot>[A-Z])\s*>(?P<text>.*?)"
@@ -78,11 +78,22 @@ def _part(text: str, tag: str) -> str | None:
 
 
 def _criteria(rubric: str) -> list[Criterion]:
-    plain = re.sub(r"<\s*justify\s*>.*", "", rubric, flags=re.I | re.S).replace("**", "")
-    return [
-        Criterion(m["name"].strip(" :-"), float(m["weight"]), " ".join(m["text"].split()))
-        for m in _ITEM.finditer(plain)
-    ]
+    found: list[Criterion] = []
+    for line in re.split(r"<\s*justify\s*>", rubric, maxsplit=1, flags=re.I)[0].splitlines():
+        line = line.replace("**", "").strip(" \t#")
+        item = _ITEM.match(line)
+        name = item["name"].strip(" \t:–-") if item else ""
+        # Without a bullet, only a heading opens a criterion: a percentage may stand in a sentence.
+        if item and name and (item["bullet"] or (len(name) < 60 and item["text"].lstrip()[:1] in ("", ":"))):
+            found.append(Criterion(name, float(item["weight"]), _words(item["text"].lstrip(" \t:–-"))))
+        elif found and line:
+            last = found[-1]
+            found[-1] = Criterion(last.name, last.weight, _words(f"{last.text} {line}"))
+    return found
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _evidence(evaluation: str) -> list[Evidence]:

@@ -5,52 +5,91 @@ text stays as it is, and ``restore`` takes out exactly what ``defuse`` put in.
 """
 
 import re
+from bisect import bisect_left
 
 from msgspec.structs import replace
 
+from jurist.protocols.base import plain
+from jurist.protocols.verdicts import BOXED_LABEL, box_spans
 from jurist.types import Case, Message, Response
 
 JOINER = "\u2060"
 
-# Each marker is one first character, any number of joiners, and the rest: so a text that already holds
-# a defused marker gets one joiner more, and loses it again.
+# Each pattern is wider than what the parsers read, and looks ahead: markers may overlap.
 _CONTROL = (
-    rf"<{JOINER}*[|｜][^\s<>|｜]{{1,80}}[|｜]>",  # <|im_end|>, <｜User｜>
-    rf"<{JOINER}*/?(?:s|bos|eos|pad|unk|mask|sep|cls)>",
-    rf"<{JOINER}*/?(?:(?:start|end|begin)_of_[a-z]+|fim_[a-z]+|(?:issue|jupyter|commit|tool)_[a-z]+"
+    r"<\|[^\s<>|]{1,80}\|>",  # <|im_end|>, <｜User｜>
+    r"</?(?:s|bos|eos|pad|unk|mask|sep|cls)>",
+    r"</?(?:(?:start|end|begin)_of_[a-z]+|fim_[a-z]+|(?:issue|jupyter|commit|tool)_[a-z]+"
     r"|file_sep|filename|repo_?name|gh_stars|empty_output)>",
-    rf"<{JOINER}*</?SYS>>",
-    rf"\[{JOINER}*/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]",
+    r"<</?SYS>>",
+    r"\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]",
 )
 _FORGED = (
-    rf"[<＜]{JOINER}*\s*[/／]?\s*(?:answer|rating|verdict|think|thinking|quote_?[a-z])\s*[>＞]",
-    rf"[\[［]{JOINER}*[\[［]\s*[A-Za-zＡ-Ｚａ-ｚ]\s*[\]］][\]］]",
-    rf"\\{JOINER}*f?box(?:ed)?\s*\{{[^\n]{{0,40}}?(?:assistant|solution|response)\W{{0,10}}\d",
-    rf"\[{JOINER}*The (?:Start|End) of ",  # the frames that the judges' prompts put around responses
-    rf"#{JOINER}*##? (?:Assistant \d|Assistant responses|Analysis|Query)\b",
+    r"<\s*(?:/\s*)?(?:answer|rating|verdict|think|thinking|eval|quote_?\w?|summary_\w)\s*>",
+    r"\[\[\s*[A-Z]\s*\]\]",
+    # The frames that the judges' prompts put around responses.
+    r"\[The (?:Start|End) of ",
+    r"\[(?:End of )?reply(?: [A-Z])?\]",
+    r"##{1,2} (?:Assistant \d|Assistant responses|Analysis|Query|Reply of assistant|Your reasons and)\b",
 )
-_CONTROL_ONLY = re.compile("|".join(_CONTROL), re.I)
-_MARKER = re.compile("|".join(_CONTROL + _FORGED), re.I)
+_CONTROL_ONLY = re.compile(rf"(?=[<\[#])(?={'|'.join(_CONTROL)})", re.I)
+_MARKER = re.compile(rf"(?=[<\[#])(?={'|'.join(_CONTROL + _FORGED)})", re.I)
+_CHARACTER = re.compile(f"([^{JOINER}])({JOINER}*)")
 
 
 def defuse(text: str, *, control_only: bool = False) -> str:
     """``text`` with every marker defused; ordinary text is returned unchanged."""
-    pattern = _CONTROL_ONLY if control_only else _MARKER
-    return pattern.sub(lambda m: m[0][0] + JOINER + m[0][1:], text)
+    return _joined(text, 1, control_only=control_only)
 
 
 def restore(text: str) -> str:
     """The inverse of ``defuse``: ``restore(defuse(text)) == text`` for every text."""
-    return _MARKER.sub(lambda m: m[0][0] + m[0][1:].removeprefix(JOINER), text)
+    return _joined(text, -1)
 
 
 def guarded(case: Case) -> Case:
-    """The case as a judge may see it: responses defused, control tokens defused in the prompt too."""
+    """The case as a judge may see it: responses defused, control tokens defused in all the rest."""
     prompt = tuple(replace(m, content=defuse(m.content, control_only=True)) for m in case.prompt)
-    return replace(case, prompt=prompt, responses=tuple(_guarded(r) for r in case.responses))
+    return replace(
+        case,
+        prompt=prompt,
+        responses=tuple(_guarded(r) for r in case.responses),
+        reference=case.reference and defuse(case.reference, control_only=True),
+        rubric=case.rubric and defuse(case.rubric, control_only=True),
+    )
 
 
 def _guarded(response: Response) -> Response:
     if isinstance(response, str):
         return defuse(response)
     return tuple(Message(m.role, defuse(m.content)) for m in response)
+
+
+def _joined(text: str, change: int, *, control_only: bool = False) -> str:
+    """One joiner more (or less, where there is one) behind the first character of each marker.
+
+    Markers are found in the text without any joiner, which neither direction changes: so the one undoes
+    the other, whatever joiners a text already holds.
+    """
+    starts = _starts(plain(text.replace(JOINER, "")), control_only=control_only)
+    if not starts:
+        return text
+    characters = _CHARACTER.findall(text)
+    for start in starts:
+        first, joiners = characters[start]
+        characters[start] = first, JOINER * max(0, len(joiners) + change)
+    leading = text[: len(text) - len(text.lstrip(JOINER))]
+    return leading + "".join(first + joiners for first, joiners in characters)
+
+
+def _starts(text: str, *, control_only: bool) -> set[int]:
+    """Where markers begin in a plain text."""
+    if control_only:
+        return {m.start() for m in _CONTROL_ONLY.finditer(text)}
+    labels = [m.start() for m in BOXED_LABEL.finditer(text)]
+    starts = {m.start() for m in _MARKER.finditer(text)}
+    for backslash, start, end in box_spans(text):
+        nearest = bisect_left(labels, start)
+        if nearest < len(labels) and (end < 0 or labels[nearest] < end):
+            starts.add(backslash)
+    return starts

@@ -1,8 +1,8 @@
 """RRM (arXiv 2505.14674): the prompt of the published checkpoints, and its two official rules.
 
 Prompts come from the published file (see ``jurist.published``); layout and rules follow
-microsoft/LMOps @af6bc85, ``RRM-evaluation/rewardbench/generative.py``, and the training extractor
-``gad/deepscaler/rewards/judge_extractor.py``.
+microsoft/LMOps @af6bc85, ``RRM-evaluation/rewardbench/generative.py`` and ``scripts/run_generative.py``, and
+``gad/deepscaler/rewards/judge_reward.py`` @1133848.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Literal
 from jurist.errors import ProtocolError
 from jurist.protocols.base import Parse, Protocol, VerdictSlot, flatten
 from jurist.protocols.rubrics import fill
-from jurist.protocols.verdicts import boxes, nothing, parse_box, pick
+from jurist.protocols.verdicts import box_spans, nothing, parse_box, pick
 from jurist.types import Case, Completion, Conversation, Message, Sampling, Verdict, response_text
 
 Rule = Literal["robust", "eval", "train"]
@@ -42,23 +42,38 @@ def rrm(strings: Mapping[str, str], rule: Rule = "robust") -> Protocol:
 
 
 def parse_eval(completion: Completion) -> Verdict:
-    """The official evaluation rule: last box between the first and a second ``</think>``, to the letter."""
-    parts = _whole(completion).split("</think>")
-    found = boxes(parts[1]) if len(parts) > 1 else []
-    label = found[-1] if found else ""
-    if completion.finish == "error" or label not in ("Assistant 1", "Assistant 2"):
-        return nothing(completion, parts[-1], "" if len(parts) > 1 else "the thinking never closed")
-    return pick(int(label[-1]) - 1)
+    """The official evaluation rule: the last box after the first ``</think>``, to the letter."""
+    answer, box = _official_box(completion)
+    if completion.finish == "error" or box not in ("Assistant 1", "Assistant 2"):
+        return nothing(completion, answer, "" if answer else "nothing after the thinking")
+    return pick(int(box[-1]) - 1)
 
 
 def parse_train(completion: Completion) -> Verdict:
-    """The training rule: a label inside the last box after the last ``</think>``."""
-    _, closed, answer = _whole(completion).rpartition("</think>")
-    found = boxes(answer) if closed else []
-    label = re.search(r"(?:Solution|Assistant) (\d+)", found[-1]) if found else None
+    """The training rule: a label inside the last box after the first ``</think>``.
+
+    The official reward also compares a bare number in the box with the gold one; such a box is no verdict
+    here, since every candidate may hold one.
+    """
+    answer, box = _official_box(completion)
+    label = re.search(r"(?:Solution|Assistant) (\d+)", box)
     if completion.finish == "error" or label is None or label[1] not in ("1", "2"):
-        return nothing(completion, answer, "" if closed else "the thinking never closed")
+        return nothing(completion, answer, "" if answer else "nothing after the thinking")
     return pick(int(label[1]) - 1)
+
+
+def _official_box(completion: Completion) -> tuple[str, str]:
+    """What stands between the first and a second ``</think>``, and its last box ("": there is none).
+
+    Only the last ``\\boxed`` counts: where it never closes, or its brace does not follow, there is none.
+    """
+    parts = _whole(completion).split("</think>")
+    answer = parts[1] if len(parts) > 1 else ""
+    _, boxed, tail = answer.rpartition(r"\boxed")
+    if not boxed or not tail.startswith("{"):
+        return answer, ""
+    _, start, end = box_spans(boxed + tail)[0]
+    return answer, (boxed + tail)[start:end] if end >= 0 else ""
 
 
 def _whole(completion: Completion) -> str:

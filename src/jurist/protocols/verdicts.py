@@ -1,23 +1,30 @@
 """The parser discipline: the last verdict after the thinking; everything else has a status."""
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
-from jurist.protocols.base import split_thinking
+from jurist.protocols.base import plain, split_thinking
 from jurist.types import Completion, Scores, Status, Verdict
 
-# In an answer block a letter counts when it stands alone: brackets, markdown and names may surround it.
-_LETTER = re.compile(r"(?<![^\W_])([A-Za-z])(?![^\W_])")
-_BLOCK = re.compile(r"<\s*answer\s*>(.*?)(?:<\s*/\s*answer\s*>|<\s*answer\s*>|$)", re.I | re.S)
+# No two unbounded repetitions stand side by side in here: a text of any length is read in linear time.
+_BLOCK = r"<\s*{0}\s*>(.*?)(?:(<\s*/\s*{0}\s*>)|(?=<\s*{0}\s*>)|\Z)"
+_ANSWER = re.compile(_BLOCK.format("answer"), re.I | re.S)
+_RATING = re.compile(_BLOCK.format("rating"), re.I | re.S)
 _BARE = re.compile(r"\[\[\s*([A-Za-z])\s*\]\]")
-_QUOTE = re.compile(r"<\s*quote_?(\w)\s*>.*?(?:<\s*/\s*quote_?\1\s*>|$)", re.I | re.S)
-_BOX = re.compile(r"\\f?box(?:ed)?\s*\{")
-_BOXED_LABEL = re.compile(r"\W*(?:assistant|solution|response)\W*([1-9])\W*", re.I)
-_RATING = re.compile(r"<\s*rating\s*>(.*?)(?:<\s*/\s*rating\s*>|$)", re.I | re.S)
-_NUMBER = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)(?:\s*/\s*10\b)?")
+# In a block a capital letter counts where it stands alone in its own script: 回答B更好 names B, ÄB does not.
+_LETTER = re.compile(r"(?<![0-9A-Za-zÀ-ɏ\u0300-\u036f])([A-Z])(?![0-9A-Za-zÀ-ɏ\u0300-\u036f])")
+_SMALL = re.compile(r"\W*(?:(?:chatbot|assistant|response|reply|option|model)\W+)?([a-z])\W*", re.I)
+_TIE = re.compile(r"\b(?:tie|draw|equal(?:ly)?)\b", re.I)
+# A quotation that was never closed ends with the comparison it stands in, else with the text.
+_QUOTE = re.compile(r"<\s*quote_?\w\s*>.*?(?:<\s*/\s*quote_?\w?\s*>|(?=<\s*/\s*eval\s*>)|\Z)", re.I | re.S)
+_BRACE = re.compile(r"(\\f?box(?:ed)?\s*\{)|[{}]")
+BOXED_LABEL = re.compile(
+    r"(?:assistant|solution|response)(?:\\(?:text(?:bf|rm|it)?|math(?:bf|rm))|[\W_])*([0-9]+)", re.I
+)
+_NUMBER = re.compile(r"(?<![\d.])([-−]?\d+(?:\.\d+)?)(?:\s*/\s*10\b)?")
 _REFUSAL = re.compile(
-    r"\W*(?:i['’]?m (?:very |so |really )?sorry|sorry\b|i apologi[sz]e|i can(?:not|['’]t| not)\b|i won['’]t\b"
+    r"\W*(?:unfortunately,? )?(?:i['’]?m (?:very |so |really )?sorry|sorry\b|(?:i|my) apolog"
+    r"|i (?:can(?:not|['’]t| not)|won['’]t|must (?:\w+ )?decline)\b"
     r"|i(?: am|['’]m) (?:unable|not able|not going)|as an ai\b)",
     re.I,
 )
@@ -35,7 +42,7 @@ def nothing(completion: Completion, answer: str, note: str = "") -> Verdict:
     if completion.finish == "filter":
         return Verdict(status=Status.REFUSED, note="stopped by a content filter")
     if completion.finish == "length":
-        return Verdict(status=Status.TRUNCATED, note=note or "cut before a verdict")
+        return Verdict(status=Status.TRUNCATED, note=completion.error or note or "cut before a verdict")
     if _REFUSAL.match(answer):
         return Verdict(status=Status.REFUSED, note=answer.strip()[:80])
     empty = "empty answer" if not answer.strip() else "no verdict in the answer"
@@ -45,51 +52,60 @@ def nothing(completion: Completion, answer: str, note: str = "") -> Verdict:
 def answer_of(completion: Completion, *, opens: bool = False) -> str:
     """The text in which a verdict counts: after the thinking, without quotes, in plain-width letters."""
     _, answer = split_thinking(completion, opens=opens)
-    return unicodedata.normalize("NFKC", _QUOTE.sub(" ", answer))
+    return _QUOTE.sub(" ", plain(answer))
 
 
 def parse_letter(completion: Completion, labels: Sequence[str] = "AB", *, opens: bool = False) -> Verdict:
     """The last ``<answer>`` block, else the last ``[[X]]``; a block that names two labels says nothing."""
     answer = answer_of(completion, opens=opens)
-    blocks = _BLOCK.findall(answer)
     if completion.finish == "error":
         return nothing(completion, answer)
-    if blocks:
-        # A capital letter first: in "B is a better reply" the small one is an article.
-        letters = _LETTER.findall(blocks[-1])
-        named = set(letters) & set(labels) or {x.upper() for x in letters} & set(labels)
-        if len(named) == 1:
-            return pick(list(labels).index(named.pop()), len(labels))
-        note = "the answer names more than one response" if named else "the answer names no response"
-        return nothing(completion, answer, note)
-    bare = [m.upper() for m in _BARE.findall(answer) if m.upper() in labels]
-    return pick(list(labels).index(bare[-1]), len(labels)) if bare else nothing(completion, answer)
+    block, cut = _last_block(_ANSWER, completion, answer)
+    if block is None:
+        bare = [m.upper() for m in _BARE.findall(answer) if m.upper() in labels]
+        return pick(list(labels).index(bare[-1]), len(labels)) if bare else nothing(completion, answer)
+    # Of a block that was cut, only what stands whole in brackets counts: "A" may have become "A or B".
+    if cut and not _BARE.search(block):
+        return nothing(completion, answer)
+    named = _named(block, labels)
+    if len(named) == 1:
+        return pick(list(labels).index(named.pop()), len(labels))
+    note = "the answer names more than one response" if named else "the answer names no response"
+    return nothing(completion, answer, note)
 
 
 def parse_box(completion: Completion, *, opens: bool = False) -> Verdict:
-    r"""The last ``\boxed{Assistant k}`` of the answer."""
+    r"""The last ``\boxed{Assistant k}`` of the answer; a box that names two responses says nothing."""
     answer = answer_of(completion, opens=opens)
     if completion.finish == "error":
         return nothing(completion, answer)
     for content in reversed(boxes(answer)):
-        plain = re.sub(r"\\(?:text|textbf|mathrm|mathbf)\s*", "", content)
-        label = _BOXED_LABEL.fullmatch(plain)
-        if label and label[1] in "12":
-            return pick(int(label[1]) - 1)
+        named = set(BOXED_LABEL.findall(content))
+        if len(named) == 1 and named <= {"1", "2"}:
+            return pick(int(named.pop()) - 1)
+        if named:
+            return nothing(completion, answer, "the box does not name one of the two responses")
     return nothing(completion, answer)
 
 
 def boxes(text: str) -> list[str]:
     r"""The contents of every closed ``\boxed{...}`` (or ``\fbox``), braces balanced, in order."""
-    found: list[str] = []
-    for match in _BOX.finditer(text):
-        depth = 1
-        for position in range(match.end(), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[position], 0)
-            if depth == 0:
-                found.append(text[match.end() : position])
-                break
-    return found
+    return [text[start:end] for _, start, end in box_spans(text) if end >= 0]
+
+
+def box_spans(text: str) -> list[tuple[int, int, int]]:
+    r"""(backslash, start, end) of the content of every box, in order; ``end`` is -1 where it never closes."""
+    ends: dict[tuple[int, int], int] = {}
+    braces: list[tuple[int, int] | None] = []
+    for brace in _BRACE.finditer(text):
+        if brace[0] != "}":
+            box = brace.span() if brace[1] else None
+            braces.append(box)
+            if box:
+                ends[box] = -1
+        elif braces and (box := braces.pop()):
+            ends[box] = brace.start()
+    return [(opening, start, end) for (opening, start), end in ends.items()]
 
 
 def parse_rating(completion: Completion, low: float, high: float, *, opens: bool = False) -> Verdict:
@@ -97,10 +113,34 @@ def parse_rating(completion: Completion, low: float, high: float, *, opens: bool
     answer = answer_of(completion, opens=opens)
     if completion.finish == "error":
         return nothing(completion, answer)
-    blocks = _RATING.findall(answer)
-    numbers = [float(x) for x in _NUMBER.findall(blocks[-1])] if blocks else []
+    block, cut = _last_block(_RATING, completion, answer)
+    # A rating that was cut may have gone on: "1" to "10".
+    if block is None or cut:
+        return nothing(completion, answer)
+    numbers = [float(x.replace("−", "-")) for x in _NUMBER.findall(block)]
     if len(numbers) == 1 and low <= numbers[0] <= high:
         scores: Scores = (numbers[0],)
         return Verdict(scores)
-    note = f"the rating is not one number from {low:g} to {high:g}" if blocks else ""
-    return nothing(completion, answer, note)
+    return nothing(completion, answer, f"the rating is not one number from {low:g} to {high:g}")
+
+
+def _last_block(tag: re.Pattern[str], completion: Completion, answer: str) -> tuple[str | None, bool]:
+    """The last block of a tag that holds something (None: there is no block), and whether it was cut."""
+    blocks = list(tag.finditer(answer))
+    if not blocks:
+        return None, False
+    if completion.finish == "length" and not blocks[-1][2]:
+        return blocks[-1][1], True
+    # Empty blocks are doubled tags: <answer><answer>[[A]]</answer>, <answer>[[A]]<answer>.
+    written = [b[1] for b in blocks if b[1].strip()]
+    return (written[-1] if written else ""), False
+
+
+def _named(block: str, labels: Sequence[str]) -> set[str]:
+    """The labels that an answer block names: in double brackets, else as a letter that stands alone."""
+    bracketed = {x.upper() for x in _BARE.findall(block)} & set(labels)
+    if bracketed or _TIE.search(block):
+        return bracketed
+    # A small letter is an article where anything else stands beside it: "it is a close call".
+    small = _SMALL.fullmatch(block)
+    return {x.upper() for x in ([small[1]] if small else _LETTER.findall(block))} & set(labels)
