@@ -113,7 +113,7 @@ async def test_the_number_of_responses_must_fit(n: int, hint: str):
 
 
 async def test_an_order_that_is_no_permutation_is_refused():
-    with pytest.raises(ConfigError, match="does not permute"):
+    with pytest.raises(ConfigError, match="does not name each"):
         await Judge(rubrics(), ScriptedEngine(A_WINS)).ask(case(), (0, 0))
 
 
@@ -133,3 +133,16 @@ def test_seeds_differ_by_sample_and_order_and_repeat():
     assert judge.query(case(), (0, 1), 3).key == judge.query(case(), (0, 1), 3).key
     other = Judge(rubrics(), ScriptedEngine(A_WINS), Sampling(temperature=0.7), seed=1)
     assert judge.query(case(), (0, 1), 3).key != other.query(case(), (0, 1), 3).key
+
+
+async def test_a_match_between_some_responses_is_mapped_to_ascending_order():
+    four = case("4", "worst", "good", "bad", "other", gold=None)
+    judge = Judge(rubrics(), prefers("good"))
+    for order in ((1, 3), (3, 1)):
+        judgment = await judge.ask(four, order)
+        assert judgment.query.order == order
+        assert judgment.verdict.scores == (1.0, 0.0)  # of responses 1 and 3
+    seeded = await judge.ask(four, among=(3, 1))
+    assert sorted(seeded.query.order) == [1, 3]
+    assert seeded.verdict.scores == (1.0, 0.0)
+    assert (await judge.ask(four, sample=1, among=(1, 3))).query.order == seeded.query.order[::-1]

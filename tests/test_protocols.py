@@ -167,9 +167,9 @@ def test_pointwise_shows_rubric_and_reference() -> None:
 def test_arity(name: str, n: int, hint: str) -> None:
     case = Case("c", (), ("x",) * n)
     if n == ALL[name].arity:
-        return check_arity(ALL[name], case)
+        return check_arity(ALL[name], case, len(case.responses))
     with pytest.raises(ProtocolError, match=f"case 'c' has {n} response") as caught:
-        check_arity(ALL[name], case)
+        check_arity(ALL[name], case, len(case.responses))
     assert f"{name!r} judges {ALL[name].arity}" in caught.value.message
     if n:
         assert hint in caught.value.hint

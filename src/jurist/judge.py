@@ -54,13 +54,17 @@ class Judge:
     seed: int = 0
     memory: Memory | None = None
 
-    async def ask(self, case: Case, order: Order | None = None, sample: int = 0) -> Judgment:
+    async def ask(
+        self, case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None
+    ) -> Judgment:
         """One judgment of ``case``, its verdict in the order of the case.
 
         ``order[slot]`` is the response shown in that slot; without one, a seeded order that alternates
-        from sample to sample. Failures of the engine come back as a verdict with a status.
+        from sample to sample. An order of some responses only (a match of a tournament) has a score for
+        each of these, in ascending order; ``among`` names them where the order is left to the seed.
+        Failures of the engine come back as a verdict with a status.
         """
-        query = self.query(case, order or seeded_order(case, sample, self.seed), sample)
+        query = self.query(case, order or seeded_order(case, sample, self.seed, among), sample)
         known = self.memory.recall(query.key) if self.memory else None
         if known is not None:
             return known
@@ -77,9 +81,10 @@ class Judge:
 
     def query(self, case: Case, order: Order, sample: int) -> Query:
         """The call that asks for one judgment; pure."""
-        check_arity(self.protocol, case)
-        if sorted(order) != list(range(len(case.responses))):
-            raise ConfigError(f"order {order} does not permute {len(case.responses)} responses")
+        n = len(case.responses)
+        if len(set(order)) != len(order) or not all(0 <= i < n for i in order):
+            raise ConfigError(f"order {order} does not name each of some of {n} responses once")
+        check_arity(self.protocol, case, len(order))
         messages = self.protocol.render(guarded(case.reordered(order)))
         sampling = self.sampling or self.protocol.sampling
         if sampling.temperature > 0 and sampling.seed is None:
@@ -114,9 +119,8 @@ class Judge:
         return replace(written, note=f"{written.note}; forced verdict: {reason}".strip("; "))
 
 
-def check_arity(protocol: Protocol, case: Case) -> None:
-    """Raise ``ProtocolError`` where the protocol does not take the case's number of responses."""
-    n = len(case.responses)
+def check_arity(protocol: Protocol, case: Case, n: int) -> None:
+    """Raise ``ProtocolError`` where the protocol does not take ``n`` responses."""
     if n != protocol.arity:
         hint = {
             1: "rate single responses with --protocol pointwise",
@@ -129,23 +133,22 @@ def check_arity(protocol: Protocol, case: Case) -> None:
         )
 
 
-def seeded_order(case: Case, sample: int, seed: int) -> Order:
+def seeded_order(case: Case, sample: int, seed: int, among: Order | None = None) -> Order:
     """The order of sample ``sample``: rotated by one from sample to sample from a start hashed from ids.
 
     So the k votes of a case show each response in each slot equally often, as far as k allows.
     """
-    n = len(case.responses)
-    start = (_hash(seed, case.id) + sample) % n
-    return tuple((start + slot) % n for slot in range(n))
+    shown = tuple(range(len(case.responses))) if among is None else tuple(sorted(among))
+    n = len(shown)
+    start = (_hash(seed, case.id, *(among or ())) + sample) % n
+    return tuple(shown[(start + slot) % n] for slot in range(n))
 
 
 def _to_case_order(verdict: Verdict, order: Order) -> Verdict:
     if verdict.scores is None or len(verdict.scores) != len(order):
         return verdict
-    scores: list[float] = [0.0] * len(order)
-    for slot, response in enumerate(order):
-        scores[response] = verdict.scores[slot]
-    mapped: Scores = tuple(scores)
+    slots = sorted(range(len(order)), key=lambda slot: order[slot])
+    mapped: Scores = tuple(verdict.scores[slot] for slot in slots)
     return replace(verdict, scores=mapped)
 
 

@@ -52,7 +52,7 @@ class Case(Noun, frozen=True):
         return _digest(self)
 
     def reordered(self, order: Order) -> "Case":
-        """The same case with its responses (and gold) in slot order."""
+        """The same case with these of its responses (and their gold), in slot order."""
         gold = self.gold and tuple(self.gold[i] for i in order)
         return msgspec.structs.replace(self, responses=tuple(self.responses[i] for i in order), gold=gold)
 
@@ -208,7 +208,7 @@ Engine = Callable[[Query], Awaitable[Completion]]
 """Where tokens come from. May have ``aclose()`` and ``check()`` (see ``jurist.engines``)."""
 
 Ask = Callable[..., Awaitable[Judgment]]
-"""``ask(case, order=None, sample=0)``: one judgment; without an order, a seeded one."""
+"""``ask(case, order=None, sample=0, among=None)``: one judgment (see ``Judge.ask``)."""
 
 Deliberation = Callable[[Ask, Case], Awaitable[Decision]]
 """How many asks make a decision."""
