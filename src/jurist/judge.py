@@ -140,7 +140,8 @@ def seeded_order(case: Case, sample: int, seed: int, among: Order | None = None)
     """
     shown = tuple(range(len(case.responses))) if among is None else tuple(sorted(among))
     n = len(shown)
-    start = (_hash(seed, case.id, *(among or ())) + sample) % n
+    names = shown if among is not None else ()
+    start = (_hash(seed, case.id, *names) + sample) % n
     return tuple(shown[(start + slot) % n] for slot in range(n))
 
 
