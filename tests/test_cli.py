@@ -70,9 +70,11 @@ def test_judge_prints_the_table_and_keeps_the_run(tmp_path: Path):
 def test_standard_output_is_data_when_piped(tmp_path: Path):
     rows = write_pairs(tmp_path / "pairs.jsonl", 2).read_text()
     done = jurist("judge", "-", "--engine", A, stdin=rows)
-    decisions = [msgspec.json.decode(line, type=Decision) for line in done.stdout.splitlines()]
-    assert [d.case_id for d in decisions] == ["0", "1"]
-    assert decisions[0].verdict.scores == (0.5, 0.5)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["case_id"] for row in rows] == ["0", "1"]
+    assert rows[0]["scores"] == [0.5, 0.5]
+    assert rows[0]["judgments"][1]["order"] == [1, 0]
+    assert rows[0]["judgments"][1]["text"] == "<answer>[[A]]</answer>"
     assert "both orders agree on 0.0%" in done.stderr.lower()
 
 
@@ -95,14 +97,18 @@ def test_one_case_is_printed_for_reading():
     for words in ("Kindness", "100%", "“hello” (response 1)", "verdict", "written by the model"):
         assert words in done.stdout
     data = jurist("judge", "--prompt", "q", "--response", "a", "--response", "b", "--engine", A, "--json")
-    assert json.loads(data.stdout)["verdict"]["scores"] == [0.5, 0.5]
+    assert json.loads(data.stdout)["scores"] == [0.5, 0.5]
 
 
 def test_show_reads_one_case_and_names_the_nearest(tmp_path: Path):
     pairs, run = write_pairs(tmp_path / "pairs.jsonl", 12), tmp_path / "run"
     jurist("judge", pairs, "--engine", A, "--out", run)
     assert "case 7" in jurist("show", run, "7").stdout
-    assert len(jurist("show", run, "--json").stdout.splitlines()) == 12
+    whole = [
+        msgspec.json.decode(line, type=Decision) for line in jurist("show", run, "--json").stdout.splitlines()
+    ]
+    assert len(whole) == 12
+    assert whole[0].judgments[0].query.messages
     assert "did you mean '1" in jurist("show", run, "1x", code=2).stderr
 
 

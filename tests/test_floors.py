@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "jurist"
 FLOORS = [
     {"types", "errors"},
-    {"lines", "combine", "statistics", "published"},
+    {"lines", "combine", "statistics", "published", "ratings", "rewards"},
     {"protocols", "engines", "deliberation", "benchmarks", "inputs", "judge", "store", "config"},
     {"catalog", "evaluate"},
     {"assemble"},

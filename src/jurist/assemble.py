@@ -54,6 +54,8 @@ def assemble(config: JudgeConfig, say: Say = lambda _: None) -> Bench:
         config = replace(config, family=family)
     protocol = _with_system(catalog.protocol(config, config.protocol or ""), config.system)
     embedded = config.engine == "embedded"
+    if config.thinking_budget is not None and not config.engine.startswith(("http", "vllm")):
+        say(f"--thinking-budget does nothing with the engine {config.engine}: --max-tokens caps it all")
     config = replace(
         config,
         deliberation=config.deliberation or ("once" if protocol.arity == 1 else "swapped"),

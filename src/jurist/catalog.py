@@ -96,7 +96,7 @@ def engine(config: JudgeConfig) -> "EngineBase":
     makers: Mapping[str, Callable[[], EngineBase]] = {
         "embedded": lambda: _made("embedded", "EmbeddedEngine", config.model, **_width(config)),
         "transformers": lambda: _made("local", "TransformersEngine", _need(config), **_width(config)),
-        "vllm": lambda: _made("vllm", "VllmEngine", _need(config), **_width(config)),
+        "vllm": lambda: _made("vllm", "VllmEngine", _need(config), **_width(config), options=_extra(config)),
         "replay": lambda: _replay(Path(argument)),
         "scripted": lambda: _made("scripted", "ScriptedEngine", argument, **_width(config)),
     }
@@ -108,12 +108,6 @@ def engine(config: JudgeConfig) -> "EngineBase":
 def _http(config: JudgeConfig) -> "EngineBase":
     from jurist.engines.http import HttpEngine
 
-    try:
-        extra = msgspec.json.decode(config.extra or "{}", type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise ConfigError(
-            f"--extra is not a JSON object: {error}", hint="for example --extra '{\"top_k\": 20}'"
-        ) from None
     return HttpEngine(
         config.engine,
         config.model,
@@ -121,8 +115,16 @@ def _http(config: JudgeConfig) -> "EngineBase":
         timeout=config.timeout,
         retry_for=config.retry_for,
         samples_per_request=config.samples_per_request,
-        extra=extra,
+        extra=_extra(config),
     )
+
+
+def _extra(config: JudgeConfig) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(config.extra or "{}", type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        hint = "for example --extra '{\"top_k\": 20}'"
+        raise ConfigError(f"--extra is not a JSON object: {error}", hint) from None
 
 
 def _replay(run: Path) -> "EngineBase":

@@ -50,7 +50,8 @@ class JudgeConfig:
     samples_per_request: int = 1
     """Votes that go out as one request with n samples (HTTP; the server then chooses their seeds)."""
     extra: str | None = None
-    """JSON object put into the body of each HTTP request; a null takes a field out."""
+    """JSON object put into the body of each HTTP request (a null takes a field out); for the engine vllm, its
+    engine arguments."""
     give_up_after: int = 100
     """Stop after so many failed calls in a row (0: never)."""
 

@@ -18,6 +18,7 @@ from jurist.evaluate import Progress
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines
 from jurist.reports.reading import decision_view
+from jurist.reports.rows import decision_row
 from jurist.reports.table import SHOWN, decisions_view, scorecard_view
 from jurist.run import run
 from jurist.store import write_scorecard
@@ -28,7 +29,7 @@ def one(prompt: str, responses: list[str], config: JudgeConfig, *, json: bool) -
     """Judge one case from the command line and print it for reading."""
     decision = judge(prompt, responses, config=config, say=say)
     if json:
-        write_json(decision)
+        write_json(decision_row(decision))
     else:
         out.print(decision_view(decision))
     return 0
@@ -108,7 +109,7 @@ class _Listing:
 
     def add(self, decision: Decision) -> None:
         if self.as_data:
-            write_json(decision)
+            write_json(decision_row(decision))
         if decision.case_id in self._place:
             self._first.append(decision)
 

@@ -42,15 +42,18 @@ class EmbeddedEngine(EngineBase):
         self._file = Path(model) if model else None
         self._cache = cache_gigabytes
         self._slots = asyncio.Semaphore(concurrency)
+        self._loading = asyncio.Lock()
         self._runtime: _Runtime | None = None
 
     async def check(self) -> None:
         """Load the model."""
-        if self._runtime is None:
-            self._runtime = await asyncio.to_thread(_Runtime, self._file, self._cache)
+        async with self._loading:
+            if self._runtime is None:
+                self._runtime = await asyncio.to_thread(_Runtime, self._file, self._cache)
 
     async def __call__(self, query: Query) -> Completion:
-        await self.check()
+        if self._runtime is None:
+            await self.check()
         assert self._runtime is not None
         async with self._slots:
             started = time.monotonic()
@@ -136,7 +139,8 @@ class _Runtime:
             raise EngineError(f"the embedded runtime cannot load {model.file}: {error}") from error
         # Texts that the tokenizer would turn into control tokens, whoever writes them.
         names = [name.decode("utf-8", "replace") for name in self._tokenizer.get_vocab()]
-        control = [re.escape(n) for n in names if re.fullmatch(r"<[^<>\s]+>", n)]
+        # (Think tags are left to the model: a prefill closes its thinking with one.)
+        control = [re.escape(n) for n in names if re.fullmatch(r"<(?!/?think>)[^<>\s]+>", n)]
         self._control = re.compile("|".join(control) or r"(?!)")
         self._waiting: list[_Job] = []
         self._live: dict[int, _Job] = {}
@@ -153,7 +157,7 @@ class _Runtime:
         ids: list[int] = []
         for i, part in enumerate(_MARK.split(template)):
             ids += self._plain(messages[int(part)].content) if i % 2 else self._encode(part)
-        return ids + self._encode(prefill or "")
+        return ids + self._plain(prefill or "")
 
     def text(self, ids: list[int]) -> str:
         """The text of generated ids, without control tokens."""

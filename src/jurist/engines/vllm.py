@@ -1,0 +1,224 @@
+"""vLLM in this process: continuous batching, shared prefixes, any label's log-probability."""
+
+import asyncio
+import itertools
+import os
+import threading
+import time
+from collections.abc import Coroutine, Mapping
+from importlib import import_module
+from typing import Any
+
+from msgspec.structs import replace
+
+from jurist.engines.base import EngineBase, failed
+from jurist.engines.chat_ids import ChatError, ChatIds, overflow
+from jurist.errors import EngineError, MissingExtraError
+from jurist.types import Completion, Finish, Query, Usage
+
+_FINISH: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
+
+
+class VllmEngine(EngineBase):
+    """Runs a model from the Hugging Face hub, or from a folder, with vLLM's asynchronous engine.
+
+    ``options`` go to vLLM's engine arguments as they are: dtype, max_model_len, tensor_parallel_size,
+    gpu_memory_utilization, enforce_eager ... The engine lives on an event loop of its own, so that it
+    may be used from any other one. It starts processes: a script needs ``if __name__ == "__main__":``.
+    """
+
+    def __init__(
+        self, model: str, *, concurrency: int = 64, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self.model = model
+        self.concurrency = concurrency
+        self._options = dict(options or {})
+        self._loading = threading.Lock()
+        self._runtime: _Runtime | None = None
+
+    def identity(self) -> str:
+        """The model's id or folder."""
+        return self.model
+
+    async def check(self) -> None:
+        """Load the model."""
+        await asyncio.to_thread(self._load)
+
+    async def __call__(self, query: Query) -> Completion:
+        runtime = self._runtime or await asyncio.to_thread(self._load)
+        started = time.monotonic()
+        answer = await runtime.answer(query)
+        return replace(answer, seconds=time.monotonic() - started)
+
+    async def aclose(self) -> None:
+        """Shut vLLM down; another query would start it again."""
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            await asyncio.to_thread(runtime.close)
+
+    def _load(self) -> "_Runtime":
+        # A thread's lock, since the first queries may come from several event loops.
+        with self._loading:
+            if self._runtime is None:
+                self._runtime = _Runtime(self.model, self.concurrency, self._options)
+            return self._runtime
+
+
+class _Runtime:
+    """vLLM's engine and the thread with its event loop."""
+
+    def __init__(self, model: str, width: int, options: Mapping[str, Any]) -> None:
+        # Standard output is for data; vLLM reads this when it is imported.
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+        try:
+            self._vllm: Any = import_module("vllm")
+            self._params: Any = import_module("vllm.sampling_params")
+        except ImportError as error:
+            raise MissingExtraError(error.name or "vllm", "vllm", "the vllm engine") from error
+        self._numbers = itertools.count()
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="jurist-vllm", daemon=True)
+        self._thread.start()
+        self._engine: Any = None
+        try:
+            asyncio.run_coroutine_threadsafe(self._start(model, width, options), self._loop).result()
+        except EngineError:
+            self.close()
+            raise
+        except Exception as error:  # whatever vLLM, its worker process or the hub raises
+            self.close()
+            reason = " ".join(str(error).split())[:400]
+            raise EngineError(
+                f"vLLM cannot start with {model!r}: {type(error).__name__}: {reason}",
+                hint="--model takes a folder or a Hugging Face id; vLLM's log above says more",
+            ) from error
+
+    async def _start(self, model: str, width: int, options: Mapping[str, Any]) -> None:
+        settings: dict[str, Any] = {
+            "model": model,
+            "enable_prefix_caching": True,
+            "max_num_seqs": width,
+            "disable_log_stats": True,
+            **_precision(),
+            **_thinking(),
+            **options,
+        }
+        self._engine = self._vllm.AsyncLLMEngine.from_engine_args(self._vllm.AsyncEngineArgs(**settings))
+        tokenizer: Any = self._engine.get_tokenizer()
+        if asyncio.iscoroutine(tokenizer):  # in older releases
+            tokenizer = await tokenizer
+        self.chat = ChatIds(tokenizer, model)
+        self.context: int = self._engine.model_config.max_model_len
+
+    async def answer(self, query: Query) -> Completion:
+        """The completion of a query; cancelling the awaiting task aborts the request."""
+        if self._closed:
+            return failed("the engine is closed")
+        work = self._guarded(self._labels(query) if query.choices else self._sampled(query))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def close(self) -> None:
+        """End what runs, vLLM's processes and the event loop."""
+        self._closed = True
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=60)
+        self._loop.close()
+
+    async def _stop(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if self._engine is not None:
+            self._engine.shutdown()
+            self._engine = None
+
+    async def _guarded(self, work: Coroutine[Any, Any, Completion]) -> Completion:
+        try:
+            return await work
+        except ChatError as error:
+            return failed(str(error))
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            return failed("the engine was closed")
+        except Exception as error:  # vLLM has no root of its errors
+            return failed(f"vLLM: {type(error).__name__}: {error}")
+
+    async def _sampled(self, query: Query) -> Completion:
+        ids = self.chat.prompt(query.messages, query.prefill)
+        room = self.context - len(ids)
+        if room < 1:
+            return overflow(len(ids), self.context)
+        sampling = query.sampling
+        settings: dict[str, Any] = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": min(sampling.max_tokens, room),
+            "seed": sampling.seed,
+            "stop": list(sampling.stop),
+        }
+        if sampling.thinking_budget is not None and self._knows("thinking_token_budget"):
+            settings["thinking_token_budget"] = sampling.thinking_budget
+        output, usage = await self._output(ids, settings)
+        reason: str | None = output.finish_reason
+        if reason not in _FINISH:
+            return failed(f"vLLM ended the request: {reason}")
+        return Completion(output.text, finish=_FINISH[reason], usage=usage)
+
+    async def _labels(self, query: Query) -> Completion:
+        """Which of the choices comes next: one token, and the log-probabilities of the labels' tokens."""
+        ids = self.chat.prompt(query.messages, query.prefill)
+        if len(ids) >= self.context:
+            return overflow(len(ids), self.context)
+        tokens = {c: self.chat.label(query.prefill, c) for c in query.choices}
+        settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1}
+        if self._knows("logprob_token_ids"):
+            settings["logprob_token_ids"] = list(tokens.values())
+        else:
+            # The grammar leaves the labels only, with their ratios: their probabilities then sum to one.
+            choice = self._params.StructuredOutputsParams(choice=list(query.choices))
+            settings |= {"logprobs": 20, "structured_outputs": choice}
+        output, usage = await self._output(ids, settings)
+        shown: Mapping[int, Any] = output.logprobs[0]
+        seen = {c: float(shown[t].logprob) for c, t in tokens.items() if t in shown}
+        if not seen:
+            return failed("vLLM shows no probability of the verdict's labels")
+        best = max(seen, key=lambda c: seen[c])
+        return Completion(best, usage=usage, logprobs=seen if len(seen) == len(tokens) else None)
+
+    async def _output(self, ids: list[int], settings: dict[str, Any]) -> tuple[Any, Usage]:
+        """The one output of a prompt; nothing is drawn otherwise than ``settings`` say."""
+        neutral = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+        final = self._params.RequestOutputKind.FINAL_ONLY
+        params = self._params.SamplingParams(**neutral, **settings, output_kind=final)
+        number = f"jurist-{next(self._numbers)}"
+        stream: Any = self._engine.generate({"prompt_token_ids": ids}, params, number)
+        result = [r async for r in stream][-1]
+        output = result.outputs[0]
+        return output, Usage(len(ids), len(output.token_ids), result.num_cached_tokens or 0)
+
+    def _knows(self, name: str) -> bool:
+        return hasattr(self._params.SamplingParams, name)
+
+
+def _precision() -> dict[str, Any]:
+    """Settings under which labels do not tie: in bfloat16 their logits are often the same number.
+
+    On a GPU the output layer alone is in float32, which costs next to nothing; on the CPU the whole model
+    is. There, compiling takes minutes and gains little, and the memory is shared with everybody else's.
+    """
+    platform: Any = import_module("vllm.platforms").current_platform
+    if platform.is_cpu():
+        return {"dtype": "float32", "enforce_eager": True, "gpu_memory_utilization": 0.5}
+    return {"hf_overrides": {"head_dtype": "float32"}}
+
+
+def _thinking() -> dict[str, Any]:
+    """The tags between which vLLM counts a thinking budget, in releases that can."""
+    config: Any = getattr(import_module("vllm.config"), "ReasoningConfig", None)
+    if config is None:
+        return {}
+    return {"reasoning_config": config(reasoning_start_str="<think>", reasoning_end_str="</think>")}
