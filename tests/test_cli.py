@@ -143,6 +143,8 @@ def test_a_bad_row_stops_or_is_skipped_and_listed(tmp_path: Path):
     assert "pairs.jsonl:3" in jurist("judge", pairs, "--engine", A, code=2).stderr
     done = jurist("judge", pairs, "--engine", A, "--skip-bad")
     assert "1 bad rows were left out" in done.stderr
+    pairs.write_text(pairs.read_text() + '{"id": "trio", "prompt": "q", "responses": ["a", "b", "c"]}\n')
+    assert "case 'trio' has 3 responses" in jurist("judge", pairs, "--engine", A, "--skip-bad").stderr
     assert len(done.stdout.splitlines()) == 2
 
 

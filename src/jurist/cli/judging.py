@@ -13,10 +13,12 @@ from jurist.assemble import assemble
 from jurist.benchmarks.base import Tally
 from jurist.cli.screen import err, out, say, watching, write_json
 from jurist.config import JudgeConfig
-from jurist.errors import InputError
+from jurist.errors import InputError, JuristError, ProtocolError
 from jurist.evaluate import Progress
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines
+from jurist.judge import check_arity
+from jurist.protocols.base import Protocol
 from jurist.reports.reading import decision_view
 from jurist.reports.rows import decision_row
 from jurist.reports.table import SHOWN, decisions_view, scorecard_view
@@ -39,11 +41,11 @@ def many(
     source: str, folder: Path | None, limit: int | None, config: JudgeConfig, *, json: bool, skip_bad: bool
 ) -> int:
     """Judge a source of cases; what was judged stands on standard output, in the folder, or both."""
-    bad: list[InputError] = []
+    bad: list[JuristError] = []
     cases = load_cases(source, skip_bad=skip_bad, on_bad=bad.append)
     listing = _Listing(as_data=json or (folder is None and not sys.stdout.isatty()))
     tally, progress, started = Tally(), Progress(), time.monotonic()
-    asyncio.run(_stream(cases, source, folder, limit, config, listing, tally, progress))
+    asyncio.run(_stream(cases, source, folder, limit, config, listing, tally, progress, bad, skip_bad))
     _tell_bad(bad, progress.decisions)
     # What is remembered took its time in an earlier run.
     seconds = 0.0 if progress.remembered else time.monotonic() - started
@@ -65,10 +67,12 @@ async def _stream(
     listing: "_Listing",
     tally: Tally,
     progress: Progress,
+    bad: list[JuristError],
+    skip_bad: bool,
 ) -> None:
     bench = assemble(config, say)
     say(describe(bench.config))
-    some = listing.numbered(islice(cases, limit))
+    some = listing.numbered(_fitting(islice(cases, limit), bench.protocol, bad if skip_bad else None))
     try:
         with watching(count_lines(source, limit)) as watch:
             stream = run(bench, some, out=folder, source=source, progress=progress, watch=watch, warn=say)
@@ -121,7 +125,20 @@ class _Listing:
             out.print()
 
 
-def _tell_bad(bad: list[InputError], judged: int) -> None:
+def _fitting(cases: Iterable[Case], protocol: Protocol, bad: list[JuristError] | None) -> Iterator[Case]:
+    """The cases whose number of responses the protocol takes; others are listed in ``bad``, or raise."""
+    for case in cases:
+        try:
+            check_arity(protocol, case, len(case.responses))
+        except ProtocolError as error:
+            if bad is None:
+                raise
+            bad.append(error)
+        else:
+            yield case
+
+
+def _tell_bad(bad: list[JuristError], judged: int) -> None:
     if bad:
         say(f"{len(bad)} bad rows were left out:")
         for error in bad[:10]:

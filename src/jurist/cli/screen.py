@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -46,6 +47,7 @@ def write_json(value: Any) -> None:
 def watching(total: int | None) -> Generator[Callable[[Counted], None]]:
     """A progress bar on standard error (nothing where that is no terminal); yields the watch to call."""
     columns = (
+        SpinnerColumn(),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}", style="dim"),
