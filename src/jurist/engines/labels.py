@@ -124,7 +124,7 @@ class Labels:
         if self._route == "vllm":
             return await self._vllm(query, model, template)
         if self._route == "llama.cpp":
-            return await self._llama_cpp(query, template)
+            return await self._llama_cpp(query, template, extra)
         return await self._chat(query, model, extra)
 
     async def _find_route(self) -> Route:
@@ -171,7 +171,9 @@ class Labels:
             self._ids[label] = _single(label, await self._vllm_ids(body))
         return self._ids[label]
 
-    async def _llama_cpp(self, query: Query, template: Mapping[str, Any]) -> Completion:
+    async def _llama_cpp(
+        self, query: Query, template: Mapping[str, Any], extra: Mapping[str, Any]
+    ) -> Completion:
         turns = {"messages": chat_messages(query.messages), **template}
         text = (await self._ask("POST", "//apply-template", turns, _Template)).prompt
         ids = {c: await self._llama_label(c) for c in query.choices}
@@ -184,6 +186,8 @@ class Labels:
             "post_sampling_probs": True,
             "samplers": ["temperature"],
             "temperature": 1.0,
+            # With the cache a prompt's numbers depend on what was asked before it.
+            "cache_prompt": extra.get("cache_prompt", True),
         }
         reply = await self._ask("POST", "//completion", body, _Native)
         shown = {p.id: p.prob for p in reply.completion_probabilities[0].top_probs}
