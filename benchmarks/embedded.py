@@ -17,7 +17,7 @@ import openvino_genai as og
 from jurist.engines.embedded import EmbeddedEngine
 from jurist.engines.model_file import prepared
 from jurist.inputs import load_cases
-from jurist.judge import Judge
+from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics_short
 from jurist.types import Query, Sampling
 

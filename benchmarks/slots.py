@@ -13,8 +13,8 @@ from serving import stub
 
 from jurist.catalog import deliberation
 from jurist.engines.http import HttpEngine
-from jurist.evaluate import decide_all
-from jurist.judge import Judge
+from jurist.pool import decide_all
+from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.types import Case, Message
 
@@ -42,9 +42,8 @@ def main(n: int) -> None:
     with stub(seconds=1.0, slots=SLOTS) as url:
         wall = asyncio.run(run(url, n))
         busy = json.loads(urllib.request.urlopen(f"{url}/busy").read())["seconds"]
-    print(
-        f"{2 * n} calls in {wall:.1f} s (at best {2 * n / SLOTS:.1f}): {busy / wall / SLOTS:.3f} of the slots busy"
-    )
+    share = busy / wall / SLOTS
+    print(f"{2 * n} calls in {wall:.1f} s (at best {2 * n / SLOTS:.1f}): {share:.3f} of the slots busy")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def prefers(word: str) -> ScriptedEngine:
 
     def script(query: Query) -> Completion:
         text = query.messages[-1].content
-        first = text.index(word) < text.index("[End of reply A]") if "[End of reply A]" in text else True
+        first = 0 <= text.find(word) < text.find("[End of reply A]")
         return Completion(A_WINS if first else B_WINS, usage=Usage(10, 5))
 
     return ScriptedEngine(script)

@@ -222,3 +222,15 @@ def _until(seconds: float) -> Iterator[None]:
 def _whole_keys(run: Path) -> list[str]:
     lines = (run / "judgments.jsonl").read_bytes().splitlines(keepends=True)
     return [json.loads(line)["key"] for line in lines if line.endswith(b"\n")]
+
+
+def test_the_best_of_many_is_found_by_a_tournament(tmp_path: Path):
+    rows = tmp_path / "many.jsonl"
+    rows.write_text(json.dumps({"prompt": "q", "responses": ["a", "b", "c", "d", "e"], "gold": 0}) + "\n")
+    done = jurist("judge", rows, "--engine", A, "--deliberation", "knockout(given)")
+    row = json.loads(done.stdout)
+    assert len(row["judgments"]) == 4
+    assert row["prefers"] == row["scores"].index(1.0)
+    assert "any number" not in done.stderr
+    wrong = jurist("judge", rows, "--engine", A, code=2)
+    assert "knockout" in wrong.stderr

@@ -10,7 +10,7 @@ from jurist.combine import majority, mean
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine
 from jurist.errors import ConfigError, JuristError, UnknownNameError
-from jurist.judge import Judge
+from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.types import Completion, Query, Status, Verdict
 
@@ -112,3 +112,12 @@ def test_bad_deliberations_are_refused(text: str, error: type[Exception], words:
     with pytest.raises(error) as caught:
         deliberation(text)
     assert words in str(caught.value)
+
+
+async def test_both_orders_of_a_tournament_are_orders_of_its_matches():
+    many = case("many", "x", "good", "bad", gold=None)
+    decision = await deliberation("swapped(round_robin)")(Judge(rubrics(), prefers("good")).ask, many)
+    assert len(decision.judgments) == 6
+    assert {j.query.order for j in decision.judgments if sorted(j.query.order) == [0, 1]} == {(0, 1), (1, 0)}
+    assert decision.verdict.scores is not None
+    assert max(decision.verdict.scores) == decision.verdict.scores[1]

@@ -16,7 +16,7 @@ pytest.importorskip("gguf", reason="the extra 'embedded' is not installed")
 from jurist.engines.embedded import EmbeddedEngine
 from jurist.engines.model_file import packaged
 from jurist.errors import EngineError
-from jurist.judge import Judge
+from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics_short
 from jurist.types import Completion, Message, Query, Sampling, Status
 

@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "jurist"
 FLOORS = [
     {"types", "errors"},
     {"lines", "combine", "statistics", "published", "ratings", "rewards"},
-    {"protocols", "engines", "deliberation", "benchmarks", "inputs", "judge", "store", "config"},
-    {"catalog", "evaluate"},
+    {"protocols", "engines", "deliberation", "benchmarks", "inputs", "asking", "store", "config"},
+    {"catalog", "pool"},
     {"assemble"},
     {"run", "reports"},
     {"api"},
@@ -20,7 +20,7 @@ FLOORS = [
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 # On one floor a module may use these of its neighbours: the judge renders and parses with a protocol.
-NEIGHBOURS = {("judge", "protocols"), ("store", "lines")}
+NEIGHBOURS = {("asking", "protocols"), ("store", "lines")}
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -58,9 +58,7 @@ def test_every_file_says_what_it_is_for_and_can_be_read_in_a_sitting(path: Path)
 
 def test_importing_jurist_loads_nothing_heavy():
     code = "import sys, jurist, jurist.cli.main; print(' '.join(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
     heavy = {"torch", "numpy", "aiohttp", "transformers", "openvino", "openvino_genai", "pyarrow", "datasets"}
     assert not heavy & set(loaded)
@@ -73,3 +71,12 @@ def test_the_public_names_are_there():
         assert getattr(jurist, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'jurry'"):
         _ = jurist.jurry
+
+
+def test_no_public_name_is_hidden_by_a_module():
+    code = (
+        "import importlib, pkgutil, jurist\n"
+        "for m in pkgutil.iter_modules(jurist.__path__): importlib.import_module(f'jurist.{m.name}')\n"
+        "assert all(type(getattr(jurist, n)).__name__ != 'module' for n in jurist.__all__)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ import pytest
 from shared import shared
 
 from jurist.errors import ProtocolError
-from jurist.judge import check_arity
+from jurist.asking import check_arity
 from jurist.protocols import pairwise, pointwise, rm_r1, rrm, rubrics
 from jurist.protocols.base import Protocol, VerdictSlot, flatten
 from jurist.protocols.chain import Criterion, Evidence, read_chain

@@ -11,7 +11,7 @@ from make import A_WINS, case
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine
 from jurist.errors import StoreError
-from jurist.judge import Judge
+from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.store import DECISIONS, JUDGMENTS, Store, read_config, read_decisions, read_judgments
 from jurist.types import Decision
@@ -114,7 +114,7 @@ import asyncio, resource, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from make import *
-from jurist.judge import Judge
+from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.store import Store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jurist.config import JudgeConfig
     from jurist.errors import JuristError
     from jurist.inputs import load_cases
-    from jurist.judge import Judge
+    from jurist.asking import Judge
     from jurist.types import (
         Case,
         Completion,
@@ -35,7 +35,7 @@ _PUBLIC = {
     "judge_all": "api",
     "evaluate": "api",
     "load_cases": "inputs",
-    "Judge": "judge",
+    "Judge": "asking",
     "JudgeConfig": "config",
     "JuristError": "errors",
     **dict.fromkeys(_NOUNS.split(), "types"),

@@ -11,7 +11,7 @@ from jurist import catalog
 from jurist.assemble import Bench, Say, assemble
 from jurist.config import JudgeConfig
 from jurist.errors import ConfigError
-from jurist.evaluate import slim, spread
+from jurist.pool import slim, spread
 from jurist.inputs import load_cases
 from jurist.run import run
 from jurist.store import write_scorecard

@@ -10,7 +10,7 @@ from jurist import __version__, catalog
 from jurist.config import JudgeConfig, as_dict
 from jurist.deliberation import spec
 from jurist.engines.base import EngineBase
-from jurist.judge import Judge, Memory
+from jurist.asking import Judge, Memory
 from jurist.protocols import rm_r1
 from jurist.protocols.base import Protocol
 from jurist.types import Case, Conversation, Deliberation, Message, Sampling
@@ -27,6 +27,11 @@ class Bench:
     sampling: Sampling
     deliberate: Deliberation
     config: JudgeConfig
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether cases may have any number of responses: a tournament asks about two at a time."""
+        return bool(spec.names(self.config.deliberation or "") & catalog.TOURNAMENTS)
 
     @property
     def concurrency(self) -> int:
@@ -62,7 +67,8 @@ def assemble(config: JudgeConfig, say: Say = lambda _: None) -> Bench:
         forced=config.forced or ("always" if embedded else "never"),
     )
     deliberation = config.deliberation or ""
-    sampling = _sampling(config, protocol, votes="vote" in spec.names(deliberation), say=say)
+    votes = bool(spec.names(deliberation) & {"vote", "exact", "confident"})
+    sampling = _sampling(config, protocol, votes=votes, say=say)
     return Bench(protocol, catalog.engine(config), sampling, catalog.deliberation(deliberation), config)
 
 

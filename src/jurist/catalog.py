@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from jurist.config import JudgeConfig
-from jurist.deliberation import spec, votes
+from jurist.deliberation import spec, stopping, tournaments, votes
 from jurist.errors import ConfigError, unknown
 from jurist.protocols.base import Protocol
 from jurist.published import prompts
@@ -44,7 +44,16 @@ DELIBERATIONS: dict[str, tuple[str, spec.Maker]] = {
     "given": ("one ask, in the order of the case: position bias goes into the number", votes.given),
     "swapped": ("both orders, averaged; swapped(vote(5)) votes in each", votes.swapped),
     "vote": ("majority of k asks, the order alternating: vote(5)", votes.vote),
+    "soft": ("mean of k probabilities (forced verdicts), the order alternating: soft(2)", stopping.soft),
+    "exact": ("vote(k) that stops when the lead cannot be lost: exact(16)", stopping.exact),
+    "confident": ("vote(k) that stops when its lead is nearly certain: confident(16)", stopping.confident),
+    "knockout": ("best of n: winners advance, n - 1 matches: knockout(swapped)", tournaments.knockout),
+    "round_robin": ("best of n: each against each: round_robin(vote(3))", tournaments.round_robin),
+    "random_opponents": ("best of n: each meets k others: random_opponents(4)", tournaments.random_opponents),
+    "swiss": ("best of n: rounds of equals, no rematch: swiss(match=swapped)", tournaments.swiss),
+    "pivot": ("best of n: one random response against all others", tournaments.pivot),
 }
+TOURNAMENTS = frozenset({"knockout", "round_robin", "random_opponents", "swiss", "pivot"})
 
 BENCHMARKS: dict[str, Lazy] = {
     "judgebench": ("350 pairs by GPT-4o with objective labels, both orders", "judgebench", "JUDGEBENCH"),

@@ -27,7 +27,8 @@ class JudgeConfig:
     protocol_file: Path | None = None
     """Local file with the prompts of a published protocol."""
     deliberation: str | None = None
-    """How many asks make a decision: once, given, swapped, vote(5), swapped(vote(5))."""
+    """How many asks make a decision: once, swapped, swapped(vote(5)), confident(16), knockout(swapped) ...
+    See `jurist list`."""
     forced: Literal["never", "missing", "always"] | None = None
     """Read the verdict from the labels' probabilities after the reasoning: never, where the text has none
     (missing), always."""

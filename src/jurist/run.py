@@ -5,7 +5,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from jurist.assemble import Bench
-from jurist.evaluate import Progress, Watch, decide_all
+from jurist.pool import Progress, Watch, decide_all
 from jurist.lines import Warn
 from jurist.store import Store
 from jurist.types import Case, Decision

@@ -14,10 +14,10 @@ from jurist.benchmarks.base import Tally
 from jurist.cli.screen import err, out, say, watching, write_json
 from jurist.config import JudgeConfig
 from jurist.errors import InputError, JuristError, ProtocolError
-from jurist.evaluate import Progress
+from jurist.pool import Progress
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines
-from jurist.judge import check_arity
+from jurist.asking import check_arity
 from jurist.protocols.base import Protocol
 from jurist.reports.reading import decision_view
 from jurist.reports.rows import decision_row
@@ -72,7 +72,10 @@ async def _stream(
 ) -> None:
     bench = assemble(config, say)
     say(describe(bench.config))
-    some = listing.numbered(_fitting(islice(cases, limit), bench.protocol, bad if skip_bad else None))
+    some = islice(cases, limit)
+    if not bench.takes_many:
+        some = _fitting(some, bench.protocol, bad if skip_bad else None)
+    some = listing.numbered(some)
     try:
         with watching(count_lines(source, limit)) as watch:
             stream = run(bench, some, out=folder, source=source, progress=progress, watch=watch, warn=say)

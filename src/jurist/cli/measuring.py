@@ -14,7 +14,7 @@ from jurist.cli.judging import describe
 from jurist.cli.screen import out as screen
 from jurist.cli.screen import say, watching, write_json
 from jurist.config import JudgeConfig
-from jurist.evaluate import Progress, slim, spread
+from jurist.pool import Progress, slim, spread
 from jurist.reports.table import scorecard_view
 from jurist.run import run
 from jurist.store import write_scorecard

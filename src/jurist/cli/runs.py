@@ -102,7 +102,7 @@ def show(run: Path, case: str | None = None, /, *, json: Flag = False) -> int:
 def _card(run: Path, benchmark: str | None) -> "Scorecard":
     from jurist import catalog
     from jurist.benchmarks.base import score_pairs
-    from jurist.evaluate import slim
+    from jurist.pool import slim
     from jurist.store import read_config, read_decisions
 
     config = read_config(run)

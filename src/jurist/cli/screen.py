@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.text import Text
 
 from jurist.errors import JuristError
-from jurist.evaluate import Progress as Counted
+from jurist.pool import Progress as Counted
 
 err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)

@@ -105,7 +105,10 @@ async def gather(*awaitables: Awaitable[T]) -> list[T]:
 
 
 def _fixed(ask: Ask, order: Order) -> Ask:
-    async def fixed(case: Case, _order: Order | None = None, sample: int = 0) -> Judgment:
-        return await ask(case, order, sample)
+    async def fixed(
+        case: Case, shown: Order | None = None, sample: int = 0, among: Order | None = None
+    ) -> Judgment:
+        some = shown or among
+        return await ask(case, order if some is None else tuple(i for i in order if i in some), sample)
 
     return fixed

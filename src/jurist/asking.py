@@ -125,7 +125,7 @@ def check_arity(protocol: Protocol, case: Case, n: int) -> None:
         hint = {
             1: "rate single responses with --protocol pointwise",
             2: "two responses are judged by a pair protocol such as rubrics",
-        }.get(n, "more than two responses need a tournament over pairs")
+        }.get(n, "more than two responses: a tournament, such as --deliberation 'knockout(swapped)'")
         raise ProtocolError(
             f"case {case.id!r} has {n} response{'s' * (n != 1)}; "
             f"the protocol {protocol.name!r} judges {protocol.arity}",

@@ -13,8 +13,8 @@ from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine
 from jurist.engines.scripted import ScriptedEngine
 from jurist.errors import ConfigError, EngineError, UnknownNameError
-from jurist.evaluate import Progress, decide_all, slim, spread
-from jurist.judge import Judge
+from jurist.pool import Progress, decide_all, slim, spread
+from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.store import Store, read_judgments
 from jurist.types import Completion, Decision, Query
