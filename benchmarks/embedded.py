@@ -14,10 +14,10 @@ import numpy as np
 import openvino as ov
 import openvino_genai as og
 
+from jurist.asking import Judge
 from jurist.engines.embedded import EmbeddedEngine
 from jurist.engines.model_file import prepared
 from jurist.inputs import load_cases
-from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics_short
 from jurist.types import Query, Sampling
 

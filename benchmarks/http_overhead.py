@@ -102,9 +102,8 @@ def main(n: int) -> None:
     for name, measured in rows.items():
         rate, cpu = median(r[0] for r in measured), median(r[1] for r in measured)
         low, high = min(r[0] for r in measured), max(r[0] for r in measured)
-        print(
-            f"{name:18s} {rate:6.0f}/s ({low:.0f} to {high:.0f}), {rate / floor:.2f} of bare, {cpu:.2f} ms CPU"
-        )
+        share = f"{rate / floor:.2f} of bare, {cpu:.2f} ms CPU"
+        print(f"{name:18s} {rate:6.0f} requests/s ({low:.0f} to {high:.0f}), {share}")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ import urllib.request
 
 from serving import stub
 
+from jurist.asking import Judge
 from jurist.catalog import deliberation
 from jurist.engines.http import HttpEngine
 from jurist.pool import decide_all
-from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.types import Case, Message
 

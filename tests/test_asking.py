@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make import A_WINS, case, prefers
 
+from jurist.asking import Judge, seeded_order
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine
 from jurist.errors import ConfigError, ProtocolError
-from jurist.asking import Judge, seeded_order
 from jurist.protocols.pointwise import pointwise
 from jurist.protocols.rubrics import rubrics
 from jurist.types import Case, Completion, Message, Query, Sampling, Status

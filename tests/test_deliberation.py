@@ -5,12 +5,12 @@ from hypothesis import given as given_
 from hypothesis import strategies as st
 from make import A_WINS, B_WINS, case, prefers
 
+from jurist.asking import Judge
 from jurist.catalog import deliberation
 from jurist.combine import majority, mean
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine
 from jurist.errors import ConfigError, JuristError, UnknownNameError
-from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.types import Completion, Query, Status, Verdict
 

@@ -13,10 +13,10 @@ from make import case
 pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
 pytest.importorskip("gguf", reason="the extra 'embedded' is not installed")
 
+from jurist.asking import Judge
 from jurist.engines.embedded import EmbeddedEngine
 from jurist.engines.model_file import packaged
 from jurist.errors import EngineError
-from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics_short
 from jurist.types import Completion, Message, Query, Sampling, Status
 

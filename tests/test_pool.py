@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from make import A_WINS, case, prefers
 
+from jurist.asking import Judge
 from jurist.assemble import assemble
 from jurist.catalog import deliberation
 from jurist.config import JudgeConfig
@@ -14,7 +15,6 @@ from jurist.engines.replay import ReplayEngine
 from jurist.engines.scripted import ScriptedEngine
 from jurist.errors import ConfigError, EngineError, UnknownNameError
 from jurist.pool import Progress, decide_all, slim, spread
-from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.store import Store, read_judgments
 from jurist.types import Completion, Decision, Query

@@ -6,8 +6,8 @@ import math
 import pytest
 from shared import shared
 
-from jurist.errors import ProtocolError
 from jurist.asking import check_arity
+from jurist.errors import ProtocolError
 from jurist.protocols import pairwise, pointwise, rm_r1, rrm, rubrics
 from jurist.protocols.base import Protocol, VerdictSlot, flatten
 from jurist.protocols.chain import Criterion, Evidence, read_chain

@@ -352,6 +352,8 @@ def test_standardised_known_values():
     # Rounding alone is not a difference.
     assert standardised([0.1 + 0.2, 0.3]) == (0, 0)
     assert standardised([1e-30, 2e-30]) == (-1, 1)
+    assert standardised([0.0, 3e-235]) == (-1, 1)
+    assert standardised([0.0, 5e-324]) == (0, 0)
 
 
 def test_rank_reward_known_values():

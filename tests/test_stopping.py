@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make import A_WINS, B_WINS, case, prefers
 
+from jurist.asking import Judge
 from jurist.deliberation import spec, stopping
 from jurist.deliberation.stopping import chance, confident, exact, likely, needed, soft
 from jurist.deliberation.votes import swapped, vote
 from jurist.engines.base import EngineBase, failed
 from jurist.engines.scripted import ScriptedEngine
 from jurist.errors import ConfigError
-from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.types import (
     Case,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from make import A_WINS, case
 
+from jurist.asking import Judge
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine
 from jurist.errors import StoreError
-from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.store import DECISIONS, JUDGMENTS, Store, read_config, read_decisions, read_judgments
 from jurist.types import Decision

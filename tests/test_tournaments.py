@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from make import A_WINS, B_WINS, case
 from shared import shared
 
+from jurist.asking import Judge
 from jurist.deliberation import spec
 from jurist.deliberation.brackets import bracket, draw, everyone, neighbours, pair, ring, swiss_round
 from jurist.deliberation.matches import on_pair
@@ -28,7 +29,6 @@ from jurist.deliberation.tournaments import (
 from jurist.deliberation.votes import once, swapped, vote
 from jurist.engines.scripted import ScriptedEngine
 from jurist.errors import ConfigError
-from jurist.asking import Judge
 from jurist.protocols.rubrics import rubrics
 from jurist.ratings import Match
 from jurist.types import (

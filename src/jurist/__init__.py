@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jurist.api import evaluate, judge, judge_all
+    from jurist.asking import Judge
     from jurist.config import JudgeConfig
     from jurist.errors import JuristError
     from jurist.inputs import load_cases
-    from jurist.asking import Judge
     from jurist.types import (
         Case,
         Completion,

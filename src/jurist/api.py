@@ -11,8 +11,8 @@ from jurist import catalog
 from jurist.assemble import Bench, Say, assemble
 from jurist.config import JudgeConfig
 from jurist.errors import ConfigError
-from jurist.pool import slim, spread
 from jurist.inputs import load_cases
+from jurist.pool import slim, spread
 from jurist.run import run
 from jurist.store import write_scorecard
 from jurist.types import Case, Decision, Message, Response, Scorecard, conversation

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from jurist import __version__, catalog
+from jurist.asking import Judge, Memory
 from jurist.config import JudgeConfig, as_dict
 from jurist.deliberation import spec
 from jurist.engines.base import EngineBase
-from jurist.asking import Judge, Memory
 from jurist.protocols import rm_r1
 from jurist.protocols.base import Protocol
 from jurist.types import Case, Conversation, Deliberation, Message, Sampling

@@ -20,11 +20,14 @@ def standardised(values: Sequence[float]) -> Scores:
     """Values shifted to mean 0 and scaled to population standard deviation 1; all equal: zeros."""
     values = _finite(values)
     mean = fsum(values) / len(values)
+    spread = max(values) - min(values)
     # Rounding is no difference, and must not be blown up to one.
-    if max(values) - min(values) <= 1e-12 * max(map(abs, values)):
+    if spread <= max(1e-12 * max(map(abs, values)), 1e-300):
         return (0.0,) * len(values)
-    deviation = sqrt(fsum((v - mean) ** 2 for v in values) / len(values))
-    return tuple((v - mean) / deviation for v in values)
+    # In units of the spread, so that the squares of tiny values do not vanish.
+    shifted = [(v - mean) / spread for v in values]
+    deviation = sqrt(fsum(v**2 for v in shifted) / len(values))
+    return tuple(v / deviation for v in shifted)
 
 
 def rank_reward(values: Sequence[float]) -> Scores:

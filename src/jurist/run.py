@@ -5,8 +5,8 @@ from contextlib import aclosing
 from pathlib import Path
 
 from jurist.assemble import Bench
-from jurist.pool import Progress, Watch, decide_all
 from jurist.lines import Warn
+from jurist.pool import Progress, Watch, decide_all
 from jurist.store import Store
 from jurist.types import Case, Decision
 

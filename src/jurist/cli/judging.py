@@ -9,15 +9,15 @@ from itertools import islice
 from pathlib import Path
 
 from jurist.api import judge
+from jurist.asking import check_arity
 from jurist.assemble import assemble
 from jurist.benchmarks.base import Tally
 from jurist.cli.screen import err, out, say, watching, write_json
 from jurist.config import JudgeConfig
 from jurist.errors import InputError, JuristError, ProtocolError
-from jurist.pool import Progress
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines
-from jurist.asking import check_arity
+from jurist.pool import Progress
 from jurist.protocols.base import Protocol
 from jurist.reports.reading import decision_view
 from jurist.reports.rows import decision_row
