@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+LOCAL := $(VENV)/.ready-local
 
 .PHONY: setup demo test check clean help
 
@@ -31,7 +32,13 @@ demo: setup
 	@echo "judgement: on real pairs it is near chance (benchmarks/README.md). For real work put a judge"
 	@echo "behind any OpenAI-compatible server: jurist judge pairs.jsonl --engine http://HOST:PORT/v1"
 
-test: setup
+# The transformers engine is tested with a tiny model that the test makes; torch comes as pinned in constraints.txt.
+$(LOCAL): $(STAMP)
+	@echo "installing torch and transformers for the tests ..."
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group local
+	@touch $@
+
+test: $(LOCAL)
 	@$(BIN)/python -m pytest -rs
 
 check: setup
