@@ -192,6 +192,14 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path):
     assert "Traceback" not in errors
 
 
+def test_a_log_file_gets_a_line_of_progress_now_and_then(tmp_path: Path):
+    pairs = write_pairs(tmp_path / "pairs.jsonl", 500)
+    code = "import jurist.cli.screen as s; s.EVERY = 0.05; from jurist.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "judge", str(pairs), "--engine", A, "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "/500 decided" in done.stderr
+
+
 def test_import_and_score_give_the_published_number(tmp_path: Path):
     outputs = shared("judgebench") / "outputs"
     (file,) = outputs.glob("*o1-mini*")

@@ -1,6 +1,7 @@
 """What the commands share: two consoles, the progress bar, errors in words."""
 
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -43,9 +44,27 @@ def write_json(value: Any) -> None:
     sys.stdout.buffer.flush()
 
 
+EVERY = 30.0
+"""Seconds between two lines of progress where standard error is no terminal (a log file)."""
+
+
 @contextmanager
 def watching(total: int | None) -> Generator[Callable[[Counted], None]]:
-    """A progress bar on standard error (nothing where that is no terminal); yields the watch to call."""
+    """Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
+    started = time.monotonic()
+    last = started
+
+    def line(now: Counted) -> None:
+        nonlocal last
+        if time.monotonic() - last >= EVERY:
+            last = time.monotonic()
+            rate, unanswered = _pace(now, last - started)
+            of = f"/{total:,}" if total else ""
+            say(", ".join(filter(None, [f"{now.decisions:,}{of} decided", rate, unanswered])))
+
+    if not err.is_terminal:
+        yield line
+        return
     columns = (
         SpinnerColumn(),
         BarColumn(bar_width=24),
@@ -55,18 +74,18 @@ def watching(total: int | None) -> Generator[Callable[[Counted], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=total, rate="", unanswered="")
 
-        def watch(now: Counted) -> None:
-            seconds = bar.tasks[0].elapsed or 0.0
-            asked = now.judgments - now.remembered
-            rate = (
-                f"{asked / seconds:.1f} judgments/s {now.tokens / seconds:,.0f} tokens/s"
-                if seconds > 1
-                else ""
-            )
-            unanswered = f"{now.unanswered} unanswered" if now.unanswered else ""
+        def draw(now: Counted) -> None:
+            rate, unanswered = _pace(now, time.monotonic() - started)
             bar.update(task, completed=now.decisions, rate=rate, unanswered=unanswered)
 
-        yield watch
+        yield draw
+
+
+def _pace(now: Counted, seconds: float) -> tuple[str, str]:
+    """(judgments and tokens per second, what was not answered), each empty where there is nothing to say."""
+    asked = now.judgments - now.remembered
+    rate = f"{asked / seconds:.1f} judgments/s, {now.tokens / seconds:,.0f} tokens/s" if seconds > 1 else ""
+    return rate, f"{now.unanswered} unanswered" if now.unanswered else ""

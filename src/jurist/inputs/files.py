@@ -195,9 +195,7 @@ def _rename(path: Path) -> str:
 
 
 def _empty(name: str) -> InputError:
-    return InputError(
-        f"{name}: is empty: it holds no rows", "one row per line, see the formats in the manual"
-    )
+    return InputError(f"{name}: is empty: it holds no rows", "one row per line; the README shows the formats")
 
 
 def count_lines(source: str, limit: int | None = None) -> int | None:

@@ -15,9 +15,9 @@ _ALWAYS = ("consistency", "first_shown_wins")
 _WORDS = {
     "consistency": "both orders agree on {:.1%} of the pairs",
     "first_shown_wins": "the response shown first wins {:.1%} of the time",
-    "ties": "{:.0f} ties",
-    "unresolved": "{:.0f} cases without a verdict",
-    "without_gold": "{:.0f} cases without gold, not graded",
+    "ties": "ties: {:.0f}",
+    "unresolved": "cases without a verdict: {:.0f}",
+    "without_gold": "cases without gold, not graded: {:.0f}",
 }
 
 
