@@ -13,6 +13,7 @@ from typing import Any
 
 from jurist.engines.base import EngineBase, failed
 from jurist.engines.model_file import prepared
+from jurist.engines.slots import Slots
 from jurist.errors import EngineError, MissingExtraError
 from jurist.types import Completion, Conversation, Query, Usage
 
@@ -41,7 +42,7 @@ class EmbeddedEngine(EngineBase):
         self.concurrency = concurrency
         self._file = Path(model) if model else None
         self._cache = cache_gigabytes
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency)
         self._loading = asyncio.Lock()
         self._runtime: _Runtime | None = None
 
@@ -55,7 +56,7 @@ class EmbeddedEngine(EngineBase):
         if self._runtime is None:
             await self.check()
         assert self._runtime is not None
-        async with self._slots:
+        async with self._slots.held(urgent=bool(query.choices)):
             started = time.monotonic()
             try:
                 answer = await (self._labels if query.choices else self._sampled)(self._runtime, query)
@@ -202,7 +203,7 @@ class _Runtime:
                 while not (self._waiting or self._live or self._closed):
                     self._wake.wait()
                 if self._closed:
-                    self._fail(RuntimeError("the engine was closed"))
+                    self._drop_all()
                     return
                 new, self._waiting = self._waiting, []
             try:
@@ -241,6 +242,14 @@ class _Runtime:
             elif job.handle.get_status() != running:
                 del self._live[number]
                 _deliver(job, job.handle.read_all()[0])
+
+    def _drop_all(self) -> None:
+        """Cancel what is in work; the runtime frees it in one more step, and would complain without."""
+        for job in self._live.values():
+            job.handle.cancel()
+        if self._pipeline.has_non_finished_requests():
+            self._pipeline.step()
+        self._fail(RuntimeError("the engine was closed"))
 
     def _fail(self, error: RuntimeError) -> None:
         for job in [*self._live.values(), *self._waiting]:

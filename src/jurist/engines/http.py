@@ -18,6 +18,7 @@ from yarl import URL
 
 from jurist.engines.base import EngineBase, failed
 from jurist.engines.labels import Labels
+from jurist.engines.slots import Slots
 from jurist.engines.wire import (
     Refused,
     Retried,
@@ -96,7 +97,7 @@ class HttpEngine(EngineBase):
         self._samples = samples_per_request
         self._extra = dict(extra or {})
         self._neutral: dict[str, float] = {}
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency)
         self._session: aiohttp.ClientSession | None = None
         self._proxy: dict[str, Any] = {}
         self._key = ""
@@ -110,7 +111,7 @@ class HttpEngine(EngineBase):
 
     async def __call__(self, query: Query) -> Completion:
         if query.choices:
-            return (await self._attempts(lambda: self._forced(query)))[0]
+            return (await self._attempts(lambda: self._forced(query), urgent=True))[0]
         if self._samples > 1 and query.sampling.temperature > 0:
             return await self._gathered(query)
         return (await self._attempts(lambda: self._chat(query, 1)))[0]
@@ -195,9 +196,11 @@ class HttpEngine(EngineBase):
     async def _forced(self, query: Query) -> list[Completion]:
         return [await self._labels.read(query, self.model, self._extra)]
 
-    async def _attempts(self, call: Callable[[], Awaitable[list[Completion]]]) -> list[Completion]:
+    async def _attempts(
+        self, call: Callable[[], Awaitable[list[Completion]]], *, urgent: bool = False
+    ) -> list[Completion]:
         """The call with a slot, retries and a clock; what goes wrong becomes one completion."""
-        async with self._slots:
+        async with self._slots.held(urgent=urgent):
             started = time.monotonic()
             try:
                 results = await self._retried(call)
