@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -108,16 +107,6 @@ async def test_a_case_is_judged_with_a_soft_verdict(engine: EmbeddedEngine):
     assert judgment.verdict.status is Status.OK
     assert judgment.verdict.via == "logprobs"
     assert sum(judgment.verdict.scores or ()) == pytest.approx(1.0)
-
-
-async def test_a_shared_prefix_is_computed_once(engine: EmbeddedEngine):
-    text = " ".join(f"fact {i} about the river" for i in range(250))
-    started = time.monotonic()
-    await engine(query(text, max_tokens=1))
-    first = time.monotonic() - started
-    started = time.monotonic()
-    await asyncio.gather(*[engine(query(text, i, max_tokens=1, temperature=1.0, seed=i)) for i in range(4)])
-    assert time.monotonic() - started < first  # four votes cost less than the first one
 
 
 async def test_a_cancelled_call_lets_the_others_go_on(engine: EmbeddedEngine):

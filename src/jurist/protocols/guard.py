@@ -90,6 +90,7 @@ def _starts(text: str, *, control_only: bool) -> set[int]:
     starts = {m.start() for m in _MARKER.finditer(text)}
     for backslash, start, end in box_spans(text):
         nearest = bisect_left(labels, start)
-        if nearest < len(labels) and (end < 0 or labels[nearest] < end):
+        # An open box may be closed by what another candidate writes.
+        if end < 0 or (nearest < len(labels) and labels[nearest] < end):
             starts.add(backslash)
     return starts
