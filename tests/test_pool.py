@@ -152,3 +152,13 @@ def test_the_system_prompt_is_sent_merged_or_dropped(system, roles: list[str]):
     messages = protocol.render(case())
     assert [m.role for m in messages] == roles
     assert ("<type>" in messages[0].content) == (system != "drop")
+
+
+def test_a_part_of_a_benchmark_says_so_in_python_too():
+    from shared import shared
+
+    import jurist
+
+    data = shared("judgebench")
+    card = jurist.evaluate("judgebench", data, engine="scripted:<answer>[[A]]</answer>", limit=5)
+    assert "5 of 350 cases, not the official score" in card.name

@@ -2,19 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jurist import catalog
 from jurist.assemble import Bench, Say, assemble
+from jurist.benchmarks.base import Benchmark
 from jurist.config import JudgeConfig
 from jurist.errors import ConfigError
 from jurist.inputs import load_cases
-from jurist.pool import slim, spread
-from jurist.run import run
-from jurist.store import write_scorecard
+from jurist.run import measure, run
 from jurist.types import Case, Decision, Message, Response, Scorecard, conversation
 
 T = TypeVar("T")
@@ -72,14 +71,9 @@ def evaluate(
     **options: Any,
 ) -> Scorecard:
     """The official score of a judge on a benchmark whose published files are in ``data``."""
-    chosen = catalog.benchmark(benchmark)
-    cases = spread(list(chosen.load(Path(data))), limit)
     bench = assemble(_config(config, options), say)
     folder = Path(out) if out else None
-    card = chosen.score(_wait(_collect(bench, cases, folder, str(data), chosen.name)))
-    if folder:
-        write_scorecard(folder, card)
-    return card
+    return _wait(_measure(bench, catalog.benchmark(benchmark), Path(data), folder, limit))
 
 
 def _config(config: JudgeConfig | None, options: dict[str, Any]) -> JudgeConfig:
@@ -93,14 +87,20 @@ def _config(config: JudgeConfig | None, options: dict[str, Any]) -> JudgeConfig:
         ) from None
 
 
-async def _collect(
-    bench: Bench, cases: Sequence[Case], out: Path | None, source: str, benchmark: str | None = None
-) -> list[Decision]:
-    shrink: Callable[[Decision], Decision] = slim if benchmark else lambda d: d
+async def _collect(bench: Bench, cases: Sequence[Case], out: Path | None, source: str) -> list[Decision]:
     try:
-        stream = run(bench, cases, out=out, source=source, benchmark=benchmark)
+        stream = run(bench, cases, out=out, source=source)
         async with aclosing(stream):
-            return [shrink(d) async for d in stream]
+            return [d async for d in stream]
+    finally:
+        await bench.engine.aclose()
+
+
+async def _measure(
+    bench: Bench, chosen: Benchmark, data: Path, out: Path | None, limit: int | None
+) -> Scorecard:
+    try:
+        return await measure(bench, chosen, data, out=out, limit=limit)
     finally:
         await bench.engine.aclose()
 

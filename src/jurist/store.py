@@ -126,10 +126,6 @@ class Store:
         )
         self._decisions.append(msgspec.json.encode(line))
 
-    def conclude(self, scorecard: Scorecard) -> None:
-        """Write the scorecard."""
-        write_scorecard(self.folder, scorecard)
-
     def close(self) -> None:
         """Close the files and let others in."""
         self._judgments.close()
@@ -191,12 +187,6 @@ def index_judgments(folder: Path, *, failed: bool = False) -> dict[str, int]:
     """Where each judgment stands in the file, by its query's key; failed ones only on request."""
     lines = scan(folder / JUDGMENTS, _JudgmentHead)
     return {h.key: at for at, h in lines if failed or h.judgment.verdict.status is not Status.FAILED}
-
-
-def read_scorecard(folder: Path) -> Scorecard | None:
-    """The scorecard of a run, if it has one."""
-    path = folder / SCORECARD
-    return msgspec.json.decode(path.read_bytes(), type=Scorecard) if path.exists() else None
 
 
 def write_scorecard(folder: Path, scorecard: Scorecard) -> None:

@@ -1,12 +1,9 @@
 """What `jurist eval` does, once its options are read."""
 
 import asyncio
-import time
-from contextlib import aclosing
 from pathlib import Path
 
-from msgspec.structs import replace
-
+from jurist import run
 from jurist.assemble import Bench, assemble
 from jurist.benchmarks.base import Benchmark
 from jurist.catalog import benchmark
@@ -14,10 +11,7 @@ from jurist.cli.judging import describe
 from jurist.cli.screen import out as screen
 from jurist.cli.screen import say, watching, write_json
 from jurist.config import JudgeConfig
-from jurist.pool import Progress, slim, spread
 from jurist.reports.table import scorecard_view
-from jurist.run import run
-from jurist.store import write_scorecard
 from jurist.types import Scorecard
 
 
@@ -39,40 +33,19 @@ def measure(
 async def _measure_all(
     bench: Bench, chosen: list[Benchmark], data: Path, out: Path | None, limit: int | None
 ) -> list[Scorecard]:
+    several = len(chosen) > 1
     try:
-        several = len(chosen) > 1
         return [
-            await _measure(bench, b, data, out / b.name if out and several else out, limit) for b in chosen
+            await run.measure(
+                bench,
+                one,
+                data,
+                out=out / one.name if out and several else out,
+                limit=limit,
+                watching=watching,
+                warn=say,
+            )
+            for one in chosen
         ]
     finally:
         await bench.engine.aclose()
-
-
-async def _measure(
-    bench: Bench, chosen: Benchmark, data: Path, folder: Path | None, limit: int | None
-) -> Scorecard:
-    everything = list(chosen.load(data))
-    cases = spread(everything, limit)
-    progress, started = Progress(), time.monotonic()
-    with watching(len(cases)) as watch:
-        stream = run(
-            bench,
-            cases,
-            out=folder,
-            source=str(data),
-            benchmark=chosen.name,
-            progress=progress,
-            watch=watch,
-            warn=say,
-        )
-        async with aclosing(stream):
-            decisions = [slim(d) async for d in stream]
-    card = chosen.score(decisions)
-    if len(cases) < len(everything):
-        card = replace(
-            card, name=f"{card.name}: {len(cases)} of {len(everything)} cases, not the official score"
-        )
-    card = replace(card, seconds=0.0 if progress.remembered else time.monotonic() - started)
-    if folder:
-        write_scorecard(folder, card)
-    return card
