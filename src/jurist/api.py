@@ -2,16 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeVar
 
 from jurist import catalog
 from jurist.assemble import Bench, Say, assemble
 from jurist.benchmarks.base import Benchmark
+from jurist.choice import Choice, Leading
+from jurist.choice import choosing as _choosing
 from jurist.config import JudgeConfig
 from jurist.errors import ConfigError
+from jurist.group import GroupJudge, Guards
 from jurist.inputs import load_cases
 from jurist.ranking import Ranking, Rating, ranking_of
 from jurist.reports.ranking import best_row
@@ -67,6 +71,28 @@ def best_of_n(
     case = Case("1", conversation(prompt), tuple(responses))
     decision = judge_case(case, _config(config, options), say=say, pairs="knockout(swapped)")
     return best_row(decision, case)["best"]
+
+
+def choosing(
+    prompt: str | Sequence[Message] | Sequence[dict[str, str]],
+    responses: Sequence[Response],
+    *,
+    deadline: float | None = None,
+    config: JudgeConfig | None = None,
+    say: Say = lambda _: None,
+    **options: Any,
+) -> Generator[Leading | Choice]:
+    """``best_of_n`` as it comes about: who is ahead, as comparisons finish, and at the end the ``Choice``.
+
+    ``for step in choosing(...)``; leaving the loop stops the judging. ``deadline``: seconds from now. For
+    event loops there is ``jurist.choice.choosing``.
+    """
+    case = Case("1", conversation(prompt), tuple(responses))
+    if not case.responses:
+        raise ConfigError("no response to judge", hint="responses=[...] with one, two or more texts")
+    # As they are: best_of_n sets nothing aside either.
+    judge = GroupJudge(assemble(_config(config, options), say), guards=Guards("judge", "judge", False))
+    return _stepped(_chosen(judge, case, deadline))
 
 
 def judge_case(
@@ -141,6 +167,56 @@ async def _measure(
         return (await measure(bench, [chosen], data, out=out, limit=limit))[0]
     finally:
         await bench.aclose()
+
+
+async def _chosen(judge: GroupJudge, case: Case, deadline: float | None) -> AsyncGenerator[Leading | Choice]:
+    try:
+        await judge.bench.check()
+        async with aclosing(_choosing(judge, case, deadline)) as steps:
+            async for step in steps:
+                yield step
+    finally:
+        await judge.bench.aclose()
+
+
+def _stepped(stream: AsyncGenerator[T]) -> Generator[T]:
+    """What a stream yields; it runs in a thread (so in notebooks too), and ends when this is closed."""
+    loop = asyncio.new_event_loop()
+    found: SimpleQueue[T | _End] = SimpleQueue()
+
+    async def pump() -> None:
+        async with aclosing(stream):
+            async for step in stream:
+                found.put(step)
+
+    task = loop.create_task(pump())
+
+    def work() -> None:
+        error: BaseException | None = None
+        try:
+            loop.run_until_complete(task)
+        except BaseException as raised:
+            error = raised
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            found.put(_End(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        while not isinstance(step := found.get(), _End):
+            yield step
+        if step.error:
+            raise step.error
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        loop.close()
+
+
+class _End(NamedTuple):
+    error: BaseException | None
 
 
 def _wait(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import uuid4
@@ -72,6 +73,32 @@ class Ranks(Noun, frozen=True):
     trace: tuple[dict[str, Any], ...] = ()
 
 
+class Leading(Noun, frozen=True):
+    """Who of several is ahead after ``compared`` comparisons; None while nobody is."""
+
+    leader: int | None
+    compared: int
+    final: bool = False
+
+
+class Choice(Noun, frozen=True):
+    """``best`` of several, by index, None where ``status`` is not ok.
+
+    ``tied`` are all that are level with it; ``leader`` was ahead when the judging ended.
+    """
+
+    status: Status
+    best: int | None = None
+    tied: tuple[int, ...] = ()
+    leader: int | None = None
+    compared: int = 0
+    note: str = ""
+    judgments: int = 0
+    usage: Usage = Usage()
+    trace: tuple[dict[str, Any], ...] = ()
+    final: bool = True
+
+
 class AsyncClient:
     """``async with AsyncClient(url) as client``; all methods raise ``ServerError``.
 
@@ -120,18 +147,46 @@ class AsyncClient:
         """Rewards and an order of any number of responses."""
         return await self._asked("/rank", Ranks, {"prompt": prompt, "responses": responses, **more})
 
+    async def best_of_n(self, prompt: Prompt, responses: Sequence[Response], **more: Any) -> Choice:
+        """The best of any number of responses."""
+        return await self._asked("/best-of-n", Choice, {"prompt": prompt, "responses": responses, **more})
+
+    async def choosing(
+        self, prompt: Prompt, responses: Sequence[Response], **more: Any
+    ) -> AsyncGenerator[Leading | Choice]:
+        """Who is ahead, as comparisons finish, and at the end the one ``Choice``.
+
+        Whoever closes it early stops the judging. A stream that breaks is not taken up again.
+        """
+        body = {"prompt": prompt, "responses": responses, "stream": True, **more}
+        sent, begun = msgspec.json.encode(body), False
+        for attempt in range(1, self._attempts + 1):
+            try:
+                async with self._reply("/best-of-n", sent) as reply:
+                    async for event in _events(reply):
+                        begun = True
+                        yield event
+                return
+            except _Busy as busy:
+                if begun or attempt == self._attempts:
+                    raise busy.error from None
+                await asyncio.sleep(busy.seconds)
+
     async def _asked(self, path: str, kind: type[T], body: dict[str, Any]) -> T:
         sent = msgspec.json.encode(body)
         for attempt in range(1, self._attempts + 1):
             try:
-                return await self._once(path, kind, sent)
+                async with self._reply(path, sent) as reply:
+                    return msgspec.json.decode(await reply.read(), type=kind)
             except _Busy as busy:
                 if attempt == self._attempts:
                     raise busy.error from None
                 await asyncio.sleep(busy.seconds)
         raise AssertionError("at least one attempt")
 
-    async def _once(self, path: str, kind: type[T], sent: bytes) -> T:
+    @asynccontextmanager
+    async def _reply(self, path: str, sent: bytes) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """A reply with status 200; raises ``_Busy`` also where the connection is lost while it is read."""
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(
@@ -139,11 +194,12 @@ class AsyncClient:
             )
         try:
             async with self._session.post(self._url + path, data=sent) as reply:
+                if reply.status == 200:
+                    yield reply
+                    return
                 raw, status, wait = await reply.read(), reply.status, reply.headers.get("Retry-After", "1")
-        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
             raise _Busy(ServerError(f"no reply of {self._url}: {error or 'timeout'}"), 1.0) from None
-        if status == 200:
-            return msgspec.json.decode(raw, type=kind)
         error = _told(raw, status)
         if status in BUSY:
             raise _Busy(error, float(wait) if wait.isdecimal() else 1.0)
@@ -186,6 +242,25 @@ class Client:
         """See ``AsyncClient.rank``."""
         return self._wait(self._client.rank(prompt, responses, **more))
 
+    def best_of_n(self, prompt: Prompt, responses: Sequence[Response], **more: Any) -> Choice:
+        """See ``AsyncClient.best_of_n``."""
+        return self._wait(self._client.best_of_n(prompt, responses, **more))
+
+    def choosing(
+        self, prompt: Prompt, responses: Sequence[Response], **more: Any
+    ) -> Generator[Leading | Choice]:
+        """See ``AsyncClient.choosing``: ``for step in client.choosing(...)``."""
+        steps = self._client.choosing(prompt, responses, **more)
+
+        async def step() -> Leading | Choice | None:
+            return await anext(steps, None)
+
+        try:
+            while (found := self._wait(step())) is not None:
+                yield found
+        finally:
+            self._wait(steps.aclose())
+
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
@@ -196,6 +271,26 @@ class _Busy(Exception):
     def __init__(self, error: ServerError, seconds: float) -> None:
         super().__init__()
         self.error, self.seconds = error, seconds
+
+
+async def _events(reply: aiohttp.ClientResponse) -> AsyncGenerator[Leading | Choice]:
+    """The events of a stream up to its choice; raises ``ServerError`` for one that is an error."""
+    kept = b""
+    async for part in reply.content.iter_any():
+        *whole, kept = (kept + part).split(b"\n\n")
+        for event in whole:
+            found = _step(event.removeprefix(b"data: "))
+            yield found
+            if isinstance(found, Choice):
+                return
+    raise ServerError("the stream ended before the choice", "send the request again")
+
+
+def _step(event: bytes) -> Leading | Choice:
+    fields = msgspec.json.decode(event, type=dict[str, Any])
+    if "error" in fields:
+        raise _told(event, 200)
+    return msgspec.convert(fields, Choice if fields.get("final") else Leading)
 
 
 def _told(raw: bytes, status: int) -> ServerError:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from jurist.serving import foreign, gym, own
+from jurist.serving import choosing, decisions, foreign, gym, own, pooling
 from jurist.serving.contract import Contract
 from jurist.serving.counting import TYPE
 from jurist.serving.encoding import json_reply
@@ -23,7 +23,14 @@ from jurist.serving.refusals import Refusal, decoded, refused
 from jurist.serving.retries import Caller
 from jurist.serving.service import Service
 
-CONTRACTS: tuple[Contract[Any], ...] = (*own.CONTRACTS, *foreign.CONTRACTS, *gym.CONTRACTS)
+CONTRACTS: tuple[Contract[Any], ...] = (
+    *own.CONTRACTS,
+    *choosing.CONTRACTS,
+    *foreign.CONTRACTS,
+    *gym.CONTRACTS,
+    *pooling.CONTRACTS,
+    *decisions.CONTRACTS,
+)
 _LOG = logging.getLogger("jurist.serving")
 
 
@@ -71,7 +78,8 @@ def _endpoint(
             raw = await body_of(request, service.settings.max_body)
             contract = _chosen(raw, contracts)
             body = decoded(raw, contract.body)
-            return json_reply(await _answered(contract.answer(service, body, caller), request, caller))
+            told = await _answered(contract.answer(service, body, caller), request, caller)
+            return told if isinstance(told, Response) else json_reply(told)
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception as error:
@@ -99,9 +107,12 @@ async def _answered(answer: Awaitable[Any], request: Request, caller: Caller) ->
 
 
 def _chosen(raw: bytes, contracts: Sequence[Contract[Any]]) -> Contract[Any]:
-    """Of several contracts on one path, the one whose mark the body has; else the one without a mark."""
+    """Of several contracts on one path, the one whose mark the body has; else the one without a mark.
+
+    Where all have marks and the body has none, the first says what is missing.
+    """
     if len(contracts) == 1:
         return contracts[0]
     fields = decoded(raw, dict[str, msgspec.Raw])
     marked = [c for c in contracts if c.mark and c.mark in fields]
-    return marked[0] if marked else next(c for c in contracts if not c.mark)
+    return marked[0] if marked else next((c for c in contracts if not c.mark), contracts[0])

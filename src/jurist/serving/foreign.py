@@ -118,13 +118,13 @@ async def rerank(service: Service, asked: RerankRequest, _: Caller) -> RerankRep
     texts = tuple(d if isinstance(d, str) else d.text for d in asked.documents)
     case = Case("rerank", (Message("user", asked.query),), texts, rubric=asked.instruction)
     result = await service.group(case, None)
-    numbers = [service.number(reward) for reward in result.rewards]
+    numbers = service.numbers_of(result)
     order = sorted(range(len(texts)), key=lambda i: -numbers[i])
     usage = result.decision.usage if result.decision else None
     read = usage.prompt_tokens if usage else 0
     return RerankReply(
         "rerank-jurist",
-        asked.model or service.judge.bench.config.model or "jurist",
+        service.model(asked.model),
         RerankUsage(read, read + (usage.completion_tokens if usage else 0)),
         [RerankResult(i, RerankText(texts[i]), numbers[i]) for i in order[: asked.top_n or None]],
     )

@@ -9,6 +9,7 @@ from jurist import __version__
 from jurist.serving.contract import Contract
 
 _JSON = "application/json"
+_STREAM = "with stream: lines `data: JSON`; the last JSON is the reply, and `data: [DONE]` ends the stream"
 _REFUSALS = {
     "400": "the body is no JSON",
     "401": "wrong or no token",
@@ -29,9 +30,9 @@ def document(contracts: Iterable[Contract[Any]]) -> dict[str, Any]:
         sent, got = schemas[2 * i : 2 * i + 2]
         if contract.path in paths:
             body = paths[contract.path]["post"]["requestBody"]["content"][_JSON]
-            body["schema"] = {"anyOf": [body["schema"], sent]}
+            body["schema"] = _either(body["schema"], sent)
             reply = paths[contract.path]["post"]["responses"]["200"]["content"][_JSON]
-            reply["schema"] = {"anyOf": [reply["schema"], got]}
+            reply["schema"] = _either(reply["schema"], got)
         else:
             paths[contract.path] = {"post": _operation(contract, sent, got)}
     return {
@@ -42,9 +43,18 @@ def document(contracts: Iterable[Contract[Any]]) -> dict[str, Any]:
     }
 
 
+def _either(known: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """One schema or another; a path may have more than two."""
+    options = known.get("anyOf", [known])
+    return known if other in options else {"anyOf": [*options, other]}
+
+
 def _operation(contract: Contract[Any], sent: Any, got: Any) -> dict[str, Any]:
     refusals = {status: {"description": text} for status, text in _REFUSALS.items()}
-    answered = {"description": "answered", "content": {_JSON: {"schema": got}}}
+    content = {_JSON: {"schema": got}}
+    if "stream" in contract.body.__struct_fields__:
+        content["text/event-stream"] = {"schema": {"type": "string", "description": _STREAM}}
+    answered = {"description": "answered", "content": content}
     return {
         "summary": (contract.answer.__doc__ or "").split("\n")[0],
         "requestBody": {"required": True, "content": {_JSON: {"schema": sent}}},

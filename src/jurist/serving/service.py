@@ -51,6 +51,10 @@ class Service:
         self.judge, self.settings = judge, settings
         # Whoever compares two texts wants a verdict on them as they are.
         self._pairs = replace(judge, guards=Guards("judge", "judge", judge.guards.thinking))
+        # Answers to choose from are no samples of a trainer: nothing in them is set aside or mapped.
+        self._options = replace(
+            judge, rating="bradley-terry", reward="none", guards=Guards("judge", "judge", thinking=False)
+        )
         self.cohorts = Cohorts(
             self._rewards, size=settings.group_size, wait=settings.wait, longest=settings.longest
         )
@@ -63,6 +67,10 @@ class Service:
     async def pair(self, case: Case, deadline: float | None) -> GroupResult:
         """Two responses as they are, compared."""
         return self._counted(await self._pairs.judge(case, deadline or self.settings.deadline))
+
+    async def options(self, case: Case, deadline: float | None) -> GroupResult:
+        """Answers to choose from, as they are; ratings of compared pairs are strengths in logits."""
+        return self._counted(await self._options.judge(case, deadline or self.settings.deadline))
 
     async def group(self, case: Case, deadline: float | None) -> GroupResult:
         """Responses that came together."""
@@ -85,14 +93,25 @@ class Service:
             self._traced += Counter()
 
     async def numbers(
-        self, samples: Sequence[Sample], caller: Caller, deadline: float
+        self, samples: Sequence[Sample], caller: Caller, waits: float | None, asked: float | None = None
     ) -> list[tuple[Reward, float]]:
         """Rewards of samples, in order, each with the number for it; ``Refusal`` 503 where one has none.
 
+        ``asked`` is the request's own deadline, ``waits`` how long clients of its contract wait (seconds).
         After a 503 the samples that have a reward keep it for the call's retry; the others are judged anew.
         """
-        rewards = await self._gathered(samples, caller, self.settings.deadline or deadline, whole=True)
+        deadline = asked or self.settings.deadline or waits
+        rewards = await self._gathered(samples, caller, deadline, whole=True)
         return [(reward, self.number(reward)) for reward in rewards]
+
+    def numbers_of(self, result: GroupResult) -> list[float]:
+        """The numbers for a group that came together; raises ``Refusal`` 503 where one has none."""
+        mean = _mean(result.rewards)
+        return [self.number(Told(r.value, r.status, r.note, mean=mean)) for r in result.rewards]
+
+    def model(self, asked: str | None) -> str:
+        """The model's name for a reply: as it was asked for, else the judge's."""
+        return asked or self.judge.bench.config.model or "jurist"
 
     def number(self, reward: Reward) -> float:
         """The number for a reward; raises ``Refusal`` 503 where there is none."""
@@ -152,8 +171,7 @@ class Service:
     async def _rewards(self, case: Case, deadline: float | None) -> list[Reward]:
         """A gathered group, judged; the cohort's judge."""
         result = self._counted(await self.judge.judge(case, deadline))
-        known = [r.value for r in result.rewards if r.value is not None]
-        mean = sum(known) / len(known) if known else None
+        mean = _mean(result.rewards)
         traced = self._traced[case.id] > 0
         whole = traces(result) if traced else ()
         return [
@@ -194,6 +212,11 @@ def _trace(judgment: Judgment, judged: tuple[int, ...]) -> Trace:
         judgment.usage.completion_tokens,
         done.seconds,
     )
+
+
+def _mean(rewards: Sequence[Reward]) -> float | None:
+    known = [r.value for r in rewards if r.value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _pending(answer: object) -> bool:
