@@ -15,8 +15,8 @@ FLOORS = [
     {"benchmarks", "overlap"},
     {"catalog", "pool", "data", "calibration", "ranking", "labels"},
     {"assemble"},
-    {"run", "curve", "group", "cohort", "training", "distillation"},
-    {"reports", "serving", "client", "trainers"},
+    {"run", "curve", "group", "cohort", "choice", "training", "distillation"},
+    {"reports", "serving", "client", "trainers", "learning"},
     {"api"},
     {"cli"},
     {"__main__"},
@@ -25,7 +25,10 @@ LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 # On one floor a module may use these of its neighbours: the judge renders and parses with a protocol.
 NEIGHBOURS = {
     ("cohort", "group"),
+    ("choice", "group"),
+    ("learning", "reports"),  # curves of a model card
     ("trainers", "client"),
+    ("trainers", "serving"),  # the texts that OpenRLHF sends are read as the server reads them
     ("labels", "ranking"),
     ("asking", "protocols"),
     ("thinking", "protocols"),

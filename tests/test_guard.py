@@ -47,6 +47,7 @@ PARSERS = {
     "rubrics": rubrics.rubrics().parse,
     "rubrics-short": rubrics.rubrics_short().parse,
     "pairwise": pairwise.pairwise().parse,
+    "pairwise-short": pairwise.pairwise_short().parse,
     "pointwise": pointwise.pointwise().parse,
 }
 for rule in ("robust", "eval", "train"):

@@ -27,6 +27,7 @@ PAIRS = {
     "rubrics": rubrics.rubrics(),
     "rubrics-short": rubrics.rubrics_short(),
     "pairwise": pairwise.pairwise(),
+    "pairwise-short": pairwise.pairwise_short(),
     "rm-r1-instruct": rm_r1.rm_r1(RM_R1, "instruct"),
     "rm-r1-reasoning": rm_r1.rm_r1(RM_R1, "reasoning"),
     "rrm": rrm.rrm(RRM),

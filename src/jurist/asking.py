@@ -89,7 +89,7 @@ class Judge:
         if self._forces(completion, verdict):
             forced = await self.engine(self._forcing(query, completion))
             verdict = self._read(forced, verdict, len(query.order))
-        judgment = Judgment(query, completion, _to_case_order(verdict, query.order), forced)
+        judgment = Judgment(query, completion, to_case_order(verdict, query.order), forced)
         if self.memory:
             self.memory.record(judgment)
         return judgment
@@ -169,7 +169,7 @@ def seeded_order(case: Case, sample: int, seed: int, among: Order | None = None)
     return tuple(shown[(start + slot) % n] for slot in range(n))
 
 
-def _to_case_order(verdict: Verdict, order: Order) -> Verdict:
+def to_case_order(verdict: Verdict, order: Order) -> Verdict:
     if verdict.scores is None:
         return verdict
     if len(verdict.scores) != len(order):

@@ -81,7 +81,8 @@ class Store:
                 hint="wait for it, stop it, or choose another --out",
             ) from None
         try:
-            _adopt(folder, config)
+            _unclaimed(folder)
+            adopt(folder, config)
             self._judgments = Lines(folder / JUDGMENTS, warn)
             self._decisions = Lines(folder / DECISIONS, warn)
             self._keys = index_judgments(folder)
@@ -144,13 +145,13 @@ class Store:
         self.close()
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, name: str = RUN) -> dict[str, Any]:
     """The resolved configuration of a run; raises where the folder is not a run."""
-    path = folder / RUN
+    path = folder / name
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except FileNotFoundError:
-        raise StoreError(f"{folder} is not a run folder: it has no {RUN}") from None
+        raise StoreError(f"{folder} is not a run folder: it has no {name}") from None
     except (msgspec.DecodeError, OSError) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
 
@@ -208,18 +209,18 @@ def _index_decisions(folder: Path) -> dict[tuple[str, str], int]:
     return {(h.case_id, h.digest): at for at, h in lines if h.complete}
 
 
-def _adopt(folder: Path, config: dict[str, Any]) -> None:
-    """Write run.json, or check that it belongs to the same configuration."""
-    path = folder / RUN
+def adopt(folder: Path, config: dict[str, Any], name: str = RUN, free: frozenset[str] = _FREE) -> None:
+    """Write the configuration of a run into ``folder / name``, or check that it is the one that is there.
+
+    Raises ``StoreError`` with what differs; options in ``free`` may.
+    """
+    path = folder / name
     config = msgspec.to_builtins(config)
     if not path.exists():
-        strange = [n for n in (JUDGMENTS, DECISIONS) if (folder / n).exists()]
-        if strange:
-            raise StoreError(f"{folder} holds {strange[0]} but no {RUN}", hint="choose another --out")
         write_whole(path, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
         return
-    before = read_config(folder)
-    names = sorted({*before, *config} - _FREE)
+    before = read_config(folder, name)
+    names = sorted({*before, *config} - free)
     pairs = {name: (before.get(name), config.get(name)) for name in names}
     changed = [f"{name} was {old!r}, now {new!r}" for name, (old, new) in pairs.items() if old != new]
     if changed:
@@ -227,6 +228,12 @@ def _adopt(folder: Path, config: dict[str, Any]) -> None:
             f"the run folder {folder} belongs to another configuration: {'; '.join(changed)}",
             hint="choose another --out, or repeat the options of that run",
         )
+
+
+def _unclaimed(folder: Path) -> None:
+    strange = [n for n in (JUDGMENTS, DECISIONS) if (folder / n).exists()]
+    if strange and not (folder / RUN).exists():
+        raise StoreError(f"{folder} holds {strange[0]} but no {RUN}", hint="choose another --out")
 
 
 def _judgment(line: bytes) -> Judgment:

@@ -33,6 +33,7 @@ COMMANDS = {
     "label": ("label:label", "Label responses by the judge: rows for DPO and KTO in TRL's format."),
     "data": ("data:data", "Prepare training sets: filter, verify, split, mix, measure difficulty."),
     "distill": ("distill:distill", "Distil judging chains: right and whole ones become rows for training."),
+    "train": ("train:train", "Train a judge: supervised, by reinforcement (GRPO), or a scalar one."),
     "overlap": ("overlap:overlap", "Find training rows that overlap with benchmarks, and leave them out."),
     "import": ("runs:import_run", "Turn the official outputs of another judge into a run, and count it."),
     "export": ("exporting:export", "Write the results of a run as its benchmark publishes them."),

@@ -9,6 +9,7 @@ from typing import Any
 from jurist.errors import EngineError
 from jurist.types import Completion, Conversation, Message, Usage
 
+_OPENED = re.compile(r"<think>\s*\Z")
 _MARK = re.compile("\ue000(\\d+)\ue001")
 # Added tokens that are not "special" but steer a template or a parser: <think>, [TOOL_CALLS].
 _MARKUP = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
@@ -56,6 +57,40 @@ class ChatIds:
             words = f"{len(alone)} tokens in this model's vocabulary"
             raise ChatError(f"the verdict's label {label!r} is {words}")
         return alone[0]
+
+    def reply(self, content: str) -> list[int]:
+        """Ids of a whole assistant turn as this template ends it, from where its prompt stops.
+
+        Where the template opens the thinking itself, the content's own opening tag is left out.
+        """
+        with self._lock:
+            opened, end = self._turn()
+            body = content.lstrip()
+            if opened and body.startswith(opened.strip()):
+                # What stands between the tag and the thought is the template's already.
+                body = body[len(opened.strip()) :].lstrip("\n")
+            return self._text_ids(body if opened else content) + end
+
+    @property
+    def opened(self) -> str:
+        """What the prompts of this template end in to open the thinking; empty where they do not."""
+        with self._lock:
+            return self._turn()[0]
+
+    def _turn(self) -> tuple[str, list[int]]:
+        """(what the prompt opens for the assistant, the ids that end its turn)."""
+        user, said = Message("user", "\ue0000\ue001"), "\ue0001\ue001"
+        prompt = self._rendered([user])
+        found = _OPENED.search(prompt)
+        plain = [{"role": "user", "content": user.content}, {"role": "assistant", "content": said}]
+        try:
+            whole: str = self._tokenizer.apply_chat_template(plain, tokenize=False)
+        except self._template_error as error:
+            raise ChatError(f"the model's chat template refuses an answer: {error}") from error
+        tail = self._ids(whole.partition(said)[2])
+        special = set(self._tokenizer.all_special_ids)
+        end = tail[:1] if tail and tail[0] in special else [self._tokenizer.eos_token_id]
+        return (found[0] if found else ""), end
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of generated ids, without special tokens."""

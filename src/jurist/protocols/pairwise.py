@@ -3,7 +3,7 @@
 from jurist.protocols.base import Protocol, messages
 from jurist.protocols.rubrics import SLOT, pair_text
 from jurist.protocols.verdicts import parse_letter
-from jurist.types import Sampling
+from jurist.types import Message, Sampling
 
 _SYSTEM = """\
 Two assistants, A and B, were given the same request. Find the better reply: the one that is more \
@@ -25,6 +25,18 @@ _USER = """\
 
 ## Your reasons and your verdict"""
 
+_SHORT = """\
+{question}
+
+[Reply A]
+{a}
+
+[Reply B]
+{b}
+
+[End of reply B]
+Which reply is better? Reasons, then <answer>[[A]]</answer> or <answer>[[B]]</answer>."""
+
 
 def pairwise() -> Protocol:
     """A plain judge with reasons, for any chat model."""
@@ -36,4 +48,17 @@ def pairwise() -> Protocol:
         parse=parse_letter,
         slot=SLOT,
         sampling=Sampling(max_tokens=1024),
+    )
+
+
+def pairwise_short() -> Protocol:
+    """The same in one short turn: for judges that are trained, and need no explanations."""
+    return Protocol(
+        name="pairwise-short",
+        summary="plain judge of a pair in the shortest prompt, for small models that are trained for it",
+        arity=2,
+        render=lambda case: (Message("user", pair_text(_SHORT, case)),),
+        parse=parse_letter,
+        slot=SLOT,
+        sampling=Sampling(max_tokens=512),
     )

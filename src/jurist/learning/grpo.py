@@ -1,0 +1,222 @@
+"""Reinforcement learning with verifiable rewards: GRPO on judgments, by TRL's trainer."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from itertools import groupby
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from jurist.asking import Judge
+from jurist.errors import ConfigError
+from jurist.inputs import load_cases
+from jurist.learning.groups import Asking, Write, Written
+from jurist.learning.judging import held_out_pairs, judge_of
+from jurist.learning.models import Learner, load
+from jurist.learning.options import GrpoOptions, chosen
+from jurist.learning.packages import package
+from jurist.learning.prefix_batch import SharedPrefix
+from jurist.learning.presets import with_preset
+from jurist.learning.processes import rank, world
+from jurist.learning.questions import Question, questions
+from jurist.learning.rollouts import generate
+from jurist.learning.sampling import Rollouts, pass_on
+from jurist.learning.session import Result, Say, Session, written_by
+from jurist.learning.traces import Traces
+from jurist.types import Sampling
+
+TRACES = "traces"
+
+
+def train_grpo(options: GrpoOptions, source: str, out: Path, say: Say) -> Result:
+    """Train on the pairs of ``source`` in the folder ``out``; the same call goes on where it stopped."""
+    options = with_preset(options, "grpo")
+    _check(options)
+    session = Session("grpo", options, out, source, say)
+    checkpoint = session.open()
+    learner = load(options)
+    judge = judge_of(options)
+    pairs = _pairs(options, source, judge, learner, say)
+    held = held_out_pairs(options, learner, out, options.eval_tokens or options.max_completion or 512)
+    rollouts = _rollouts(session, options, learner, judge, pairs)
+    trainer = _trainer(session, options, learner, rollouts, len(pairs))
+    return session.train(trainer, checkpoint, learner, held, options.dull_after)
+
+
+def _check(options: GrpoOptions) -> None:
+    if options.reward == "consistent" and options.orders != "both":
+        raise ConfigError("a consistent reward needs both orders", hint="--orders both")
+    if options.orders == "both" and (options.group or 0) % 2:
+        raise ConfigError(f"a group of {options.group} has no halves for both orders", hint="an even --group")
+    if (options.group or 2) < 2:
+        raise ConfigError("a group of one has nothing to be compared with", hint="--group 8")
+
+
+def _pairs(
+    options: GrpoOptions, source: str, judge: Judge, learner: Learner, say: Say
+) -> list[tuple[Question, ...]]:
+    """The questions of each pair, one for each order in which it is shown."""
+    longest = chosen(options.max_completion)
+    room = learner.context - longest
+    if room < 1:
+        raise ConfigError(
+            f"completions of {longest} tokens leave no room for a prompt in a context of {learner.context}",
+            hint="--max-completion",
+        )
+    found, count = questions(
+        load_cases(source), judge, learner.chat,
+        orders=options.orders, max_prompt=min(options.max_prompt, room), too_long=options.too_long,
+    )  # fmt: skip
+    for line in count.lines():
+        say(line)
+    pairs = [tuple(group) for _, group in groupby(found, key=lambda q: q.case.id)]
+    orders = 2 if options.orders == "both" else 1
+    return [pair for pair in pairs if len(pair) == orders]
+
+
+def _rollouts(
+    session: Session, options: GrpoOptions, learner: Learner, judge: Judge, pairs: list[tuple[Question, ...]]
+) -> Rollouts:
+    sampling = Sampling(chosen(options.temperature), options.top_p, chosen(options.max_completion))
+    asking = Asking(
+        judge.protocol, learner, sampling, chosen(options.group), options.orders == "both", options.reward,
+        options.format_reward, options.seed,
+    )  # fmt: skip
+    facts = {"engine": "training", "model": options.model, "protocol": options.protocol,
+             "deliberation": f"vote({options.group})", "input": session.source}  # fmt: skip
+    traces = Traces(session.out / TRACES, facts, options.trace_every) if rank() == 0 else None
+
+    @contextmanager
+    def writing(trainer: Any) -> Generator[Write]:
+        if trainer.use_vllm:
+            yield _by_vllm(trainer, options)
+        else:
+            with written_by(trainer) as model:
+                yield _by_model(trainer, model, learner, sampling, options)
+
+    return Rollouts(
+        pairs, asking, writing, resample=options.resample, updates=chosen(options.updates), traces=traces
+    )
+
+
+def _by_model(trainer: Any, model: Any, learner: Learner, sampling: Sampling, options: GrpoOptions) -> Write:
+    """Completions by the trained model itself, each prompt read once."""
+    if options.rollouts == "paged":
+        return _paged(trainer, model, options)
+
+    def write(prompts: list[list[int]], copies: int, seed: int) -> list[list[Written]]:
+        with trainer.accelerator.autocast():
+            rows = generate(
+                model, prompts, copies, max_new_tokens=sampling.max_tokens, temperature=sampling.temperature,
+                top_p=sampling.top_p, eos=learner.eos, pad=learner.tokenizer.pad_token_id, seed=seed + rank(),
+            )  # fmt: skip
+        return [rows[at : at + copies] for at in range(0, len(rows), copies)]
+
+    return write
+
+
+def _by_vllm(trainer: Any, options: GrpoOptions) -> Write:
+    """Completions by vLLM, which the trainer has given the weights as they stand."""
+    del options
+
+    def write(prompts: list[list[int]], copies: int, seed: int) -> list[list[Written]]:
+        del seed  # vLLM draws by its own
+        repeated = [ids for ids in prompts for _ in range(copies)]
+        _, written, logprobs, _ = trainer.vllm_generation.generate(
+            prompts=repeated, images=None, num_generations=copies
+        )
+        drawn = [[(token[0] if token[0] is not None else 0.0) for token in row] for row in logprobs]
+        rows: list[Written] = list(zip(written, drawn, strict=True))
+        return [rows[at : at + copies] for at in range(0, len(rows), copies)]
+
+    return write
+
+
+def _paged(trainer: Any, model: Any, options: GrpoOptions) -> Write:
+    """Completions by the continuous batching of transformers, which has no log-probabilities."""
+    del options
+
+    def write(prompts: list[list[int]], copies: int, seed: int) -> list[list[Written]]:
+        package("torch").manual_seed(seed + rank())
+        repeated = [ids for ids in prompts for _ in range(copies)]
+        outputs = model.generate_batch(
+            repeated, generation_config=trainer.generation_config, progress_bar=False
+        )
+        rows: list[Written] = [(out.generated_tokens, [0.0] * len(out.generated_tokens))
+                               for out in outputs.values()]  # fmt: skip
+        return [rows[at : at + copies] for at in range(0, len(rows), copies)]
+
+    return write
+
+
+def _trainer(session: Session, options: GrpoOptions, learner: Learner, rollouts: Rollouts, pairs: int) -> Any:
+    trl, datasets = package("trl"), package("datasets")
+    batch, updates = chosen(options.batch), chosen(options.updates)
+    if batch > pairs:
+        raise ConfigError(
+            f"a step of {batch} prompts needs more than the {pairs} that there are", hint=f"--batch {pairs}"
+        )
+    micro = _micro(options, batch, updates)
+    rows = batch * chosen(options.group)
+    steps = options.steps or ceil(chosen(options.epochs) * (pairs // batch))
+    arguments = session.arguments(learner, rows // updates, micro)
+    config = trl.GRPOConfig(
+        **arguments
+        | {
+            "max_steps": steps * updates,
+            "save_steps": options.save_every * updates,
+            "logging_steps": updates,
+        },
+        steps_per_generation=rows // (micro * world()),
+        num_generations=options.group,
+        max_completion_length=options.max_completion,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        beta=options.beta,
+        epsilon=options.clip,
+        loss_type=options.loss,
+        remove_unused_columns=False,
+        **_vllm(options),
+    )
+
+    class Trainer(SharedPrefix, trl.GRPOTrainer):
+        """TRL's trainer with shared prompts."""
+
+        say = staticmethod(session.say)
+
+    maker: Any = Trainer if options.shared_prefix else trl.GRPOTrainer
+    numbers = [{"prompt": str(n)} for n in range(pairs)]
+    return maker(
+        model=learner.model,
+        args=config,
+        reward_funcs=pass_on(rollouts),
+        train_dataset=datasets.Dataset.from_list(numbers),
+        processing_class=learner.tokenizer,
+        peft_config=learner.peft,
+        rollout_func=rollouts,
+    )
+
+
+def _micro(options: GrpoOptions, batch: int, updates: int) -> int:
+    """Rows of a micro-batch: of whole groups if they fit, else what divides the rows of an update."""
+    group = chosen(options.group)
+    if batch % world():
+        raise ConfigError(f"{batch} prompts do not divide among {world()} processes", hint="another --batch")
+    share, rest = divmod(batch * group, world() * updates)
+    if rest:
+        raise ConfigError(
+            f"{batch} groups of {group} do not divide into {updates} updates",
+            hint="another --batch or --updates",
+        )
+    fitting = [n for n in range(1, min(share, options.micro_batch) + 1) if share % n == 0]
+    return max([n for n in fitting if n % group == 0] or fitting)
+
+
+def _vllm(options: GrpoOptions) -> dict[str, Any]:
+    if options.rollouts == "vllm":
+        return {"use_vllm": True, "vllm_mode": "colocate"}
+    if options.rollouts == "vllm-server":
+        return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": options.vllm_url}
+    if options.rollouts == "paged":
+        return {"use_transformers_continuous_batching": True}
+    return {}

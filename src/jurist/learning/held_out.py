@@ -1,0 +1,171 @@
+"""Held-out pairs, judged in both orders by the model as it stands; each measurement is a run folder."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jurist.asking import Judge
+from jurist.benchmarks.base import score_pairs
+from jurist.deliberation.votes import both_orders, swapped
+from jurist.engines.base import EngineBase, failed
+from jurist.engines.chat_ids import ChatError, ChatIds, overflow
+from jurist.learning.processes import everyone, rank, world
+from jurist.lines import write_whole
+from jurist.pool import decide_all, spread
+from jurist.protocols.base import Protocol
+from jurist.store import Store, write_scorecard
+from jurist.types import Case, Completion, Decision, Noun, Query, Sampling, Scorecard, Usage, winner
+
+Generate = Callable[[list[list[int]], int], list[list[int]]]
+"""(prompts, most new tokens) -> a greedy continuation of each, with the token that ended it."""
+
+STANDING = "standing.json"
+
+
+class Standing(Noun, frozen=True):
+    """How the model did: shares, and the accuracy's 95% interval (Wilson)."""
+
+    accuracy: float
+    low: float
+    high: float
+    consistent: float | None
+    unanswered: float
+    first: float | None
+    """Share of the verdicts for the response that is shown first."""
+    tokens: float
+    """Mean length of a judgment."""
+    n: int
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers under the names of the training's metrics."""
+        named = {
+            "accuracy": self.accuracy, "low": self.low, "high": self.high, "first": self.first,
+            "consistent": self.consistent, "unanswered": self.unanswered, "length": self.tokens,
+        }  # fmt: skip
+        return {f"held_out/{name}": value for name, value in named.items() if value is not None}
+
+
+class HeldOut:
+    """Pairs that the training never sees, and the folders with what was said about them."""
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        protocol: Protocol,
+        chat: ChatIds,
+        *,
+        out: Path,
+        limit: int,
+        max_tokens: int,
+        context: int,
+        eos: Sequence[int],
+        facts: dict[str, Any],
+    ) -> None:
+        labelled = [case for case in cases if case.gold is not None and winner(case.gold) is not None]
+        self.cases = list(spread(labelled, limit))
+        self.out = out
+        self._protocol, self._sampling = protocol, Sampling(max_tokens=max_tokens)
+        self._chat, self._context, self._eos = chat, context, set(eos)
+        self._facts = facts
+
+    def measure(self, name: str, generate: Generate) -> Standing:
+        """Judge every pair in both orders, keep the run in ``out / name``; every process has to call."""
+        judge = Judge(self._protocol, _Answered({}), self._sampling)
+        asked = [judge.query(case, order, 0) for case in self.cases for order in both_orders(case)]
+        own = self._written(asked[rank() :: world()], generate)
+        answers = {key: completion for part in everyone(own) for key, completion in part.items()}
+        decisions = asyncio.run(self._decided(name, answers))
+        standing = _standing(score_pairs(decisions), decisions)
+        if rank() == 0:
+            write_whole(self.out / name / STANDING, msgspec.json.encode(standing) + b"\n")
+        return standing
+
+    def read(self, name: str) -> Standing | None:
+        """What an earlier measurement came to."""
+        path = self.out / name / STANDING
+        return msgspec.json.decode(path.read_bytes(), type=Standing) if path.exists() else None
+
+    def _written(self, queries: Sequence[Query], generate: Generate) -> dict[str, Completion]:
+        written: dict[str, Completion] = {}
+        fitting: list[tuple[Query, list[int]]] = []
+        for query in queries:
+            try:
+                ids = self._chat.prompt(query.messages, None)
+            except ChatError as error:
+                written[query.key] = failed(str(error))
+                continue
+            if len(ids) + self._sampling.max_tokens > self._context:
+                written[query.key] = overflow(len(ids), self._context)
+            else:
+                fitting.append((query, ids))
+        outputs = generate([ids for _, ids in fitting], self._sampling.max_tokens)
+        for (query, ids), new in zip(fitting, outputs, strict=True):
+            finish = "stop" if new and new[-1] in self._eos else "length"
+            usage = Usage(len(ids), len(new))
+            written[query.key] = Completion(
+                written_text(self._chat, self._protocol, new), finish=finish, usage=usage
+            )
+        return written
+
+    async def _decided(self, name: str, answers: dict[str, Completion]) -> list[Decision]:
+        """The decisions; the first process keeps them, what an interrupted training left is taken away."""
+        folder = self.out / name
+        store = None
+        if rank() == 0:
+            _emptied(folder)
+            store = Store(folder, self._facts | {"measured": name, "cases": len(self.cases)})
+        judge = Judge(self._protocol, _Answered(answers), self._sampling, memory=store)
+        decisions: list[Decision] = []
+        try:
+            stream = decide_all(self.cases, judge.ask, swapped(), concurrency=8, store=store, give_up_after=0)
+            async with aclosing(stream):
+                async for decision in stream:
+                    decisions.append(decision)
+        finally:
+            if store:
+                store.close()
+        if store:
+            write_scorecard(folder, score_pairs(decisions, f"held-out pairs, {name}"))
+        return decisions
+
+
+def written_text(chat: ChatIds, protocol: Protocol, ids: Sequence[int]) -> str:
+    """The text of generated ids; where the template opened the thinking, and the parser does not know it,
+    with the opening tag, so that nothing inside the thinking is taken for an answer."""
+    opened = "" if protocol.opens_thinking else chat.opened
+    return opened + chat.text(ids)
+
+
+class _Answered(EngineBase):
+    """Completions that were written before they are asked for."""
+
+    def __init__(self, answers: dict[str, Completion]) -> None:
+        self._answers = answers
+
+    async def __call__(self, query: Query) -> Completion:
+        return self._answers.get(query.key) or failed("nothing was written for this query")
+
+
+def _emptied(folder: Path) -> None:
+    for file in folder.glob("*.json*") if folder.is_dir() else ():
+        file.unlink()
+
+
+def _standing(card: Scorecard, decisions: Sequence[Decision]) -> Standing:
+    head = card.headline
+    low, high = (head.interval if head else None) or (0.0, 1.0)
+    asked = sum(card.statuses.values())
+    return Standing(
+        accuracy=head.value if head else 0.0,
+        low=low,
+        high=high,
+        consistent=card.statistics.get("consistency"),
+        unanswered=1 - card.statuses.get("ok", 0) / max(1, asked),
+        first=card.statistics.get("first_shown_wins"),
+        tokens=card.usage.completion_tokens / max(1, asked),
+        n=len(decisions),
+    )

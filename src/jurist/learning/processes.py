@@ -1,0 +1,35 @@
+"""The processes of a training: who this one is, and a word from each to all."""
+
+import os
+from typing import Any, TypeVar
+
+from jurist.learning.packages import package
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """This process's number; 0 where there is one only, and before they have met."""
+    dist = _met()
+    return dist.get_rank() if dist else int(os.environ.get("RANK", "0"))
+
+
+def world() -> int:
+    """How many processes there are."""
+    dist = _met()
+    return dist.get_world_size() if dist else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def everyone(value: T) -> list[T]:
+    """The value of each process, by rank; every process has to call."""
+    dist = _met()
+    if dist is None or dist.get_world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def _met() -> Any:
+    dist = package("torch").distributed
+    return dist if dist.is_available() and dist.is_initialized() else None
