@@ -17,7 +17,7 @@ FLOORS = [
     {"assemble"},
     {"run", "curve", "group", "cohort", "choice", "training", "distillation"},
     {"reports", "serving", "client", "trainers", "learning"},
-    {"api"},
+    {"api", "ablation"},
     {"cli"},
     {"__main__"},
 ]

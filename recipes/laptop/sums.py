@@ -1,23 +1,27 @@
 """Questions whose answer is known, and what a policy answers: the raw material of the laptop recipes.
 
-    python recipes/laptop/sums.py --out runs/sums/questions.jsonl --questions 1800 --samples 6
+    python recipes/laptop/sums.py --out runs/sums/questions.jsonl --questions 1200 --samples 8
 
-Each row has a question (a sum of two numbers), its reference, and responses drawn from a policy: by default the
-embedded model, a small one that gets about a quarter of the sums right. Run again, it goes on where it stopped.
+Each row has a prompt (a sum of two numbers), its reference, and responses drawn from a policy: by default
+the embedded model, a small one that gets about a quarter of the sums right. Run again, it goes on where it
+stopped.
 """
 
 import argparse
-import asyncio
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from jurist.catalog import engine
-from jurist.config import JudgeConfig
-from jurist.types import Message, Query, Sampling
+from jurist.learning.models import Learner, load
+from jurist.learning.options import TrainOptions
+from jurist.learning.packages import package
+from jurist.learning.rollouts import generate
+from jurist.types import Message
 
 SHOTS = (("23 + 45", 68), ("58 + 21", 79), ("64 + 19", 83))
-AT_ONCE = 32
+AT_ONCE = 8
 
 
 def messages(question: str) -> tuple[Message, ...]:
@@ -35,44 +39,45 @@ def questions(n: int, seed: int) -> list[tuple[str, str]]:
     return [(f"What is {a} + {b}?", str(a + b)) for a, b in chosen]
 
 
-async def answered(out: Path, wanted: list[tuple[str, str]], samples: int, config: JudgeConfig) -> None:
-    """Append a row for each question that has none yet."""
-    done = {json.loads(line)["question"] for line in out.read_text().splitlines()} if out.exists() else set()
-    policy = engine(config)
-    await policy.check()
-    slots = asyncio.Semaphore(AT_ONCE // samples + 1)
-
-    async def one(question: str, reference: str) -> None:
-        async with slots:
-            drawn = await asyncio.gather(*(policy(query(question, i)) for i in range(samples)))
-        texts = [c.text.strip().splitlines()[0] for c in drawn if c.text.strip()]
-        row = {"question": question, "reference": reference, "responses": texts}
-        with out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def query(question: str, i: int) -> Query:
-        sampling = Sampling(temperature=1.0, max_tokens=16, seed=config.seed * 1000 + i)
-        return Query(question, (0,), i, messages(question), sampling)
-
-    try:
-        await asyncio.gather(*(one(q, r) for q, r in wanted if q not in done))
-    finally:
-        await policy.aclose()
+def answered(
+    policy: Learner, asked: list[str], samples: int, temperature: float, seed: int
+) -> Iterator[list[str]]:
+    """For each question what the policy says, up to the first line's end."""
+    torch = package("torch")
+    for at in range(0, len(asked), AT_ONCE):
+        some = asked[at : at + AT_ONCE]
+        prompts = [policy.chat.prompt(messages(question), None) for question in some]
+        settings: dict[str, Any] = {"max_new_tokens": 16, "temperature": temperature, "seed": seed + at}
+        with torch.no_grad(), torch.autocast(policy.device.type, torch.bfloat16, enabled=policy.bf16):
+            rows = generate(
+                policy.model, prompts, samples, eos=policy.eos, pad=policy.tokenizer.pad_token_id, **settings
+            )
+        texts = [(policy.chat.text(ids).strip().splitlines() or [""])[0] for ids, _ in rows]
+        yield from (texts[i : i + samples] for i in range(0, len(texts), samples))
 
 
 def main() -> None:
-    """Read the options and sample."""
+    """Read the options, and append a row for each question that has none yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--questions", type=int, default=1800)
-    parser.add_argument("--samples", type=int, default=6)
-    parser.add_argument("--engine", default="embedded")
-    parser.add_argument("--model")
+    parser.add_argument("--questions", type=int, default=1200)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--temperature", type=float, default=0.8)
+    parser.add_argument("--model", default="embedded")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    config = JudgeConfig(engine=chosen.engine, model=chosen.model, seed=chosen.seed)
-    asyncio.run(answered(chosen.out, questions(chosen.questions, chosen.seed), chosen.samples, config))
+    lines = chosen.out.read_text().splitlines() if chosen.out.exists() else []
+    done = {json.loads(line)["prompt"] for line in lines}
+    left = [(q, r) for q, r in questions(chosen.questions, chosen.seed) if q not in done]
+    policy = load(TrainOptions(model=chosen.model))
+    policy.model.eval()
+    said = answered(policy, [q for q, _ in left], chosen.samples, chosen.temperature, chosen.seed + len(done))
+    with chosen.out.open("a") as file:
+        for (question, reference), texts in zip(left, said, strict=True):
+            row = {"prompt": question, "reference": reference, "responses": [t for t in texts if t]}
+            file.write(json.dumps(row) + "\n")
+            file.flush()
 
 
 if __name__ == "__main__":

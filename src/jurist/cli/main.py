@@ -34,6 +34,7 @@ COMMANDS = {
     "data": ("data:data", "Prepare training sets: filter, verify, split, mix, measure difficulty."),
     "distill": ("distill:distill", "Distil judging chains: right and whole ones become rows for training."),
     "train": ("train:train", "Train a judge: supervised, by reinforcement (GRPO), or a scalar one."),
+    "ablate": ("ablate:ablate", "Make judges in several ways, and measure them in one table."),
     "overlap": ("overlap:overlap", "Find training rows that overlap with benchmarks, and leave them out."),
     "import": ("runs:import_run", "Turn the official outputs of another judge into a run, and count it."),
     "export": ("exporting:export", "Write the results of a run as its benchmark publishes them."),
