@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from make import case, write_pairs
 from shared import shared
 
+from jurist.answers import last_number
 from jurist.cli.data import data as app
 from jurist.errors import ConfigError, InputError, JuristError, MissingExtraError
 from jurist.inputs import load_cases
@@ -682,3 +683,29 @@ def test_bad_rows_stop_the_command_or_are_listed(tmp_path: Path, capsys: pytest.
     assert "raw.jsonl:3: not JSON" in " ".join(said.split())
     assert report_of(out)["sources"][0]["unread"] == 2
     assert all(a.id < b.id for a, b in pairwise(read(str(out))))
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("27 + 82 = 109.", "109"),
+        ("It is 1,250.50 dollars, not 7", "7"),
+        ("so \\boxed{12} of the 40", "12"),
+        ("#### 5\nchecked 3 times", "5"),
+        ("27 + 82 = \N{MINUS SIGN}3", "-3"),
+        ("version v2.5 has none 3x", "3"),
+        ("no number", None),
+    ],
+)
+def test_the_last_number_answers_where_nothing_is_marked(text, answer):
+    assert last_number(text) == answer
+
+
+def test_short_answers_become_pairs_by_their_last_number(tmp_path):
+    source = tmp_path / "sums.jsonl"
+    source.write_text('{"question": "2 + 3?", "reference": "5", "responses": ["2 + 3 = 5.", "2 + 3 = 6."]}\n')
+    with pytest.raises(JuristError, match="no question has"):
+        data("verifiable", source, "--out", tmp_path / "none.jsonl")
+    data("verifiable", source, "--out", tmp_path / "pairs.jsonl", "--answer", "last-number")
+    (pair,) = read(str(tmp_path / "pairs.jsonl"))
+    assert pair.responses[pair.gold.index(1.0)] == "2 + 3 = 5."

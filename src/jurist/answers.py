@@ -6,6 +6,7 @@ _MARK = re.compile(r"(?:####|^[ \t]*A:)(?=(?P<plain>.{0,200})$)|\\boxed\s*\{", r
 _DRESS = re.compile(r"\\[$%!,]|[$%]")
 """What stands around a number and does not change it: currency, percent, LaTeX's thin spaces."""
 _NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:\.(?P<part>[0-9]*))?")
+_NUMERAL = re.compile(r"(?<![\w.])[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?")
 _FRACTION = re.compile(r"[+-]?[0-9]+\s*/\s*[0-9]+")
 
 
@@ -24,6 +25,14 @@ def final_answer(text: str) -> str | None:
         if (answer := _answer(said, boxed)) is not None:
             return answer
     return None
+
+
+def last_number(text: str) -> str | None:
+    """The marked answer; where there is none, the last number of the text, a full stop behind it aside."""
+    if (marked := final_answer(text)) is not None:
+        return marked
+    found = _NUMERAL.findall(text.replace("\N{MINUS SIGN}", "-"))
+    return number(found[-1]) if found else None
 
 
 def number(text: str) -> str | None:

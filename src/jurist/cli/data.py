@@ -80,6 +80,7 @@ def verifiable(
     *,
     out: Path,
     math: Literal["auto", "on", "off"] = "auto",
+    answer: Literal["marked", "last-number"] = "marked",
     choose: Choose = "one",
     field: Many = None,
     seed: int = 0,
@@ -98,6 +99,9 @@ def verifiable(
         The pairs (.jsonl).
     math
         Compare answers that are no plain numbers with math-verify: where it is installed, on, off.
+    answer
+        What a response states as its answer: what it marks as final (a box, ####, a line A:), or, where it
+        marks nothing, its last number.
     choose
         One pair of each question by seed, or all pairs of a right and a wrong response.
     field
@@ -109,7 +113,7 @@ def verifiable(
     """
     from jurist.cli import preparing
 
-    return preparing.verifiable(source, out, math, choose, field or [], seed, skip_bad=skip_bad)
+    return preparing.verifiable(source, out, math, answer, choose, field or [], seed, skip_bad=skip_bad)
 
 
 @data.command

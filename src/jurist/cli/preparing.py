@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 from rich.progress import track
 
+from jurist.answers import final_answer, last_number
 from jurist.assemble import assemble
 from jurist.cli.judging import describe
 from jurist.cli.screen import err, say, watching
@@ -99,9 +100,11 @@ def pairs(
 
 
 def verifiable(
-    source: str, out: Path, math: str, choose: Choose, field: list[str], seed: int, *, skip_bad: bool
-) -> int:
+    source: str, out: Path, math: str, answer: str, choose: Choose, field: list[str], seed: int, *,
+    skip_bad: bool,
+) -> int:  # fmt: skip
     """Make pairs of right and wrong responses."""
+    find = last_number if answer == "last-number" else final_answer
     (tally,) = tallies_of([source])
     check_target(out, tally.source)
     names, bad, counts = renames_of(field), Bad(skip=skip_bad), Counter[str]()
@@ -117,14 +120,15 @@ def verifiable(
         writer = stack.enter_context(Writer(out))
         for case in _watched(read_with(tally.source, question, bad.take), tally.source):
             tally.read += 1
-            made = list(verified(case, _same(prove), choose, seed, counts))
+            made = list(verified(case, _same(prove), choose, seed, counts, find))
             tally.written += bool(made)
             for pair in made:
                 writer.write(pair)
         tally.unread = bad.n
         _demand(writer.rows, "no question has a right and a wrong response", [tally])
     bad.tell()
-    options = {"math": prove.name if prove else "off", "choose": choose, "field": field, "seed": seed}
+    how = prove.name if prove else "off"
+    options = {"math": how, "answer": answer, "choose": choose, "field": field, "seed": seed}
     return _done("verifiable", options, [tally], [writer], dict(sorted(counts.items())))
 
 

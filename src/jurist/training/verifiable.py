@@ -19,6 +19,9 @@ from jurist.types import Case, Completion, response_text
 Same = Callable[[str, str], bool | None]
 """Whether a final answer (second) is the reference (first); None where that cannot be told."""
 
+Find = Callable[[str], str | None]
+"""The final answer that a text states; None where it states none."""
+
 PROMPTS = ("question", "problem", "query")
 REFERENCES = ("reference", "answer", "ground_truth", "final_answer", "solution")
 
@@ -39,17 +42,20 @@ def question_of(fields: Fields, default_id: str) -> Case:
     return case_of(rest, default_id)
 
 
-def verified(case: Case, same: Same, choose: Choose, seed: int, counts: Counter[str]) -> Iterator[Case]:
+def verified(
+    case: Case, same: Same, choose: Choose, seed: int, counts: Counter[str], find: Find = final_answer
+) -> Iterator[Case]:
     """The pairs of a question with a right and a wrong response; none where there is no such pair.
 
-    Responses lose their thoughts, and count once however often they come. A response that states no final
+    Responses lose their thoughts, and count once however often they come. ``find`` finds what a response
+    states as its answer. A response that states no final
     answer, or one that cannot be compared, is neither right nor wrong: it stands in no pair. ``counts``
     takes what became of the responses and of the question. ``meta`` keeps the answer, which no judge sees.
     The better response stands first or second by seed.
     """
     reference = stated(case.reference or "")
     texts = dict.fromkeys(split_thinking(Completion(response_text(r)))[1].strip() for r in case.responses)
-    judged = {text: right(reference, text, same) for text in texts}
+    judged = {text: right(reference, text, same, find) for text in texts}
     counts.update(f"responses {_WORDS[verdict]}" for verdict in judged.values())
     rights, wrongs = ([text for text, ok in judged.items() if ok is verdict] for verdict in (True, False))
     counts[_outcome(rights, wrongs)] += 1
@@ -67,9 +73,9 @@ def stated(reference: str) -> str:
     return final_answer(reference) or number(reference) or " ".join(reference.split())
 
 
-def right(reference: str, text: str, same: Same) -> bool | None:
+def right(reference: str, text: str, same: Same, find: Find = final_answer) -> bool | None:
     """Whether a response ends in the reference's answer; None where that cannot be told."""
-    answer = final_answer(text)
+    answer = find(text)
     return None if answer is None else same(reference, answer)
 
 
