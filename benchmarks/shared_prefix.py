@@ -1,9 +1,10 @@
-"""GRPO on one machine, stock TRL beside shared prompts: seconds and peak memory of an update, rollouts, a step.
+"""GRPO, stock TRL beside shared prompts: seconds and peak memory of an update, of rollouts, of a step.
 
 python benchmarks/shared_prefix.py FOLDER [REPEATS] [CASE ...]
 
 FOLDER has a Hugging Face causal model (SmolLM2-135M in the README). Every figure is taken in a process of its
-own, stock and shared in turn; a case is WHAT:PROMPT TOKENS:DTYPE[:checkpointing].
+own, stock and shared in turn. A case is WHAT:PROMPT TOKENS:DTYPE[:checkpointing]. On a busy machine the
+processor's seconds under OMP_NUM_THREADS=1 tell more than the clock's.
 """
 
 import json
@@ -30,7 +31,7 @@ CASES = (
 
 
 def child(way: str, case: str, folder: str) -> None:
-    """Measure once; prints JSON: seconds, gigabytes at most, gigabytes with the model loaded."""
+    """Measure once; prints JSON: seconds, the processor's too, gigabytes at most and before the work."""
     what, tokens, dtype, *more = case.split(":")
     trainer = _trainer(way, folder, dtype)
     if more:
@@ -44,10 +45,10 @@ def child(way: str, case: str, folder: str) -> None:
     work[what](trainer, 8, 4)
     trainer.max_completion_length = trainer.generation_config.max_new_tokens = WRITTEN
     resting = _peak()
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     work[what](trainer, int(tokens), WRITTEN)
-    seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "peak": _peak(), "resting": resting}))
+    seconds, cpu = time.perf_counter() - started, time.process_time() - busy
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": _peak(), "resting": resting}))
 
 
 def _peak() -> float:
@@ -138,16 +139,21 @@ def measured(way: str, case: str, folder: str) -> dict[str, float]:
 
 def main(folder: str, repeats: int = 3, cases: tuple[str, ...] = CASES) -> None:
     """Print a row per case: medians."""
-    print("case | stock s | shared s | times faster | stock GB | shared GB | GB with the model alone")
+    print(
+        "case | stock s, cpu s | shared s, cpu s | times faster, in cpu s | stock GB | shared GB | model GB"
+    )
     for case in cases:
         told: dict[str, list[dict[str, float]]] = {"stock": [], "shared": []}
         for turn in range(repeats):
             for way in sorted(told, reverse=bool(turn % 2)):
                 told[way].append(measured(way, case, folder))
-        values = {(w, k): median(t[k] for t in told[w]) for w in told for k in ("seconds", "peak", "resting")}
-        stock, shared = values["stock", "seconds"], values["shared", "seconds"]
-        memory = [values[key] for key in (("stock", "peak"), ("shared", "peak"), ("shared", "resting"))]
-        figures = [f"{stock:.2f}", f"{shared:.2f}", f"{stock / shared:.2f}", *(f"{m:.2f}" for m in memory)]
+        stock, shared = ({k: median(t[k] for t in told[w]) for k in told[w][0]} for w in ("stock", "shared"))
+        figures = [
+            f"{stock['seconds']:.1f}, {stock['cpu']:.1f}",
+            f"{shared['seconds']:.1f}, {shared['cpu']:.1f}",
+            f"{stock['seconds'] / shared['seconds']:.2f}, {stock['cpu'] / shared['cpu']:.2f}",
+            *(f"{gigabytes:.2f}" for gigabytes in (stock["peak"], shared["peak"], shared["resting"])),
+        ]
         print(" | ".join([case, *figures]), flush=True)
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("gguf", reason="the extra 'embedded' is not installed")
 
 from jurist.asking import Judge
 from jurist.engines.embedded import EmbeddedEngine
-from jurist.engines.model_file import packaged
+from jurist.engines.model_file import packaged, stamp
 from jurist.errors import EngineError
 from jurist.protocols.rubrics import rubrics_short
 from jurist.types import Completion, Message, Query, Sampling, Status
@@ -124,3 +124,12 @@ async def test_a_file_that_is_no_model_is_refused(tmp_path: Path):
     (tmp_path / "bad.gguf").write_bytes(b"not a model" * 100)
     with pytest.raises(EngineError, match="not a GGUF model"):
         await EmbeddedEngine(str(tmp_path / "bad.gguf")).check()
+
+
+def test_a_model_file_is_known_by_what_it_holds(tmp_path):
+    big = bytes(9 << 20)
+    for name, data in (("a", b"x" + big), ("b", b"x" + big), ("c", big + b"x"), ("d", b"y" + big), ("e", b"")):
+        (tmp_path / name).write_bytes(data)
+    a, b, c, d, e = (stamp(tmp_path / name) for name in "abcde")
+    assert a == b
+    assert len({a, c, d, e}) == 4

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_local_engines import make_tokenizer
 
-trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[trl]'")
+trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[train]'")
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
@@ -164,11 +164,14 @@ def test_gradient_checkpointing_changes_nothing(at_once, folder, make, monkeypat
     assert all(layer.gradient_checkpointing for layer in shared.model.model.layers)
 
 
-def test_with_an_adapter_its_gradients_and_the_reference_without_it_are_the_same(folder, make):
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_with_an_adapter_its_gradients_and_the_reference_without_it_are_the_same(checkpointing, folder, make):
     peft = pytest.importorskip("peft", reason="peft is not installed")
     lora = peft.LoraConfig(r=4, init_lora_weights=False, task_type="CAUSAL_LM")
     stock, shared = (make(kind, folder("llama"), lora, beta=0.1) for kind in (trl.GRPOTrainer, Shared))
     shared.model.load_state_dict(stock.model.state_dict())
+    for trainer in (stock, shared) if checkpointing else ():
+        trainer.model.gradient_checkpointing_enable()
     shared.say = pytest.fail
     same(stock, shared, batch())
     values = []

@@ -193,6 +193,26 @@ def test_what_only_the_stock_trainer_can_do_it_does_and_says(folder, make):  # n
     assert said == ["the trainer generates by itself, prompt by prompt: it has top_k, repetition_penalty"]
 
 
+def test_an_adapter_takes_part(folder):  # noqa: F811
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    network = transformers.AutoModelForCausalLM.from_pretrained(folder("llama"))
+    network.generation_config = transformers.GenerationConfig()
+    plain = stock(network, ())
+    torch.manual_seed(0)
+    lora = peft.LoraConfig(r=4, init_lora_weights=False, task_type="CAUSAL_LM")
+    tuned = peft.get_peft_model(network, lora).eval()
+    rows = [row.ids for row in generate(tuned, PROMPTS, 1, **FULL, temperature=0)]
+    assert rows == stock(tuned, ()) != plain
+
+
+def test_a_model_first_met_under_autocast_is_shared_all_the_same(folder):  # noqa: F811
+    network = transformers.AutoModelForCausalLM.from_pretrained(folder("llama"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rows = generate(network, PROMPTS, 2, **FULL, temperature=0)
+    assert obstacle(network) is None
+    assert all(len(row.ids) == 20 for row in rows)
+
+
 def test_the_cache_grows_by_pieces(model, monkeypatch):
     wanted = generate(model("llama"), PROMPTS, 2, **FULL, temperature=0)
     for room in (1, 3):

@@ -1,7 +1,7 @@
 """`jurist train`: judges are made here."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -89,6 +89,34 @@ def scalar(
     from jurist.learning.scalar import train_scalar
 
     return training.run(train_scalar, options, source, out, as_json=json)
+
+
+@train.command
+def export(
+    run: Path,
+    /,
+    *,
+    to: Path,
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16",
+    gguf: Flag = False,
+) -> int:
+    """Write a trained model as a plain Hugging Face folder, adapters merged, and for the embedded engine.
+
+    Parameters
+    ----------
+    run
+        Folder of a training, or one of its checkpoints (RUN/checkpoints/checkpoint-N).
+    to
+        Folder that is written.
+    dtype
+        Precision of the weights there; they were trained in float32.
+    gguf
+        Write TO/model.gguf as well (float16), for `--engine embedded --model TO/model.gguf`: models of the
+        kinds Llama, Qwen2 and Qwen3 whose tokenizer the embedded engine follows (SmolLM2, Qwen2.5, Qwen3).
+    """
+    from jurist.cli import training
+
+    return training.export(run, to, dtype=dtype, gguf=gguf)
 
 
 @train.command

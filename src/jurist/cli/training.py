@@ -9,6 +9,8 @@ from rich.table import Table
 
 from jurist.cli.screen import out as screen
 from jurist.cli.screen import say, write_json
+from jurist.learning import export as exporting
+from jurist.learning.export import Dtype
 from jurist.learning.held_out import Standing
 from jurist.learning.options import TrainOptions
 from jurist.learning.presets import PRESETS
@@ -62,6 +64,13 @@ def _cells(s: Standing) -> list[str]:
         f"{s.unanswered:.1%}",
         f"{s.tokens:,.0f}",
     ]
+
+
+def export(run: Path, to: Path, *, dtype: Dtype, gguf: bool) -> int:
+    """Write the model in another form."""
+    for path in exporting.export(run, to, dtype=dtype, gguf=gguf):
+        say(f"written: {path}")
+    return 0
 
 
 def show_presets(*, as_json: bool) -> int:

@@ -32,6 +32,7 @@ class ChatIds:
         self._template_error: Any = import_module("jinja2").TemplateError
         # Whether special tokens are split is a state of the tokenizer, not of a call.
         self._lock = threading.Lock()
+        self._turned: tuple[str, list[int]] | None = None
         added: list[Any] = list(tokenizer.added_tokens_decoder.values())
         markup = [str(t) for t in added if not t.special and _MARKUP.fullmatch(str(t))]
         self._markup = _any_of(markup)
@@ -61,15 +62,12 @@ class ChatIds:
     def reply(self, content: str) -> list[int]:
         """Ids of a whole assistant turn as this template ends it, from where its prompt stops.
 
-        Where the template opens the thinking itself, the content's own opening tag is left out.
+        Where the template opens the thinking itself, the content's own opening tag is left out, and content
+        without any thinking begins by closing it.
         """
         with self._lock:
             opened, end = self._turn()
-            body = content.lstrip()
-            if opened and body.startswith(opened.strip()):
-                # What stands between the tag and the thought is the template's already.
-                body = body[len(opened.strip()) :].lstrip("\n")
-            return self._text_ids(body if opened else content) + end
+            return self._text_ids(_continued(content) if opened else content) + end
 
     @property
     def opened(self) -> str:
@@ -79,6 +77,11 @@ class ChatIds:
 
     def _turn(self) -> tuple[str, list[int]]:
         """(what the prompt opens for the assistant, the ids that end its turn)."""
+        self._turned = self._turned or self._tried()
+        return self._turned
+
+    def _tried(self) -> tuple[str, list[int]]:
+        """What a turn is, found by rendering one."""
         user, said = Message("user", "\ue0000\ue001"), "\ue0001\ue001"
         prompt = self._rendered([user])
         found = _OPENED.search(prompt)
@@ -88,7 +91,9 @@ class ChatIds:
         except self._template_error as error:
             raise ChatError(f"the model's chat template refuses an answer: {error}") from error
         tail = self._ids(whole.partition(said)[2])
-        special = set(self._tokenizer.all_special_ids)
+        # Not every token that a template ends turns with is a named one (Gemma's <end_of_turn>).
+        added = self._tokenizer.added_tokens_decoder.items()
+        special = {*self._tokenizer.all_special_ids, *(i for i, token in added if token.special)}
         end = tail[:1] if tail and tail[0] in special else [self._tokenizer.eos_token_id]
         return (found[0] if found else ""), end
 
@@ -156,6 +161,15 @@ def overflow(tokens: int, context: int) -> Completion:
     """The completion of a prompt that leaves no room to answer: its input is truncated."""
     error = f"the prompt is longer than the model's context ({tokens} tokens, {context} fit)"
     return Completion(finish="length", error=error, usage=Usage(tokens, 0))
+
+
+def _continued(content: str) -> str:
+    """A turn as it goes on after a ``<think>`` that is written already."""
+    body = content.lstrip()
+    if body.startswith("<think>"):
+        # What stands between the tag and the thought is the template's already.
+        return body.removeprefix("<think>").lstrip("\n")
+    return body if "</think>" in body else f"</think>\n\n{body}"
 
 
 def _filled(turn: Message, messages: Conversation) -> Message:

@@ -7,6 +7,7 @@ written out as float16 once, into the cache.
 
 import os
 from dataclasses import dataclass
+from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -43,11 +44,24 @@ def prepared(file: Path | None) -> Prepared:
         raise EngineError(f"{source} is not a GGUF model: {error}") from error
     architecture: str = reader.fields["general.architecture"].contents()
     context = int(reader.fields[f"{architecture}.context_length"].contents())
-    stamp = f"{source.stat().st_size}-{int(source.stat().st_mtime)}"
-    target = cache_folder("models") / f"{source.stem}-{stamp}.f16.gguf"
+    target = cache_folder("models") / f"{source.stem}-{stamp(source)}.f16.gguf"
     if not target.exists():
         _write_float16(library, reader, architecture, target)
     return Prepared(target, context)
+
+
+def stamp(file: Path) -> str:
+    """What tells a model file from others of its name, wherever and whenever it was installed.
+
+    Its size, and a hash of its first and last 4 MiB.
+    """
+    size, part = file.stat().st_size, 4 << 20
+    digest = blake2b(digest_size=8)
+    with file.open("rb") as data:
+        digest.update(data.read(part))
+        data.seek(max(0, size - part))
+        digest.update(data.read())
+    return f"{size}-{digest.hexdigest()}"
 
 
 def packaged() -> Path:

@@ -92,7 +92,7 @@ def _parts(fields: Fields) -> tuple[Conversation, str]:
         turns = _turns(fields["messages"], "messages")
         if len(turns) < 2 or turns[-1].role != "assistant":
             raise InputError("messages: the last turn is not the assistant's", "it is what would be learned")
-        return turns[:-1], turns[-1].content
+        return turns[:-1], _written(turns[-1].content, "messages")
     if "prompt" not in fields or "completion" not in fields:
         raise InputError(
             f"completion: is missing; fields of the row: {seen(list(fields))}",
@@ -101,16 +101,16 @@ def _parts(fields: Fields) -> tuple[Conversation, str]:
     prompt, completion = fields["prompt"], fields["completion"]
     read = (Message("user", prompt),) if isinstance(prompt, str) else _turns(prompt, "prompt")
     if isinstance(completion, str):
-        return read, _written(completion)
+        return read, _written(completion, "completion")
     turns = _turns(completion, "completion")
     if len(turns) != 1 or turns[0].role != "assistant":
         raise InputError(f"completion: one turn of the assistant was expected, saw {seen(completion)}")
-    return read, _written(turns[0].content)
+    return read, _written(turns[0].content, "completion")
 
 
-def _written(text: str) -> str:
+def _written(text: str, field: str) -> str:
     if not text.strip():
-        raise InputError("completion: is empty", "nothing could be learned from it")
+        raise InputError(f"{field}: what is to be written is empty", "nothing could be learned from it")
     return text
 
 

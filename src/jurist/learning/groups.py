@@ -19,7 +19,7 @@ from jurist.types import Completion, Judgment, Sampling, Status, Usage, winner
 Written = tuple[list[int], list[float]]
 """Tokens of a completion with the one that ended it, and the log-probability each was drawn with."""
 
-Write = Callable[[list[list[int]], int, int], list[list[Written]]]
+Write = Callable[[list[list[int]], int, int], Sequence[Sequence[Written]]]
 """(prompts, copies, seed) -> for each prompt its completions."""
 
 

@@ -1,17 +1,19 @@
 """Reinforcement learning with verifiable rewards: GRPO on judgments, by TRL's trainer."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from math import ceil
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from jurist.asking import Judge
 from jurist.errors import ConfigError
 from jurist.inputs import load_cases
-from jurist.learning.groups import Asking, Write, Written
+from jurist.learning.groups import Asking, Write, Written, draw
 from jurist.learning.judging import held_out_pairs, judge_of
+from jurist.learning.metrics import Watcher
 from jurist.learning.models import Learner, load
 from jurist.learning.options import GrpoOptions, chosen
 from jurist.learning.packages import package
@@ -34,13 +36,16 @@ def train_grpo(options: GrpoOptions, source: str, out: Path, say: Say) -> Result
     _check(options)
     session = Session("grpo", options, out, source, say)
     checkpoint = session.open()
+    if ended := session.ended():
+        return ended
     learner = load(options)
     judge = judge_of(options)
     pairs = _pairs(options, source, judge, learner, say)
     held = held_out_pairs(options, learner, out, options.eval_tokens or options.max_completion or 512)
     rollouts = _rollouts(session, options, learner, judge, pairs)
     trainer = _trainer(session, options, learner, rollouts, len(pairs))
-    return session.train(trainer, checkpoint, learner, held, options.dull_after)
+    dull_after = options.dull_after * chosen(options.updates)
+    return session.train(trainer, checkpoint, learner, held, dull_after, rows=len(pairs))
 
 
 def _check(options: GrpoOptions) -> None:
@@ -104,7 +109,7 @@ def _by_model(trainer: Any, model: Any, learner: Learner, sampling: Sampling, op
     if options.rollouts == "paged":
         return _paged(trainer, model, options)
 
-    def write(prompts: list[list[int]], copies: int, seed: int) -> list[list[Written]]:
+    def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
         with trainer.accelerator.autocast():
             rows = generate(
                 model, prompts, copies, max_new_tokens=sampling.max_tokens, temperature=sampling.temperature,
@@ -119,7 +124,7 @@ def _by_vllm(trainer: Any, options: GrpoOptions) -> Write:
     """Completions by vLLM, which the trainer has given the weights as they stand."""
     del options
 
-    def write(prompts: list[list[int]], copies: int, seed: int) -> list[list[Written]]:
+    def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
         del seed  # vLLM draws by its own
         repeated = [ids for ids in prompts for _ in range(copies)]
         _, written, logprobs, _ = trainer.vllm_generation.generate(
@@ -136,7 +141,7 @@ def _paged(trainer: Any, model: Any, options: GrpoOptions) -> Write:
     """Completions by the continuous batching of transformers, which has no log-probabilities."""
     del options
 
-    def write(prompts: list[list[int]], copies: int, seed: int) -> list[list[Written]]:
+    def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
         package("torch").manual_seed(seed + rank())
         repeated = [ids for ids in prompts for _ in range(copies)]
         outputs = model.generate_batch(
@@ -159,6 +164,7 @@ def _trainer(session: Session, options: GrpoOptions, learner: Learner, rollouts:
     micro = _micro(options, batch, updates)
     rows = batch * chosen(options.group)
     steps = options.steps or ceil(chosen(options.epochs) * (pairs // batch))
+    numbers = course(pairs, batch, steps, options.seed)
     arguments = session.arguments(learner, rows // updates, micro)
     config = trl.GRPOConfig(
         **arguments
@@ -175,6 +181,7 @@ def _trainer(session: Session, options: GrpoOptions, learner: Learner, rollouts:
         beta=options.beta,
         epsilon=options.clip,
         loss_type=options.loss,
+        shuffle_dataset=False,
         remove_unused_columns=False,
         **_vllm(options),
     )
@@ -185,16 +192,43 @@ def _trainer(session: Session, options: GrpoOptions, learner: Learner, rollouts:
         say = staticmethod(session.say)
 
     maker: Any = Trainer if options.shared_prefix else trl.GRPOTrainer
-    numbers = [{"prompt": str(n)} for n in range(pairs)]
-    return maker(
+    made = maker(
         model=learner.model,
         args=config,
         reward_funcs=pass_on(rollouts),
-        train_dataset=datasets.Dataset.from_list(numbers),
+        train_dataset=datasets.Dataset.from_list([{"prompt": str(n)} for n in numbers]),
         processing_class=learner.tokenizer,
         peft_config=learner.peft,
         rollout_func=rollouts,
     )
+    made.add_callback(_Epochs(steps / (pairs // batch)))
+    return made
+
+
+def course(pairs: int, batch: int, steps: int, seed: int) -> list[int]:
+    """The number of the pair for every prompt of the training: shuffled anew each time all were seen.
+
+    The trainer's own sampler shuffles by what it drew before, and so differently after a resume. The rest
+    of the pairs that makes no whole batch is left out, another one each time.
+    """
+    numbers: list[int] = []
+    for epoch in range(ceil(steps / (pairs // batch))):
+        shuffled = list(range(pairs))
+        Random(draw(seed, "order", epoch)).shuffle(shuffled)
+        numbers += shuffled[: pairs // batch * batch]
+    return numbers[: batch * steps]
+
+
+class _Epochs(Watcher):
+    """Tells how often the pairs were seen: to the trainer the whole training is one epoch."""
+
+    def __init__(self, epochs: float) -> None:
+        self._epochs = epochs
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Set it right before it is logged."""
+        del args, control
+        state.epoch = self._epochs * state.global_step / state.max_steps
 
 
 def _micro(options: GrpoOptions, batch: int, updates: int) -> int:

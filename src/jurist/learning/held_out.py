@@ -1,18 +1,20 @@
 """Held-out pairs, judged in both orders by the model as it stands; each measurement is a run folder."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from jurist.asking import Judge
+from jurist.asking import Judge, check_arity
 from jurist.benchmarks.base import score_pairs
 from jurist.deliberation.votes import both_orders, swapped
 from jurist.engines.base import EngineBase, failed
 from jurist.engines.chat_ids import ChatError, ChatIds, overflow
+from jurist.errors import InputError
 from jurist.learning.processes import everyone, rank, world
 from jurist.lines import write_whole
 from jurist.pool import decide_all, spread
@@ -23,7 +25,12 @@ from jurist.types import Case, Completion, Decision, Noun, Query, Sampling, Scor
 Generate = Callable[[list[list[int]], int], list[list[int]]]
 """(prompts, most new tokens) -> a greedy continuation of each, with the token that ended it."""
 
+Prompt = tuple[Query, list[int]]
+"""A query and its tokens."""
+
 STANDING = "standing.json"
+_ROWS = 64
+"""Prompts that are answered at once, so that memory does not grow with the pairs."""
 
 
 class Standing(Noun, frozen=True):
@@ -66,6 +73,13 @@ class HeldOut:
         facts: dict[str, Any],
     ) -> None:
         labelled = [case for case in cases if case.gold is not None and winner(case.gold) is not None]
+        if not labelled:
+            raise InputError(
+                "no held-out pair has a label",
+                hint="rows need chosen and rejected, or responses with gold",
+            )
+        for case in labelled:
+            check_arity(protocol, case, len(case.responses))
         self.cases = list(spread(labelled, limit))
         self.out = out
         self._protocol, self._sampling = protocol, Sampling(max_tokens=max_tokens)
@@ -91,25 +105,39 @@ class HeldOut:
 
     def _written(self, queries: Sequence[Query], generate: Generate) -> dict[str, Completion]:
         written: dict[str, Completion] = {}
-        fitting: list[tuple[Query, list[int]]] = []
+        fitting: list[Prompt] = []
         for query in queries:
             try:
                 ids = self._chat.prompt(query.messages, None)
             except ChatError as error:
                 written[query.key] = failed(str(error))
                 continue
-            if len(ids) + self._sampling.max_tokens > self._context:
+            if len(ids) >= self._context:
                 written[query.key] = overflow(len(ids), self._context)
             else:
                 fitting.append((query, ids))
-        outputs = generate([ids for _, ids in fitting], self._sampling.max_tokens)
-        for (query, ids), new in zip(fitting, outputs, strict=True):
-            finish = "stop" if new and new[-1] in self._eos else "length"
-            usage = Usage(len(ids), len(new))
-            written[query.key] = Completion(
-                written_text(self._chat, self._protocol, new), finish=finish, usage=usage
-            )
+        for room, batch in self._batches(fitting):
+            outputs = generate([ids for _, ids in batch], room)
+            for (query, ids), new in zip(batch, outputs, strict=True):
+                written[query.key] = self._completion(ids, new)
         return written
+
+    def _batches(self, asked: Iterable[Prompt]) -> Iterator[tuple[int, Sequence[Prompt]]]:
+        """(most new tokens, prompts): lengths together, the longest first: what cannot fit fails early."""
+
+        def room(one: Prompt) -> int:
+            return min(self._sampling.max_tokens, self._context - len(one[1]))
+
+        ordered = sorted(asked, key=lambda one: -len(one[1]))
+        for most, alike in groupby(ordered, room):
+            together = list(alike)
+            for at in range(0, len(together), _ROWS):
+                yield most, together[at : at + _ROWS]
+
+    def _completion(self, ids: Sequence[int], new: Sequence[int]) -> Completion:
+        finish = "stop" if new and new[-1] in self._eos else "length"
+        text = written_text(self._chat, self._protocol, new)
+        return Completion(text, finish=finish, usage=Usage(len(ids), len(new)))
 
     async def _decided(self, name: str, answers: dict[str, Completion]) -> list[Decision]:
         """The decisions; the first process keeps them, what an interrupted training left is taken away."""

@@ -17,13 +17,18 @@ from jurist.types import Completion, Query
 def judge_of(options: TrainOptions) -> Judge:
     """Renders and parses as the trained judge will; it cannot be asked. Raises for a protocol of no pairs."""
     rule = options.rule if isinstance(options, GrpoOptions) else "robust"
+    if rule != "robust" and options.protocol not in ("rm-r1", "rrm"):
+        raise ConfigError(
+            f"rule = {rule} is an official rule of RM-R1 and RRM, {options.protocol!r} has none",
+            hint="--rule robust, or --protocol rm-r1 or rrm",
+        )
     config = JudgeConfig(
         engine="transformers",
         model=options.model,
         protocol=options.protocol,
         family=options.family,
         protocol_file=options.protocol_file,
-        rule=rule if options.protocol in ("rm-r1", "rrm") else "robust",
+        rule=rule,
     )
     protocol = catalog.protocol(config, options.protocol)
     if protocol.arity != 2:
@@ -38,15 +43,9 @@ def held_out_pairs(options: TrainOptions, learner: Learner, out: Path, tokens: i
     """The pairs of ``--held-out``, if there are any."""
     if options.held_out is None:
         return None
-    config = JudgeConfig(
-        model=options.model,
-        protocol=options.protocol,
-        family=options.family,
-        protocol_file=options.protocol_file,
-    )
     return HeldOut(
         list(load_cases(str(options.held_out))),
-        catalog.protocol(config, options.protocol),
+        judge_of(options).protocol,
         learner.chat,
         out=out / "held-out",
         limit=options.eval_limit,

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from jurist.cache import cache_folder
 from jurist.engines.chat_ids import ChatIds
-from jurist.engines.model_file import packaged
+from jurist.engines.model_file import packaged, stamp
 from jurist.errors import ConfigError
 from jurist.learning.options import TrainOptions
-from jurist.learning.packages import package
+from jurist.learning.packages import package, quiet
 
 EMBEDDED = "embedded"
 
@@ -46,11 +46,17 @@ class Learner:
 def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: Any) -> Learner:
     """The model and its tokenizer; raises ``ConfigError`` with the reason where one cannot be had."""
     torch, transformers = package("torch"), package("transformers")
+    quiet()
     name = options.model
     source = str(embedded_folder()) if name == EMBEDDED else name
     tokenizer = _read(transformers.AutoTokenizer, source, name)
     chat = ChatIds(tokenizer, name)
     model = _read(getattr(transformers, kind), source, name, dtype=torch.float32, **more)
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(
+            f"the tokenizer of {name!r} names no token that ends a text",
+            hint="set eos_token in its tokenizer_config.json",
+        )
     if tokenizer.pad_token_id is None:
         # The padding is masked wherever it stands, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token
@@ -62,12 +68,12 @@ def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: A
 
 def check_base(options: TrainOptions, checkpoint: Path) -> None:
     """Raise where a checkpoint is of a model of another shape than the one that is trained."""
-    transformers = package("transformers")
-    source = str(embedded_folder()) if options.model == EMBEDDED else options.model
     if not (checkpoint / "config.json").exists():
         return
-    wanted = transformers.AutoConfig.from_pretrained(source).to_dict()
-    found = transformers.AutoConfig.from_pretrained(str(checkpoint)).to_dict()
+    maker = package("transformers").AutoConfig
+    source = str(embedded_folder()) if options.model == EMBEDDED else options.model
+    wanted = _read(maker, source, options.model).to_dict()
+    found = _read(maker, str(checkpoint), str(checkpoint)).to_dict()
     names = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size")
     other = [f"{n}: {found.get(n)} here, {wanted.get(n)} in {options.model}" for n in names
              if found.get(n) != wanted.get(n)]  # fmt: skip
@@ -81,7 +87,7 @@ def check_base(options: TrainOptions, checkpoint: Path) -> None:
 def embedded_folder() -> Path:
     """The embedded model as a Hugging Face folder, made from its GGUF file once and cached."""
     source = packaged()
-    target = cache_folder("models") / f"{source.stem}-{source.stat().st_size}-hf"
+    target = cache_folder("models") / f"{source.stem}-{stamp(source)}-hf"
     if (target / "config.json").exists():
         return target
     torch, transformers = package("torch"), package("transformers")

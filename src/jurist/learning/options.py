@@ -1,7 +1,8 @@
 """Options of training: one frozen dataclass for what all methods share, one more for each method."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -12,6 +13,23 @@ Orders = Literal["random", "both", "given"]
 
 TooLong = Literal["drop", "truncate", "stop"]
 """What becomes of a prompt over the limit."""
+
+
+SCHEDULES = (
+    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_min_lr", "cosine_with_restarts",
+    "polynomial", "inverse_sqrt",
+)  # fmt: skip
+"""Courses of the learning rate, by the names of transformers (``SchedulerType``)."""
+
+REPORTS = ("tensorboard", "trackio", "wandb")
+"""Where a trainer can report to besides; each is a package of that name."""
+
+_COUNTS = (
+    "steps", "batch", "micro_batch", "max_prompt", "max_length", "max_completion", "lora_rank", "lora_alpha",
+    "group", "updates", "eval_every", "eval_limit", "eval_tokens", "save_every", "keep", "dull_after",
+)  # fmt: skip
+_NOT_BELOW_0 = ("weight_decay", "max_grad_norm", "beta", "resample", "trace_every", "seed")
+_ABOVE_0 = ("learning_rate", "epochs", "temperature", "clip", "top_p")
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,7 @@ class TrainOptions:
     learning_rate: float | None = None
     """Peak learning rate of AdamW."""
     schedule: str | None = None
-    """What becomes of it: constant, linear, cosine, cosine_with_min_lr ..."""
+    """What becomes of it: constant, linear, cosine, cosine_with_min_lr (down to a tenth) ..."""
     warmup: float | None = None
     """Share of the steps over which it rises."""
     weight_decay: float | None = None
@@ -68,6 +86,8 @@ class TrainOptions:
     """At most so many pairs of them."""
     eval_tokens: int | None = None
     """Most tokens of a held-out judgment (as in training)."""
+    overlap: Path | None = None
+    """Report of `jurist overlap PAIRS --report FILE` on the data; the model card says what it found."""
     save_every: int = 50
     """Steps between two checkpoints."""
     keep: int = 2
@@ -78,16 +98,31 @@ class TrainOptions:
     """Decides orders, shuffling and draws."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing."""
-        for name in ("batch", "steps", "micro_batch", "max_prompt", "save_every", "keep", "lora_rank"):
-            self._from(name, 1)
-        for name in ("learning_rate", "warmup", "weight_decay", "max_grad_norm", "epochs"):
-            self._from(name, 0)
+        """Raise ``ConfigError`` for values that mean nothing."""
+        self._demand(_COUNTS, "from 1 on", lambda value: value >= 1)
+        self._demand(_NOT_BELOW_0, "from 0 on", lambda value: value >= 0)
+        self._demand(_ABOVE_0, "above 0", lambda value: value > 0)
+        self._demand(("top_p",), "above 0, at most 1", lambda value: value <= 1)
+        self._demand(("warmup",), "a share of the steps, from 0 to below 1", lambda value: 0 <= value < 1)
+        self._among("schedule", self.schedule or "constant", SCHEDULES)
+        for name in self.reports:
+            self._among("report_to", name, REPORTS)
 
-    def _from(self, name: str, low: float) -> None:
-        value = getattr(self, name)
-        if value is not None and not value >= low:
-            raise ConfigError(f"{name} = {value} is out of range", hint=f"legal: from {low:g} on")
+    @property
+    def reports(self) -> tuple[str, ...]:
+        """The names in ``report_to``."""
+        named = (name.strip() for name in self.report_to.split(","))
+        return tuple(name for name in named if name and name != "none")
+
+    def _among(self, name: str, value: str, legal: Iterable[str]) -> None:
+        if value not in legal:
+            raise ConfigError(f"{name} = {value} is not known", hint=f"legal: {', '.join(legal)}")
+
+    def _demand(self, names: Iterable[str], legal: str, holds: Callable[[float], bool]) -> None:
+        for name in names:
+            value = getattr(self, name, None)
+            if value is not None and not (isfinite(value) and holds(value)):
+                raise ConfigError(f"{name} = {value} is out of range", hint=f"legal: {legal}")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The heavy packages of training, loaded when they are needed."""
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -12,3 +13,10 @@ def package(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise MissingExtraError(error.name or name, "train", "training") from error
+
+
+def quiet() -> None:
+    """No progress bars and notices of the packages: they would write through the view of the training."""
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    package("transformers").utils.logging.disable_progress_bar()
+    package("datasets").disable_progress_bars()

@@ -83,16 +83,20 @@ def questions(
     count = Count()
     for case in cases:
         count.read += 1
+        check_arity(judge.protocol, case, len(case.responses))
         if not _usable(case, count):
             continue
-        check_arity(judge.protocol, case, len(case.responses))
-        for order in _orders(case, orders, judge):
-            question = _question(case, order, judge, chat, max_prompt, too_long, count)
-            if question is not None:
-                found.append(question)
-                count.first.append(question.slot == 0)
-                count.longest = max(count.longest, len(question.ids))
-    _check(found, count)
+        asked = [_question(case, o, judge, chat, max_prompt, too_long) for o in _orders(case, orders, judge)]
+        fitting = [question for question in asked if question is not None]
+        if len(fitting) < len(asked):
+            # An order without the other would teach what stands first.
+            count.dropped += len(asked)
+            continue
+        found += fitting
+        count.truncated += sum(question.case is not case for question in fitting)
+        count.first += [question.slot == 0 for question in fitting]
+        count.longest = max(count.longest, *(len(question.ids) for question in fitting))
+    _check(found, count, orders)
     return found, count
 
 
@@ -118,7 +122,7 @@ def _orders(case: Case, orders: Orders, judge: Judge) -> Sequence[Order]:
 
 
 def _question(
-    case: Case, order: Order, judge: Judge, chat: ChatIds, limit: int, too_long: TooLong, count: Count
+    case: Case, order: Order, judge: Judge, chat: ChatIds, limit: int, too_long: TooLong
 ) -> Question | None:
     query = judge.query(case, order, 0)
     ids = prompt_ids(chat, query)
@@ -129,13 +133,7 @@ def _question(
             f"case {case.id!r}: its prompt has {len(ids):,} tokens, the limit is {limit:,}",
             hint="--too-long drop leaves such pairs out, --too-long truncate cuts their responses",
         )
-    if too_long == "truncate":
-        cut = _truncated(case, order, judge, chat, limit)
-        if cut is not None:
-            count.truncated += 1
-            return cut
-    count.dropped += 1
-    return None
+    return _truncated(case, order, judge, chat, limit) if too_long == "truncate" else None
 
 
 def _truncated(case: Case, order: Order, judge: Judge, chat: ChatIds, limit: int) -> Question | None:
@@ -167,16 +165,17 @@ def prompt_ids(chat: ChatIds, query: Query) -> list[int]:
         raise InputError(f"case {query.case_id!r}: {error}") from error
 
 
-def _check(found: Sequence[Question], count: Count) -> None:
+def _check(found: Sequence[Question], count: Count, orders: Orders) -> None:
     if not count.read:
         raise InputError("no pair to train on: the file has no rows")
     if not found:
         reasons = ", ".join(list(count.lines())[1:])
+        label = "rows need a label: chosen and rejected, or responses with gold"
         raise InputError(
             f"no pair to train on: {reasons}",
-            hint="rows need a label: chosen and rejected, or responses with gold",
+            hint="a larger --max-prompt, or --too-long truncate" if count.dropped else label,
         )
-    if len(found) > 1 and len(set(count.first)) == 1:
+    if orders == "given" and len(found) > 1 and len(set(count.first)) == 1:
         place = "first" if count.first[0] else "second"
         raise InputError(
             f"the better response stands {place} in every prompt: a judge would learn that, and nothing else",

@@ -162,6 +162,8 @@ class _Shared(_Batch):
                     room.keep(kept)
             seen = mask[:, : self.width + at + 1]
             logits = self._logits(tokens[:, None], seen, seen.sum(1, keepdim=True) - 1, cache)
+        for room in rooms:
+            room.release()
         return self.told()
 
     def _logits(self, ids: Any, mask: Any, positions: Any, cache: Any) -> Any:
@@ -183,6 +185,10 @@ class _Room:
             self._used: int = self._keys.shape[2]
             self._limit += self._used
             self.layer.update, self.layer.get_seq_length = self._update, lambda: self._used
+
+    def release(self) -> None:
+        """Let go of the layer, which holds this room: a cycle would keep the cache until it is collected."""
+        self.layer.__dict__.clear()
 
     def keep(self, rows: Any) -> None:
         """Only these rows go on."""

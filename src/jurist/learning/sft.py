@@ -21,6 +21,8 @@ def train_sft(options: SftOptions, source: str, out: Path, say: Say) -> Result:
     options = with_preset(options, "sft")
     session = Session("sft", options, out, source, say)
     checkpoint = session.open()
+    if ended := session.ended():
+        return ended
     learner = load(options)
     rows = _rows(options, source, judge_of(options), learner, say)
     held = held_out_pairs(options, learner, out, options.eval_tokens or 512)
