@@ -1,5 +1,6 @@
 """The model card: YAML that the Hub reads, every fact in its place, and what is unknown said plainly."""
 
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from make import case, prefers
+from msgspec.structs import replace
 
 from jurist.asking import Judge
 from jurist.benchmarks.base import score_pairs
@@ -150,6 +152,20 @@ def test_nothing_is_said_that_is_not_known():
     assert "jurist judge pairs.jsonl --engine scalar:FOLDER --protocol scalar" in body
     assert not {"None", "nan", "/home", "steps` |"} & set(text.split())
     assert "/home" not in card(FACTS)
+
+
+def test_of_a_scalar_model_nothing_is_said_about_orders_and_verdicts():
+    text = card(
+        replace(
+            FACTS,
+            method="scalar",
+            scores=(Measured("pairs", None, replace(AFTER, consistent=1.0, unanswered=0.01)),),
+        )
+    )
+    assert "Accuracy: the response that gold prefers has the higher score" in text
+    assert "- pairs: 1.0% of the responses have no score." in text
+    assert "both orders of a pair" in card(FACTS)
+    assert not {"orders", "verdict", "judgments"} & set(re.findall(r"\w+", text.partition("## Scores")[2]))
 
 
 def test_the_course_is_a_short_table_with_its_first_and_last_step():

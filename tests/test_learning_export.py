@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import re
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from test_scalar import make_model
 
 from jurist.cli.main import run as jurist
 from jurist.engines.embedded import EmbeddedEngine
-from jurist.errors import ConfigError
-from jurist.learning.export import GGUF, export
+from jurist.engines.model_file import packaged
+from jurist.errors import ConfigError, EngineError
+from jurist.learning.export import GGUF, _cutting, export
+from jurist.learning.models import embedded_folder
 from jurist.types import Message
 
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
@@ -121,6 +124,28 @@ def test_the_embedded_engine_reads_and_writes_the_same_tokens_as_transformers(
     ]
     assert written(tmp_path / "to" / GGUF, ids) == (ids, greedy)
     assert len({tuple(g) for g in greedy}) == len(PROMPTS)
+
+
+def test_the_embedded_models_folder_reads_texts_as_the_embedded_engine_does():
+    pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
+    try:
+        packaged()
+    except EngineError as error:
+        pytest.skip(str(error))
+    draw = random.Random(0)
+    texts = [*TEXT, *PROMPTS, "a  1", "a   12\n    3", "\t 4", "  5"]
+    texts += ["".join(draw.choices("  1a9.\n\té½'²", k=draw.randint(1, 12))) for _ in range(1000)]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_folder())
+    engine = EmbeddedEngine()
+
+    async def read() -> list[list[int]]:
+        await engine.check()
+        ids = [engine._runtime._encode(text) for text in texts]
+        await engine.aclose()
+        return ids
+
+    assert [tokenizer(text, add_special_tokens=False).input_ids for text in texts] == asyncio.run(read())
+    assert _cutting(json.loads(tokenizer.backend_tokenizer.to_str())) == "smollm"
 
 
 @pytest.mark.parametrize(

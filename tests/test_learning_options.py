@@ -31,6 +31,7 @@ REFERENCE = ROOT.parent / "reference" / "rm-r1.md"
         *[(n, -1, 0) for n in ("beta", "resample", "trace_every", "weight_decay", "max_grad_norm", "seed")],
         *[(n, 0.0, 0.5) for n in ("learning_rate", "epochs", "temperature", "clip", "top_p")],
         *[(n, float("nan"), 0.5) for n in ("learning_rate", "warmup", "top_p")],
+        ("adam_beta2", 1.0, 0.0), ("adam_beta2", -0.1, 0.95),
         ("top_p", 1.5, 1.0), ("warmup", 1.0, 0.0), ("warmup", -0.1, 0.1),
         ("learning_rate", float("inf"), 1.0),
         ("schedule", "cosin", "cosine"), ("report_to", "tensorboard,paper", "none"),
@@ -126,6 +127,18 @@ def test_the_presets_of_rm_r1_are_those_of_the_paper():
         assert (one.batch, one.group, one.updates, one.clip, one.beta) == (1024, 7, 8, 0.2, 1e-3)
         assert (one.max_prompt, one.max_completion, one.temperature, one.rule) == (4096, 8192, 1.0, "train")
         assert (one.schedule, one.warmup, one.weight_decay, one.max_grad_norm) == ("constant", 0.0, 0.01, 1.0)
+
+
+def test_the_presets_of_rm_r1s_distillation_are_those_of_its_scripts():
+    if not REFERENCE.exists():
+        pytest.skip(f"needs {REFERENCE}")
+    told = REFERENCE.read_text("utf-8").partition("SFT training")[2].partition("\n##")[0]
+    betas = re.search(r"Adam betas \(0\.9, ([\d.]+)\), weight decay (\d), grad clip ([\d.]+)", told)
+    assert betas
+    for size in ("7b", "14b", "32b"):
+        one = with_preset(SftOptions(preset=f"rm-r1-sft-{size}"), "sft")
+        assert (one.adam_beta2, one.weight_decay, one.max_grad_norm) == tuple(map(float, betas.groups()))
+    assert {with_preset(kind(), method).adam_beta2 for method, kind in KINDS.items()} == {0.999}
 
 
 # --- the order of pairs ----------------------------------------------------------------------------------

@@ -95,6 +95,16 @@ def test_it_learns_and_says_what_it_left_out(trained):
     assert measured == {"before", "after", "step-000006"}
 
 
+def test_the_same_command_once_more_has_nothing_to_do(place, trained, monkeypatch):
+    out, result, _ = trained
+    kept = (out / "metrics.jsonl").read_bytes()
+    monkeypatch.setattr("jurist.learning.scalar.load_scalar", None)
+    again, said = train(place, out)
+    assert again == result
+    assert said[-1] == f"{out} holds this training, and it is over"
+    assert (out / "metrics.jsonl").read_bytes() == kept
+
+
 def test_the_judge_of_the_trained_model_is_as_accurate_as_the_measurement(place, trained, tmp_path):
     out, result, _ = trained
     engine = f"scalar:{out / 'model'}"
@@ -171,6 +181,7 @@ def test_the_card_tells_the_scores_and_where_they_come_from(trained):
     assert f"| held.jsonl | after | {result.after.accuracy:.1%} |" in text
     assert "| pairs.jsonl | training | 32 | `" in text
     assert "not checked" in text
+    assert "both orders" not in text
     assert str(out.parent) not in text
     assert (out / "model" / "curves.png").read_bytes()[:4] == b"\x89PNG"
 

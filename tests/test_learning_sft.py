@@ -88,7 +88,7 @@ def said() -> tuple[list[str], Callable[[str], None]]:
 
 def test_a_training_leaves_a_model_metrics_and_measurements(model: Path, held: Path, tmp_path: Path):
     data, out = pairs(tmp_path / "t.jsonl", 10), tmp_path / "out"
-    chosen = options(model, held_out=held, orders="both", steps=6, eval_every=4)
+    chosen = options(model, held_out=held, orders="both", steps=6, eval_every=4, adam_beta2=0.95)
     heard, say = said()
     result = train_sft(chosen, str(data), out, say)
     assert "20 prompts of 10 pairs" in heard[0]
@@ -102,6 +102,12 @@ def test_a_training_leaves_a_model_metrics_and_measurements(model: Path, held: P
     assert result.after is not None
     assert transformers.AutoModelForCausalLM.from_pretrained(out / "model").config.vocab_size > 256
     assert transformers.AutoTokenizer.from_pretrained(out / "model").chat_template
+    held_files = [path for path in (out / "model").rglob("*") if path.is_file()]
+    # What was made here says nothing about this machine.
+    assert "training_args.bin" not in {path.name for path in held_files}
+    assert not [path for path in held_files if str(tmp_path.parent).encode() in path.read_bytes()]
+    state = torch.load(out / "checkpoints" / "checkpoint-6" / "optimizer.pt", weights_only=True)
+    assert [group["betas"] for group in state["param_groups"]] == [(0.9, 0.95)] * len(state["param_groups"])
     # The same command once more has nothing to do.
     held_before = (out / "metrics.jsonl").read_bytes()
     assert train_sft(chosen, str(data), out, say) == result
@@ -198,6 +204,7 @@ def test_an_interrupted_command_ends_with_130(
     # Neither bars nor notices of the packages.
     assert "%|" not in captured.err
     assert "TRL_EXPERIMENTAL" not in captured.err
+    assert "mtime" not in captured.err
 
 
 # --- refused ---------------------------------------------------------------------------------------------

@@ -141,6 +141,23 @@ def test_the_pace_is_that_of_the_last_steps_of_this_session_and_the_course_that_
     assert "train_loss" not in progress.latest
 
 
+def test_tokens_that_only_the_ending_counts_are_no_pace():
+    now = [0.0]
+    progress = Progress(lambda: now[0])
+    progress.begin(0, 3)
+    for at, logs in ((1.0, {"loss": 1.0}), (2.0, {"num_tokens": float("nan")}), (3.0, {"num_tokens": None})):
+        now[0] = at
+        progress.log(logs, int(at))
+    progress.log({"train_loss": 1.0, "num_tokens": 500.0}, 3)
+    assert progress.tokens_per_second is None
+    assert "train_loss" not in progress.latest
+    now[0] = 9.0
+    paced = watched(SFT, steps=2)
+    pace = paced.tokens_per_second
+    paced.log({"train_loss": 1.0, "num_tokens": 2000.0}, 2)
+    assert paced.tokens_per_second == pace == 500.0
+
+
 @given(st.lists(st.floats(-1e9, 1e9), max_size=200), st.integers(1, 40))
 def test_a_sparkline_fits_and_rises_where_its_values_rise(values, width):
     bars = sparkline(sorted(values), width)

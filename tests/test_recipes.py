@@ -99,6 +99,27 @@ def test_rrm_trains_on_the_published_mixture_without_distillation(size: str):
     assert "prepare/synthetic" not in plain.needs
 
 
+@pytest.mark.parametrize(("path", "gpus"), [
+    ("rm_r1/7b", 8), ("rm_r1/14b", 16), ("rm_r1/32b", 32), ("rrm/7b", 8), ("rrm/32b", 32),
+])  # fmt: skip
+def test_the_sizes_launch_through_a_configuration_that_can_measure_and_write(path: str, gpus: int):
+    launch = pytest.importorskip("accelerate.commands.launch")
+    found = planned(path)
+    trainings = [stage for stage in found.stages if stage.launch]
+    assert {stage.command for stage in trainings} <= {"train sft", "train grpo"}
+    assert all(stage.option("--held-out") for stage in trainings), "so by FSDP they would not run"
+    for stage in trainings:
+        parser = launch.launch_command_parser()
+        args, _, _ = launch._validate_launch_command(parser.parse_args([*stage.launch[2:], *stage.words]))
+        assert (args.training_script, args.training_script_args) == ("jurist", [*stage.words])
+        assert (args.use_deepspeed, args.zero_stage, args.num_processes) == (True, 3, gpus)
+        assert args.num_machines == gpus // 8
+        # A launcher other than the standard one starts the processes of all nodes by itself.
+        assert args.deepspeed_multinode_launcher == ("standard" if gpus == 8 else "pdsh")
+        # 0.3 of 80 GB, TRL's share for vLLM in the process, holds 7B alone.
+        assert stage.option("--rollouts") in (None, "vllm" if gpus == 8 else "vllm-server")
+
+
 def case(terms: tuple[int, int], said: tuple[str, str]) -> Case:
     return Case("1", conversation(f"What is {terms[0]} + {terms[1]}?"), said)
 

@@ -38,6 +38,16 @@ ROWS = 12
 """Steps in the table of the training's course."""
 
 
+_WRITTEN = (
+    "Accuracy: both orders of a pair together choose as gold does; a tie or no verdict counts as wrong. "
+    "Consistent: the same response wins in either order. Unanswered: judgments without a verdict."
+)
+_SCORED = (
+    "Accuracy: the response that gold prefers has the higher score; equal scores, or none, count as wrong. "
+    "Consistent: always, since a score knows of no order. Unanswered: responses without a score."
+)
+
+
 class DataFile(Noun, frozen=True):
     """What was learned from, or measured on: rows that were used, and of the file (sha256, hex).
 
@@ -231,27 +241,16 @@ def _use(facts: Facts) -> str:
 
 def _scores(facts: Facts) -> str:
     rows = [
-        (
-            one.name,
-            when,
-            f"{s.accuracy:.1%}",
-            _interval(s),
-            f"{s.n:,}",
-            _share(s.consistent),
-            _share(s.unanswered),
-        )
+        (one.name, when, f"{s.accuracy:.1%}", _interval(s), f"{s.n:,}",
+         _share(s.consistent), _share(s.unanswered))
         for one in facts.scores
         for when, s in (("before", one.before), ("after", one.after))
         if s
-    ]
+    ]  # fmt: skip
     if not rows:
         return "Not measured."
     head = ("pairs", "training", "accuracy", "95% interval", "n", "consistent", "unanswered")
-    words = (
-        "Accuracy: both orders of a pair together choose as gold does; a tie or no verdict counts as wrong. "
-        "Consistent: the same response wins in either order. Unanswered: judgments without a verdict."
-    )
-    return f"{_table(head, rows)}\n\n{words}"
+    return f"{_table(head, rows)}\n\n{_SCORED if facts.method == 'scalar' else _WRITTEN}"
 
 
 def _data(facts: Facts) -> str:
@@ -311,6 +310,7 @@ def _limits(facts: Facts) -> list[str]:
         "grpo": "Only the verdict was rewarded: the reasoning may be wrong where the verdict is right.",
         "scalar": "Its scores have no unit: they compare responses to one prompt, nothing else.",
     }
+    nothing = "responses have no score" if facts.method == "scalar" else "judgments have no verdict"
     unchecked = "Benchmarks may stand in its training data: the overlap was not checked."
     return [
         first if after else "How well it judges was not measured.",
@@ -318,7 +318,7 @@ def _limits(facts: Facts) -> list[str]:
             f"{n}: the order of the responses decides {share:.1%} of the pairs; ask in both."
             for n, share in orders
         ),
-        *(f"{n}: {share:.1%} of the judgments have no verdict." for n, share in missing),
+        *(f"{n}: {share:.1%} of the {nothing}." for n, share in missing),
         learned[facts.method],
         *(() if facts.overlap else (unchecked,)),
         *facts.limits,

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jurist.errors import ConfigError
+from jurist.learning.describing import CARD, CURVES
 from jurist.learning.models import EMBEDDED, embedded_folder
-from jurist.learning.packages import package
-from jurist.learning.session import CARD, CHECKPOINTS, CURVES, MODEL, TRAIN
+from jurist.learning.packages import package, quiet
+from jurist.learning.session import CHECKPOINTS, MODEL, TRAIN
 from jurist.store import read_config
 
 Dtype = Literal["bfloat16", "float16", "float32"]
@@ -41,6 +42,7 @@ def export(run: Path, to: Path, *, dtype: Dtype = "bfloat16", gguf: bool = False
     source = _source(run)
     if to.exists() and any(to.iterdir()):
         raise ConfigError(f"{to} is not empty", hint="--to names a folder that is new")
+    quiet()
     model = _merged(source)
     tokenizer = package("transformers").AutoTokenizer.from_pretrained(str(source))
     to.mkdir(parents=True, exist_ok=True)
@@ -183,10 +185,6 @@ def _cutting(told: dict[str, Any]) -> str:
     if kinds == ["Split", "ByteLevel"] and parts[0]["pattern"].get("Regex") == _QWEN2:
         return "qwen2"
     if kinds == ["Digits", "ByteLevel"] and parts[0]["individual_digits"] and parts[1]["use_regex"]:
-        return "smollm"
-    # Where no merge takes a digit, numbers fall into digits all the same.
-    digits = any(c in "0123456789" for merge in told["model"]["merges"] for c in "".join(merge))
-    if kinds == ["ByteLevel"] and parts[0]["use_regex"] and not digits:
         return "smollm"
     raise ConfigError(
         f"the embedded engine would cut texts otherwise than this tokenizer ({', '.join(map(str, kinds))})",

@@ -13,6 +13,7 @@ from jurist.errors import ConfigError
 from jurist.inputs import load_cases
 from jurist.learning.groups import Asking, Write, Written, draw
 from jurist.learning.judging import held_out_pairs, judge_of
+from jurist.learning.measuring import written_by
 from jurist.learning.metrics import Watcher
 from jurist.learning.models import Learner, load
 from jurist.learning.options import GrpoOptions, chosen
@@ -23,7 +24,7 @@ from jurist.learning.processes import rank, world
 from jurist.learning.questions import Question, questions
 from jurist.learning.rollouts import generate
 from jurist.learning.sampling import Rollouts, pass_on
-from jurist.learning.session import Result, Say, Session, written_by
+from jurist.learning.session import Result, Say, Session
 from jurist.learning.traces import Traces
 from jurist.types import Sampling
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from jurist.lines import write_whole
 from jurist.pool import decide_all, spread
 from jurist.protocols.base import Protocol
 from jurist.store import Store, write_scorecard
-from jurist.types import Case, Completion, Decision, Noun, Query, Sampling, Scorecard, Usage, winner
+from jurist.types import Case, Completion, Decision, Deliberation, Noun, Query, Sampling, Usage, winner
 
 Generate = Callable[[list[list[int]], int], list[list[int]]]
 """(prompts, most new tokens) -> a greedy continuation of each, with the token that ended it."""
@@ -88,20 +89,17 @@ class HeldOut:
 
     def measure(self, name: str, generate: Generate) -> Standing:
         """Judge every pair in both orders, keep the run in ``out / name``; every process has to call."""
-        judge = Judge(self._protocol, _Answered({}), self._sampling)
+        judge = Judge(self._protocol, Answered({}), self._sampling)
         asked = [judge.query(case, order, 0) for case in self.cases for order in both_orders(case)]
         own = self._written(asked[rank() :: world()], generate)
         answers = {key: completion for part in everyone(own) for key, completion in part.items()}
-        decisions = asyncio.run(self._decided(name, answers))
-        standing = _standing(score_pairs(decisions), decisions)
-        if rank() == 0:
-            write_whole(self.out / name / STANDING, msgspec.json.encode(standing) + b"\n")
-        return standing
+        answered = replace(judge, engine=Answered(answers))
+        decisions = asyncio.run(decided(self.cases, answered, swapped(), self.out / name, self._facts))
+        return keep(self.out / name, standing_of(decisions))
 
     def read(self, name: str) -> Standing | None:
         """What an earlier measurement came to."""
-        path = self.out / name / STANDING
-        return msgspec.json.decode(path.read_bytes(), type=Standing) if path.exists() else None
+        return read_standing(self.out / name)
 
     def _written(self, queries: Sequence[Query], generate: Generate) -> dict[str, Completion]:
         written: dict[str, Completion] = {}
@@ -139,26 +137,31 @@ class HeldOut:
         text = written_text(self._chat, self._protocol, new)
         return Completion(text, finish=finish, usage=Usage(len(ids), len(new)))
 
-    async def _decided(self, name: str, answers: dict[str, Completion]) -> list[Decision]:
-        """The decisions; the first process keeps them, what an interrupted training left is taken away."""
-        folder = self.out / name
-        store = None
-        if rank() == 0:
-            _emptied(folder)
-            store = Store(folder, self._facts | {"measured": name, "cases": len(self.cases)})
-        judge = Judge(self._protocol, _Answered(answers), self._sampling, memory=store)
-        decisions: list[Decision] = []
-        try:
-            stream = decide_all(self.cases, judge.ask, swapped(), concurrency=8, store=store, give_up_after=0)
-            async with aclosing(stream):
-                async for decision in stream:
-                    decisions.append(decision)
-        finally:
-            if store:
-                store.close()
+
+async def decided(
+    cases: Sequence[Case], judge: Judge, deliberation: Deliberation, folder: Path, facts: dict[str, Any]
+) -> list[Decision]:
+    """The decisions of a judge whose answers are there already.
+
+    The first process keeps them in ``folder``; what an interrupted training left there is taken away.
+    """
+    store = None
+    if rank() == 0:
+        _emptied(folder)
+        store = Store(folder, facts | {"measured": folder.name, "cases": len(cases)})
+    ask = replace(judge, memory=store).ask
+    decisions: list[Decision] = []
+    try:
+        stream = decide_all(cases, ask, deliberation, concurrency=8, store=store, give_up_after=0)
+        async with aclosing(stream):
+            async for decision in stream:
+                decisions.append(decision)
+    finally:
         if store:
-            write_scorecard(folder, score_pairs(decisions, f"held-out pairs, {name}"))
-        return decisions
+            store.close()
+    if store:
+        write_scorecard(folder, score_pairs(decisions, f"held-out pairs, {folder.name}"))
+    return decisions
 
 
 def written_text(chat: ChatIds, protocol: Protocol, ids: Sequence[int]) -> str:
@@ -168,7 +171,7 @@ def written_text(chat: ChatIds, protocol: Protocol, ids: Sequence[int]) -> str:
     return opened + chat.text(ids)
 
 
-class _Answered(EngineBase):
+class Answered(EngineBase):
     """Completions that were written before they are asked for."""
 
     def __init__(self, answers: dict[str, Completion]) -> None:
@@ -183,7 +186,22 @@ def _emptied(folder: Path) -> None:
         file.unlink()
 
 
-def _standing(card: Scorecard, decisions: Sequence[Decision]) -> Standing:
+def keep(folder: Path, standing: Standing) -> Standing:
+    """Write down what a measurement came to (on the first process); returns it."""
+    if rank() == 0:
+        write_whole(folder / STANDING, msgspec.json.encode(standing) + b"\n")
+    return standing
+
+
+def read_standing(folder: Path) -> Standing | None:
+    """What a measurement came to; None where it did not end."""
+    path = folder / STANDING
+    return msgspec.json.decode(path.read_bytes(), type=Standing) if path.exists() else None
+
+
+def standing_of(decisions: Sequence[Decision]) -> Standing:
+    """What decisions about pairs with gold come to."""
+    card = score_pairs(decisions)
     head = card.headline
     low, high = (head.interval if head else None) or (0.0, 1.0)
     asked = sum(card.statuses.values())

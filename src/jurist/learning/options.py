@@ -62,6 +62,8 @@ class TrainOptions:
     """Share of the steps over which it rises."""
     weight_decay: float | None = None
     """Weight decay of AdamW."""
+    adam_beta2: float | None = None
+    """Share that AdamW's mean of squared gradients keeps at each step."""
     max_grad_norm: float | None = None
     """Gradients are cut at this norm."""
     epochs: float | None = None
@@ -103,6 +105,7 @@ class TrainOptions:
         self._demand(_NOT_BELOW_0, "from 0 on", lambda value: value >= 0)
         self._demand(_ABOVE_0, "above 0", lambda value: value > 0)
         self._demand(("top_p",), "above 0, at most 1", lambda value: value <= 1)
+        self._demand(("adam_beta2",), "from 0 to below 1", lambda value: 0 <= value < 1)
         self._demand(("warmup",), "a share of the steps, from 0 to below 1", lambda value: 0 <= value < 1)
         self._among("schedule", self.schedule or "constant", SCHEDULES)
         for name in self.reports:

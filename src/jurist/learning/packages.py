@@ -1,5 +1,6 @@
 """The heavy packages of training, loaded when they are needed."""
 
+import logging
 import os
 from importlib import import_module
 from typing import Any
@@ -20,3 +21,9 @@ def quiet() -> None:
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     package("transformers").utils.logging.disable_progress_bar()
     package("datasets").disable_progress_bars()
+    logging.getLogger("transformers.trainer_utils").addFilter(_worth_reading)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    # Checkpoints are told apart by their numbers then, which is what is meant here.
+    return "mtime may not be reliable" not in record.getMessage()

@@ -29,23 +29,23 @@ class Preset:
 DEFAULTS: dict[Method, dict[str, Any]] = {
     "sft": {
         "learning_rate": 1e-5, "schedule": "cosine", "warmup": 0.03, "weight_decay": 0.0,
-        "max_grad_norm": 1.0, "epochs": 1.0, "batch": 32,
+        "adam_beta2": 0.999, "max_grad_norm": 1.0, "epochs": 1.0, "batch": 32,
     },
     "grpo": {
         "learning_rate": 1e-6, "schedule": "constant", "warmup": 0.0, "weight_decay": 0.01,
-        "max_grad_norm": 1.0, "epochs": 1.0, "batch": 32, "group": 8, "updates": 1, "max_completion": 1024,
-        "temperature": 1.0, "beta": 1e-3, "clip": 0.2, "loss": "dapo",
+        "adam_beta2": 0.999, "max_grad_norm": 1.0, "epochs": 1.0, "batch": 32, "group": 8, "updates": 1,
+        "max_completion": 1024, "temperature": 1.0, "beta": 1e-3, "clip": 0.2, "loss": "dapo",
     },
     "scalar": {
         "learning_rate": 1e-5, "schedule": "linear", "warmup": 0.03, "weight_decay": 0.0,
-        "max_grad_norm": 1.0, "epochs": 1.0, "batch": 32,
+        "adam_beta2": 0.999, "max_grad_norm": 1.0, "epochs": 1.0, "batch": 32,
     },
 }  # fmt: skip
 """What is chosen where neither the user nor a preset did."""
 
 _RM_R1_SFT = {
-    "schedule": "cosine_with_min_lr", "warmup": 0.03, "weight_decay": 0.0, "max_grad_norm": 1.0,
-    "epochs": 1.0, "batch": 128,
+    "schedule": "cosine_with_min_lr", "warmup": 0.03, "weight_decay": 0.0, "adam_beta2": 0.95,
+    "max_grad_norm": 1.0, "epochs": 1.0, "batch": 128,
 }  # fmt: skip
 _RM_R1_GRPO = {
     "schedule": "constant", "warmup": 0.0, "weight_decay": 0.01, "max_grad_norm": 1.0, "epochs": 1.0,

@@ -84,7 +84,7 @@ def questions(
     for case in cases:
         count.read += 1
         check_arity(judge.protocol, case, len(case.responses))
-        if not _usable(case, count):
+        if not usable(case, count):
             continue
         asked = [_question(case, o, judge, chat, max_prompt, too_long) for o in _orders(case, orders, judge)]
         fitting = [question for question in asked if question is not None]
@@ -100,7 +100,8 @@ def questions(
     return found, count
 
 
-def _usable(case: Case, count: Count) -> bool:
+def usable(case: Case, count: Count) -> bool:
+    """Whether something can be learned from a pair; if not, why is counted."""
     if case.gold is None:
         count.unlabelled += 1
     elif winner(case.gold) is None:
@@ -142,7 +143,7 @@ def _truncated(case: Case, order: Order, judge: Judge, chat: ChatIds, limit: int
     best: Question | None = None
     while low <= high:
         keep = (low + high) // 2
-        shorter = replace(case, responses=tuple(_cut(r, keep) for r in case.responses))
+        shorter = replace(case, responses=tuple(cut(r, keep) for r in case.responses))
         query = judge.query(shorter, order, 0)
         ids = prompt_ids(chat, query)
         if len(ids) <= limit:
@@ -152,7 +153,8 @@ def _truncated(case: Case, order: Order, judge: Judge, chat: ChatIds, limit: int
     return best if best and len({response_text(r) for r in best.case.responses}) > 1 else None
 
 
-def _cut(response: Response, keep: int) -> Response:
+def cut(response: Response, keep: int) -> Response:
+    """A response of at most ``keep`` characters, and a mark where it goes on."""
     text = response_text(response)
     return response if len(text) <= keep else text[:keep] + _CUT
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,37 +11,24 @@ from typing import Any
 import msgspec
 
 from jurist.asking import Judge
-from jurist.benchmarks.base import score_pairs
 from jurist.deliberation.views import each
 from jurist.engines.base import failed
 from jurist.engines.chat_ids import ChatError, overflow
 from jurist.engines.scalar import WholeChat
-from jurist.engines.scripted import ScriptedEngine
 from jurist.errors import InputError
 from jurist.inputs import load_cases
-from jurist.learning.held_out import (
-    STANDING,
-    Standing,
-    _emptied,  # pyright: ignore[reportPrivateUsage]
-    _standing,  # pyright: ignore[reportPrivateUsage]
-)
+from jurist.learning.held_out import Answered, Standing, decided, keep, read_standing, standing_of
+from jurist.learning.measuring import written_by
 from jurist.learning.models import Learner, load
 from jurist.learning.options import ScalarOptions, TooLong, chosen
 from jurist.learning.packages import package
 from jurist.learning.presets import with_preset
 from jurist.learning.processes import everyone, rank, world
-from jurist.learning.questions import (
-    Count,
-    _cut,  # pyright: ignore[reportPrivateUsage]
-    _usable,  # pyright: ignore[reportPrivateUsage]
-    prompt_ids,
-)
-from jurist.learning.session import HELD_OUT, Result, Say, Session, written_by
-from jurist.lines import write_whole
-from jurist.pool import decide_all, spread
+from jurist.learning.questions import Count, cut, prompt_ids, usable
+from jurist.learning.session import HELD_OUT, Result, Say, Session
+from jurist.pool import spread
 from jurist.protocols.scalar import scalar
-from jurist.store import Store, write_scorecard
-from jurist.types import Case, Completion, Decision, Query, Usage, response_text, winner
+from jurist.types import Case, Completion, Query, Usage, response_text, winner
 
 Score = Callable[[list[list[int]]], list[float]]
 """Conversations as ids -> the raw score of each."""
@@ -60,6 +47,8 @@ def train_scalar(options: ScalarOptions, source: str, out: Path, say: Say) -> Re
     options = replace(with_preset(options, "scalar"), protocol="scalar")
     session = Session("scalar", options, out, source, say)
     checkpoint = session.open()
+    if ended := session.ended():
+        return ended
     learner = load_scalar(options)
     limit = min(options.max_length, learner.context)
     found, count = preferences(load_cases(source), learner, limit=limit, too_long=options.too_long)
@@ -98,7 +87,7 @@ def preferences(
                 f"case {case.id!r} has {len(case.responses)} responses; a scalar model learns from two",
                 hint="rows with chosen and rejected, or two responses with gold",
             )
-        if _usable(case, count) and (pair := _preference(case, learner, limit, too_long, count)):
+        if usable(case, count) and (pair := _preference(case, learner, limit, too_long, count)):
             found.append(pair)
             count.longest = max(count.longest, len(pair.chosen), len(pair.rejected))
     if not found:
@@ -136,9 +125,9 @@ def _preference(
             f"case {case.id!r}: a conversation has {longest:,} tokens, the limit is {limit:,}",
             hint="--too-long drop leaves such pairs out, --too-long truncate cuts their responses",
         )
-    if too_long == "truncate" and (cut := _truncated(case, learner, limit)):
+    if too_long == "truncate" and (shorter := _truncated(case, learner, limit)):
         count.truncated += 1
-        return cut
+        return shorter
     count.dropped += 1
     return None
 
@@ -149,7 +138,7 @@ def _truncated(case: Case, learner: Learner, limit: int) -> Preference | None:
     best: Preference | None = None
     while low <= high:
         keep = (low + high) // 2
-        shorter = msgspec.structs.replace(case, responses=tuple(_cut(r, keep) for r in case.responses))
+        shorter = msgspec.structs.replace(case, responses=tuple(cut(r, keep) for r in case.responses))
         pair = _conversations(shorter, learner)
         if max(len(pair.chosen), len(pair.rejected)) <= limit:
             best, low = pair, keep + 1
@@ -167,12 +156,8 @@ def _conversations(case: Case, learner: Learner) -> Preference:
 
 def _queries(case: Case) -> list[Query]:
     """What the scalar engine is asked about each response."""
-    judge = Judge(scalar(), _answering({}))
+    judge = Judge(scalar(), Answered({}))
     return [judge.query(case, (i,), 0) for i in range(len(case.responses))]
-
-
-def _answering(answers: dict[str, Completion]) -> ScriptedEngine:
-    return ScriptedEngine(lambda query: answers[query.key])
 
 
 def _trainer(session: Session, options: ScalarOptions, learner: Learner, pairs: Sequence[Preference]) -> Any:
@@ -210,17 +195,13 @@ class ScoredPairs:
         queries = {query.key: query for case in self.cases for query in _queries(case)}
         own = self._scored(list(queries.values())[rank() :: world()], score)
         answers = {key: completion for part in everyone(own) for key, completion in part.items()}
-        decisions = asyncio.run(self._decided(name, answers))
-        standing = _standing(score_pairs(decisions), decisions)
-        standing = msgspec.structs.replace(standing, consistent=1.0)
-        if rank() == 0:
-            write_whole(self.out / name / STANDING, msgspec.json.encode(standing) + b"\n")
-        return standing
+        judge, folder = Judge(scalar(), Answered(answers)), self.out / name
+        decisions = asyncio.run(decided(self.cases, judge, each(), folder, self._facts))
+        return keep(folder, msgspec.structs.replace(standing_of(decisions), consistent=1.0))
 
     def read(self, name: str) -> Standing | None:
         """What an earlier measurement came to."""
-        path = self.out / name / STANDING
-        return msgspec.json.decode(path.read_bytes(), type=Standing) if path.exists() else None
+        return read_standing(self.out / name)
 
     def _scored(self, queries: Sequence[Query], score: Score) -> dict[str, Completion]:
         scored: dict[str, Completion] = {}
@@ -239,25 +220,6 @@ class ScoredPairs:
         for (query, ids), value in zip(fitting, values, strict=True):
             scored[query.key] = Completion(repr(value), usage=Usage(len(ids), 0))
         return scored
-
-    async def _decided(self, name: str, answers: dict[str, Completion]) -> list[Decision]:
-        folder, store = self.out / name, None
-        if rank() == 0:
-            _emptied(folder)
-            store = Store(folder, self._facts | {"measured": name, "cases": len(self.cases)})
-        judge = Judge(scalar(), _answering(answers), memory=store)
-        decisions: list[Decision] = []
-        try:
-            stream = decide_all(self.cases, judge.ask, each(), concurrency=8, store=store, give_up_after=0)
-            async with aclosing(stream):
-                async for decision in stream:
-                    decisions.append(decision)
-        finally:
-            if store:
-                store.close()
-        if store:
-            write_scorecard(folder, score_pairs(decisions, f"held-out pairs, {name}"))
-        return decisions
 
 
 def _held_out(options: ScalarOptions, learner: Learner, out: Path) -> ScoredPairs | None:

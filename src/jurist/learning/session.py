@@ -1,84 +1,41 @@
 """What every training shares: its folder, its trainer's settings, its callbacks, its ending."""
 
-import re
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from jurist import __version__
 from jurist.config import as_dict
-from jurist.errors import ConfigError, MissingExtraError
-from jurist.learning.card import DataFile, Facts, Measured, Overlap, Score, card, draw_course, read_overlap
+from jurist.errors import ConfigError
+from jurist.learning.describing import Result, describe, overlap_of
 from jurist.learning.guards import STATE, DiskGuard, NumberGuard, SignalGuard, last_checkpoint
-from jurist.learning.held_out import Generate, Standing
+from jurist.learning.measuring import AFTER, BEFORE, Held, Opening, Pairs, generating
 from jurist.learning.metrics import Line, Metrics, Recorder, Watcher, read_metrics
-from jurist.learning.models import EMBEDDED, Learner, check_base
+from jurist.learning.models import Learner, check_base
 from jurist.learning.options import TrainOptions
 from jurist.learning.packages import package
 from jurist.learning.presets import Method
 from jurist.learning.processes import everyone, rank, world
-from jurist.learning.rollouts import generate
 from jurist.learning.view import View
 from jurist.lines import write_whole
 from jurist.overlap.report import file_hash
 from jurist.store import adopt
-from jurist.types import Case, Noun
 
 Say = Callable[[str], None]
 
 TRAIN, METRICS, CHECKPOINTS, MODEL, HELD_OUT, RESULT = (
     "train.json", "metrics.jsonl", "checkpoints", "model", "held-out", "result.json",
 )  # fmt: skip
-BEFORE, AFTER = "before", "after"
-CARD, CURVES = "README.md", "curves.png"
-
-_PACKAGES = ("torch", "transformers", "trl", "accelerate")
-# The packaged model, as its file names it (general.organization, general.license) and the Hub has it.
-_EMBEDDED, _EMBEDDED_LICENSE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
 
 # Options that change how a training is seen or kept, not what it computes.
 _FREE = frozenset({"jurist", "keep", "report_to", "dull_after", "vllm_url", "processes", "overlap"})
-
-
-class Result(Noun, frozen=True):
-    """What a training came to. ``seconds`` are of all its sessions; ``tokens`` those the trainer counted."""
-
-    method: str
-    model: str
-    steps: int
-    seconds: float
-    tokens: float | None = None
-    before: Standing | None = None
-    after: Standing | None = None
-
-
-class Pairs(Protocol):
-    """Held-out pairs, and how they measure a model that is opened for them."""
-
-    @property
-    def cases(self) -> Sequence[Case]:
-        """What is measured on."""
-        ...
-
-    def measure(self, name: str, how: Any, /) -> Standing:
-        """Measure by ``how``, which is what was opened; keep it under a name. Every process calls."""
-        ...
-
-    def read(self, name: str) -> Standing | None:
-        """What an earlier measurement came to."""
-        ...
-
-
-Opening = Callable[[Any], AbstractContextManager[Any]]
-"""Opens the model of a trainer for ``Pairs.measure``."""
 
 
 @dataclass(slots=True)
@@ -93,7 +50,7 @@ class Session:
 
     def open(self) -> Path | None:
         """Claim the folder; the checkpoint to go on from, if there is one."""
-        self._overlap()
+        overlap_of(self.options, self.source)
         if rank() == 0:
             self.out.mkdir(parents=True, exist_ok=True)
             if not (self.out / METRICS).exists():
@@ -136,6 +93,7 @@ class Session:
             "lr_scheduler_kwargs": schedule,
             "warmup_steps": o.warmup,
             "weight_decay": o.weight_decay,
+            "adam_beta2": o.adam_beta2,
             "max_grad_norm": o.max_grad_norm,
             "num_train_epochs": o.epochs,
             "max_steps": o.steps or -1,
@@ -183,9 +141,10 @@ class Session:
                 trainer.add_callback(watcher)
             if not (checkpoint and _at_its_end(trainer, checkpoint)):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if held:
-            held.recalled()
         self.save(trainer)
+        return self._finished(trainer, held, len(trainer.train_dataset) if rows is None else rows)
+
+    def _finished(self, trainer: Any, held: Held | None, rows: int) -> Result:
         lines = read_metrics(self.out / METRICS) if rank() == 0 else []
         result = Result(
             self.method,
@@ -193,13 +152,15 @@ class Session:
             trainer.state.global_step // trainer.args.logging_steps,
             lines[-1].seconds if lines else 0.0,
             _tokens(lines),
-            held.before if held else None,
-            held.after if held else None,
+            held.standing(BEFORE) if held else None,
+            held.standing(AFTER) if held else None,
         )
         if rank() == 0:
             write_whole(self.out / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
-            learned = len(trainer.train_dataset) if rows is None else rows
-            self.describe(result, lines, learned, len(pairs.cases) if pairs else 0)
+            describe(
+                self.out / MODEL, result, self.options, self.source, lines, name=self.out.resolve().name,
+                rows=rows, held_out=held.count if held else 0, say=self.say,
+            )  # fmt: skip
         return result
 
     def check_shards(self, trainer: Any, *, writes: bool) -> None:
@@ -220,51 +181,6 @@ class Session:
                 hint="launch with recipes/accelerate/ddp.yaml or zero2.yaml, or train with --adapter full",
             )
 
-    def describe(self, result: Result, lines: Sequence[Line], rows: int, held_out: int) -> None:
-        """Write the model's card and its curves; ``rows`` were trained on, ``held_out`` ones measured."""
-        folder = self.out / MODEL
-        try:
-            picture = CURVES if draw_course(lines, folder / CURVES) else None
-        except MissingExtraError as error:
-            self.say(f"no curves in the model card: {error}")
-            picture = None
-        o, (base, local, license) = self.options, _base(self.options.model)
-        told = {f.name: getattr(o, f.name) for f in fields(o)} | {"model": base}
-        overlap = self._overlap()
-        facts = Facts(
-            self.out.resolve().name, base, self.method, o.protocol, __version__,
-            base_local=local, family=o.family, preset=o.preset, license=license, options=told,
-            data=tuple(self._data(rows, held_out)), overlap=(overlap,) if overlap else (),
-            scores=tuple(self._scores(result)), course=tuple(lines), picture=picture, steps=result.steps,
-            seconds=result.seconds, tokens=result.tokens, device=_device(),
-            versions={name: version(name) for name in _PACKAGES},
-        )  # fmt: skip
-        write_whole(folder / CARD, card(facts).encode())
-
-    def _data(self, rows: int, held_out: int) -> Generator[DataFile]:
-        yield _file(self.source, rows, "training")
-        if self.options.held_out:
-            yield _file(str(self.options.held_out), held_out, "held-out")
-
-    def _scores(self, result: Result) -> Generator[Measured]:
-        if path := self.options.held_out:
-            before, after = (s and _score(s) for s in (result.before, result.after))
-            yield Measured(path.name, before, after, _hub(str(path)))
-
-    def _overlap(self) -> Overlap | None:
-        """The stamp of --overlap; raises where it is of other data."""
-        if self.options.overlap is None:
-            return None
-        overlap, data = read_overlap(self.options.overlap), file_hash(self.source)
-        clean = overlap.summary.clean
-        known = {overlap.summary.sha256, clean.sha256 if clean else None}
-        if data is not None and data not in known:
-            raise ConfigError(
-                f"{self.options.overlap} is about {overlap.summary.source}, not about {self.source}",
-                hint=f"jurist overlap {self.source} --report FILE, and --overlap FILE",
-            )
-        return overlap
-
     def save(self, trainer: Any) -> None:
         """Write the trained model as a plain folder, adapters merged."""
         folder = self.out / MODEL
@@ -275,48 +191,10 @@ class Session:
                 trainer.processing_class.save_pretrained(str(folder))
         else:
             trainer.save_model(str(folder))
+            if rank() == 0:
+                # The trainer's settings hold paths of this machine, and no model needs them.
+                (folder / "training_args.bin").unlink(missing_ok=True)
         everyone(None)
-
-
-class Held(Watcher):
-    """Measures held-out pairs before, every so many steps, and after."""
-
-    def __init__(self, trainer: Any, pairs: Pairs, opening: Opening, every: int | None) -> None:
-        self.before: Standing | None = None
-        self.after: Standing | None = None
-        self._trainer, self._pairs, self._opening, self._every = trainer, pairs, opening, every
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Measure the model before its first step; a resumed training reads what it was."""
-        del args, control
-        if not state.global_step:
-            self.before = self.measured(BEFORE)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Measure at every so many steps, and after the last, before its checkpoint is written."""
-        # The trainer's steps are updates, of which a step of rollouts may have several.
-        step, updates = state.global_step, args.logging_steps
-        every = (self._every or max(1, state.max_steps // updates // 10)) * updates
-        # A log says that nothing is left to be logged; the step's own is still to come.
-        due = control.should_log
-        if step >= state.max_steps:
-            self.after = self.measured(AFTER)
-        elif step % every == 0:
-            self.measured(f"step-{step // updates:06d}")
-        control.should_log = due
-
-    def recalled(self) -> None:
-        """What earlier sessions measured is read again."""
-        self.before = self.before or self._pairs.read(BEFORE)
-        self.after = self.after or self._pairs.read(AFTER)
-
-    def measured(self, name: str) -> Standing:
-        """Measure now."""
-        with self._opening(self._trainer) as how:
-            standing = self._pairs.measure(name, how)
-        # Not by the trainer's own log: that one empties what it gathered during the step.
-        package("transformers").Trainer.log(self._trainer, standing.metrics())
-        return standing
 
 
 class _Tokens(Watcher):
@@ -347,37 +225,6 @@ def _at_its_end(trainer: Any, checkpoint: Path) -> bool:
     return True
 
 
-@contextmanager
-def generating(trainer: Any, learner: Learner) -> Generator[Generate]:
-    """The model of a trainer as it stands, writing greedily."""
-    with written_by(trainer) as model:
-
-        def write(prompts: list[list[int]], most: int) -> list[list[int]]:
-            with trainer.accelerator.autocast():
-                rows = generate(
-                    model, prompts, 1, max_new_tokens=most, temperature=0.0, top_p=1.0,
-                    eos=learner.eos, pad=learner.tokenizer.pad_token_id, seed=0,
-                )  # fmt: skip
-            return [ids for ids, _ in rows]
-
-        yield write
-
-
-@contextmanager
-def written_by(trainer: Any) -> Generator[Any]:
-    """The model of a trainer, gathered and in the mood to write; as it was, afterwards."""
-    unwrapped: Any = package("trl.models.utils").unwrap_model_for_generation
-    wrapped = getattr(trainer, "model_wrapped", None) or trainer.model
-    with unwrapped(wrapped, trainer.accelerator) as model, package("torch").no_grad():
-        training, cached = model.training, model.config.use_cache
-        model.eval()
-        try:
-            yield model
-        finally:
-            model.train(training)
-            model.config.use_cache = cached
-
-
 def _installed(names: Sequence[str]) -> list[str]:
     for name in names:
         if find_spec(name) is None:
@@ -389,30 +236,3 @@ def _tokens(lines: Sequence[Line]) -> float | None:
     """Tokens of all sessions; some trainers count each from zero."""
     counts = [n for line in lines if (n := line.metrics.get("num_tokens")) is not None]
     return sum(n for n, after in pairwise([*counts, 0.0]) if after < n) or None
-
-
-def _base(model: str) -> tuple[str, bool, str | None]:
-    """(what a reader may know the model by, whether that is only a folder's name, its licence)."""
-    if model == EMBEDDED:
-        return _EMBEDDED, False, _EMBEDDED_LICENSE
-    local = Path(model).is_dir()
-    return (Path(model).resolve().name if local else model), local, None
-
-
-def _file(source: str, rows: int, use: str) -> DataFile:
-    return DataFile(Path(source).name, rows, file_hash(source), use, _hub(source))
-
-
-def _hub(source: str) -> str | None:
-    """The data set's id in a name such as hf:someone/pairs:train@revision."""
-    return re.split(r"[:@#]", source.removeprefix("hf:"))[0] if source.startswith("hf:") else None
-
-
-def _score(s: Standing) -> Score:
-    return Score(s.accuracy, s.n, s.low, s.high, s.consistent, s.unanswered)
-
-
-def _device() -> str:
-    cuda = package("torch").cuda
-    what = cuda.get_device_name(0) if cuda.is_available() else "CPU"
-    return what if world() == 1 else f"{world()} x {what}"

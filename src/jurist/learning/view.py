@@ -56,8 +56,10 @@ class Progress:
     def log(self, logs: Mapping[str, Any], step: int) -> None:
         """What was logged at a step."""
         self._note(logs, step)
-        if logs.get("num_tokens") is not None:
-            self._tokens.append((self._clock(), self.latest["num_tokens"]))
+        tokens = numbers(logs).get("num_tokens")
+        # The summary at the end counts once more what was counted.
+        if tokens is not None and ENDING not in logs:
+            self._tokens.append((self._clock(), tokens))
 
     @property
     def elapsed(self) -> float:

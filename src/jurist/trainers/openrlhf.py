@@ -9,18 +9,16 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
-from math import isfinite
-from typing import Any, Literal
+from typing import Any
 
 from jurist.client import AsyncClient, Score
-from jurist.errors import ConfigError, InputError, JuristError
+from jurist.errors import ConfigError, InputError
 from jurist.serving.templates import turns_of, without_ends
 from jurist.trainers.groups import Row
 from jurist.trainers.processes import Loop
+from jurist.trainers.remote import Unanswered, check_unanswered, number
 from jurist.trainers.trl import TOKEN
 from jurist.types import Message
-
-Unanswered = float | Literal["error"]
 
 
 class GroupReward:
@@ -85,8 +83,7 @@ def group_reward(
     for name, value in (limits | {"deadline": 1 if deadline is None else deadline}).items():
         if not value > 0:
             raise ConfigError(f"{name} {value} is out of range", hint="more than 0")
-    if unanswered != "error" and not isfinite(unanswered):
-        raise ConfigError(f"unanswered {unanswered} is no number", hint='a number, or "error"')
+    check_unanswered(unanswered)
     try:
         running = asyncio.get_running_loop()
     except RuntimeError:
@@ -115,10 +112,10 @@ def rows_of_queries(
 
 def told(scores: Sequence[Score], unanswered: Unanswered) -> dict[str, Any]:
     """Rewards, the shares that OpenRLHF filters by, and what its logs show beside them."""
-    numbers = [_number(score, unanswered) for score in scores]
+    numbers = [number(score, unanswered, "group_reward(unanswered=NUMBER)") for score in scores]
     shares = [
-        number if score.rating is None or score.reward is None else score.rating
-        for score, number in zip(scores, numbers, strict=True)
+        value if score.rating is None or score.reward is None else score.rating
+        for score, value in zip(scores, numbers, strict=True)
     ]
     logs = {
         "answered": [float(score.reward is not None) for score in scores],
@@ -138,14 +135,3 @@ def _row(i: int, query: str, prompt: str, label: Any) -> Row:
     turns = turns_of(prompt) or (Message("user", prompt),)
     reference = None if label is None or label == "" else str(label)
     return Row(turns, without_ends(query[at + len(prompt) :]), reference)
-
-
-def _number(score: Score, unanswered: Unanswered) -> float:
-    if score.reward is not None:
-        return score.reward
-    if unanswered == "error":
-        raise JuristError(
-            f"a sample has no reward: {score.status.value}, {score.note}",
-            hint="group_reward(unanswered=NUMBER) gives such samples that number",
-        )
-    return unanswered

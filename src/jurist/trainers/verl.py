@@ -9,14 +9,14 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from math import isfinite
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
-from jurist.client import AsyncClient, Score
-from jurist.errors import ConfigError, InputError, JuristError, MissingExtraError
+from jurist.client import AsyncClient
+from jurist.errors import ConfigError, InputError, MissingExtraError
 from jurist.trainers.groups import Row, rows_of
+from jurist.trainers.remote import Unanswered, check_unanswered, number
 from jurist.trainers.trl import TOKEN
 from jurist.types import Noun
 
@@ -39,7 +39,7 @@ class Options(Noun, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     server: str
     size: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    unanswered: float | Literal["error"] = "error"
+    unanswered: Unanswered = "error"
     reference: bool = True
     deadline: Seconds | None = None
     patience: Seconds = 7200.0
@@ -98,7 +98,7 @@ async def scored(sample: Sample, options: Options) -> dict[str, float | str]:
             deadline=options.deadline,
         )
     return {
-        "score": _number(score, options.unanswered),
+        "score": number(score, options.unanswered, "reward_kwargs.unanswered=NUMBER"),
         "answered": float(score.reward is not None),
         "siblings": float(score.siblings),
         "status": score.status.value,
@@ -113,8 +113,7 @@ def options_of(given: Mapping[str, Any]) -> Options:
         names = ", ".join(Options.__struct_fields__)
         where = "reward.custom_reward_function.reward_kwargs"
         raise ConfigError(f"{where}: {error}", hint=f"fields: {names}") from None
-    if options.unanswered != "error" and not isfinite(options.unanswered):
-        raise ConfigError(f"unanswered {options.unanswered} is no number", hint='a number, or "error"')
+    check_unanswered(options.unanswered)
     return options
 
 
@@ -196,14 +195,3 @@ def _row(source: str, prompt: Any, response: str, truth: Any, info: Mapping[str,
 
 def _name(group: Any) -> str | None:
     return None if group is None else str(group)
-
-
-def _number(score: Score, unanswered: float | Literal["error"]) -> float:
-    if score.reward is not None:
-        return score.reward
-    if unanswered == "error":
-        raise JuristError(
-            f"a sample has no reward: {score.status.value}, {score.note}",
-            hint="reward_kwargs.unanswered=NUMBER gives such samples that number",
-        )
-    return unanswered
