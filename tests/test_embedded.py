@@ -128,7 +128,8 @@ async def test_a_file_that_is_no_model_is_refused(tmp_path: Path):
 
 def test_a_model_file_is_known_by_what_it_holds(tmp_path):
     big = bytes(9 << 20)
-    for name, data in (("a", b"x" + big), ("b", b"x" + big), ("c", big + b"x"), ("d", b"y" + big), ("e", b"")):
+    files = {"a": b"x" + big, "b": b"x" + big, "c": big + b"x", "d": b"y" + big, "e": b""}
+    for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     a, b, c, d, e = (stamp(tmp_path / name) for name in "abcde")
     assert a == b

@@ -109,8 +109,12 @@ def _base(model: str) -> tuple[str, bool, str | None]:
     """(what a reader may know the model by, whether that is only a folder's name, its licence)."""
     if model == EMBEDDED:
         return _EMBEDDED, False, _EMBEDDED_LICENSE
-    local = Path(model).is_dir()
-    return (Path(model).resolve().name if local else model), local, None
+    folder = Path(model)
+    if not folder.is_dir():
+        return model, False, None
+    # A model of ours stands in RUN/model: the run is what it is known by.
+    own = folder.resolve()
+    return (own.parent.name if own.name == "model" else own.name), True, None
 
 
 def _file(source: str, rows: int, use: str) -> DataFile:

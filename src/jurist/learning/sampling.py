@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from statistics import fmean
 from typing import Any
 
 from jurist.learning.groups import Asking, Group, Write, counted, draw
@@ -41,8 +42,13 @@ class Rollouts:
         numbers = [int(prompt) for prompt in prompts[:: self._asking.size]]
         step = trainer.state.global_step // self._updates
         with self._writing(trainer) as write:
-            groups, replaced = self._varied(numbers, step, write)
-        self.shares = counted(groups) | {"groups/replaced": replaced / len(groups)}
+            drawn = self._groups(numbers, step, 0, write)
+            groups, replaced = self._varied(drawn, step, write)
+        # Of the verdicts as they were drawn: what replaces a dull group is chosen for not being right.
+        self.shares = counted(drawn) | {
+            "groups/zero_variance": fmean(group.dull for group in groups),
+            "groups/replaced": replaced / len(groups),
+        }
         if self._traces:
             self._traces.keep(step, groups)
         members = [m for group in groups for m in group.members]
@@ -53,9 +59,8 @@ class Rollouts:
             "rewarded": [m.reward for m in members],
         }
 
-    def _varied(self, numbers: Sequence[int], step: int, write: Write) -> tuple[list[Group], int]:
-        groups = self._groups(numbers, step, 0, write)
-        replaced = 0
+    def _varied(self, drawn: Sequence[Group], step: int, write: Write) -> tuple[list[Group], int]:
+        groups, replaced = list(drawn), 0
         for attempt in range(1, self._resample + 1):
             dull = [place for place, group in enumerate(groups) if group.dull]
             if not dull:
