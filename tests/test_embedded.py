@@ -126,7 +126,7 @@ async def test_a_file_that_is_no_model_is_refused(tmp_path: Path):
         await EmbeddedEngine(str(tmp_path / "bad.gguf")).check()
 
 
-def test_a_model_file_is_known_by_what_it_holds(tmp_path):
+async def test_a_model_file_is_known_by_what_it_holds(tmp_path):
     big = bytes(9 << 20)
     files = {"a": b"x" + big, "b": b"x" + big, "c": big + b"x", "d": b"y" + big, "e": b""}
     for name, data in files.items():

@@ -120,7 +120,7 @@ def gradients(trainer: Any, rows: dict[str, Any]) -> tuple[float, dict[str, Any]
     loss = trainer._compute_loss(trainer.model, rows)
     loss.backward()
     named = trainer.model.named_parameters()
-    return float(loss), {name: p.grad.clone() for name, p in named if p.grad is not None}
+    return float(loss.detach()), {name: p.grad.clone() for name, p in named if p.grad is not None}
 
 
 def same(stock: Any, shared: Any, rows: dict[str, Any]) -> None:
