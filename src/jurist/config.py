@@ -85,15 +85,19 @@ class JudgeConfig:
 DEFAULTS = JudgeConfig()
 
 
-def read_options(path: Path) -> dict[str, Any]:
-    """The options of a TOML file, names with underscores; raises ``ConfigError`` where it is none."""
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file holds; raises ``ConfigError`` where it is none."""
     try:
-        options = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    return {name.replace("-", "_"): value for name, value in options.items()}
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """The options of a TOML file, names with underscores; raises ``ConfigError`` where it is none."""
+    return {name.replace("-", "_"): value for name, value in read_toml(path).items()}
 
 
 def config_of(path: Path, legal: Collection[str], **defaults: Any) -> JudgeConfig:

@@ -1,7 +1,6 @@
 """The file of an ablation: pairs, judge, shared flags, preparations and arms, read and checked."""
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from jurist.config import JudgeConfig
+from jurist.config import JudgeConfig, read_toml
 from jurist.errors import ConfigError, unknown
 
 Value = str | int | float | bool
@@ -76,12 +75,7 @@ class Recipe(Part, frozen=True):
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a TOML file; raises ``ConfigError`` naming file, key and what is legal."""
-    try:
-        found = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
+    found = read_toml(path)
     try:
         recipe = msgspec.convert(found, Recipe)
     except msgspec.ValidationError as error:

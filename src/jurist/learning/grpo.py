@@ -95,7 +95,7 @@ def _rollouts(
     @contextmanager
     def writing(trainer: Any) -> Generator[Write]:
         if trainer.use_vllm:
-            yield _by_vllm(trainer, options)
+            yield _by_vllm(trainer)
         else:
             with written_by(trainer) as model:
                 yield _by_model(trainer, model, learner, sampling, options)
@@ -108,7 +108,7 @@ def _rollouts(
 def _by_model(trainer: Any, model: Any, learner: Learner, sampling: Sampling, options: GrpoOptions) -> Write:
     """Completions by the trained model itself, each prompt read once."""
     if options.rollouts == "paged":
-        return _paged(trainer, model, options)
+        return _paged(trainer, model)
 
     def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
         with trainer.accelerator.autocast():
@@ -116,14 +116,13 @@ def _by_model(trainer: Any, model: Any, learner: Learner, sampling: Sampling, op
                 model, prompts, copies, max_new_tokens=sampling.max_tokens, temperature=sampling.temperature,
                 top_p=sampling.top_p, eos=learner.eos, pad=learner.tokenizer.pad_token_id, seed=seed + rank(),
             )  # fmt: skip
-        return [rows[at : at + copies] for at in range(0, len(rows), copies)]
+        return _by_prompt(rows, copies)
 
     return write
 
 
-def _by_vllm(trainer: Any, options: GrpoOptions) -> Write:
+def _by_vllm(trainer: Any) -> Write:
     """Completions by vLLM, which the trainer has given the weights as they stand."""
-    del options
 
     def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
         del seed  # vLLM draws by its own
@@ -133,14 +132,13 @@ def _by_vllm(trainer: Any, options: GrpoOptions) -> Write:
         )
         drawn = [[(token[0] if token[0] is not None else 0.0) for token in row] for row in logprobs]
         rows: list[Written] = list(zip(written, drawn, strict=True))
-        return [rows[at : at + copies] for at in range(0, len(rows), copies)]
+        return _by_prompt(rows, copies)
 
     return write
 
 
-def _paged(trainer: Any, model: Any, options: GrpoOptions) -> Write:
+def _paged(trainer: Any, model: Any) -> Write:
     """Completions by the continuous batching of transformers, which has no log-probabilities."""
-    del options
 
     def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
         package("torch").manual_seed(seed + rank())
@@ -150,9 +148,13 @@ def _paged(trainer: Any, model: Any, options: GrpoOptions) -> Write:
         )
         rows: list[Written] = [(out.generated_tokens, [0.0] * len(out.generated_tokens))
                                for out in outputs.values()]  # fmt: skip
-        return [rows[at : at + copies] for at in range(0, len(rows), copies)]
+        return _by_prompt(rows, copies)
 
     return write
+
+
+def _by_prompt(rows: Sequence[Written], copies: int) -> Sequence[Sequence[Written]]:
+    return [rows[at : at + copies] for at in range(0, len(rows), copies)]
 
 
 def _trainer(session: Session, options: GrpoOptions, learner: Learner, rollouts: Rollouts, pairs: int) -> Any:
