@@ -15,7 +15,7 @@ from test_learning_sft import course, held, model, said, same, stopping, weights
 
 from jurist.cli.main import run  # noqa: E402
 from jurist.errors import ConfigError, InputError, JuristError  # noqa: E402
-from jurist.learning import grpo  # noqa: E402
+from jurist.learning import writers  # noqa: E402
 from jurist.learning.grpo import train_grpo  # noqa: E402
 from jurist.learning.metrics import read_metrics  # noqa: E402
 from jurist.learning.options import GrpoOptions  # noqa: E402
@@ -122,12 +122,12 @@ def test_the_samplers_log_probabilities_do_not_move_the_loss(
     data = str(pairs(tmp_path / "t.jsonl", 5))
     chosen = options(model, steps=2)
     train_grpo(chosen, data, tmp_path / "as drawn", print)
-    drawn = grpo.generate
+    drawn = writers.generate
 
     def otherwise(*arguments: Any, **named: Any) -> Sequence[Any]:
         return [(ids, [-9.0] * len(ids)) for ids, _ in drawn(*arguments, **named)]
 
-    monkeypatch.setattr(grpo, "generate", otherwise)
+    monkeypatch.setattr(writers, "generate", otherwise)
     train_grpo(chosen, data, tmp_path / "otherwise", print)
     one, other = weights(tmp_path / "as drawn"), weights(tmp_path / "otherwise")
     assert all(one[name].equal(other[name]) for name in one)

@@ -7,6 +7,7 @@ import asyncio
 import re
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,35 +110,63 @@ class EmbeddedEngine(EngineBase):
             self._runtime = None
 
 
-class _Runtime:
-    """The model, and the one thread that steps it."""
+def library() -> tuple[Any, Any]:
+    """``openvino`` and ``openvino_genai``. Raises ``MissingExtraError``."""
+    try:
+        import openvino  # pyright: ignore[reportMissingImports]
+        import openvino_genai  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingExtraError("openvino-genai", "embedded", "the embedded engine") from error
+    return openvino, openvino_genai
 
-    def __init__(self, file: Path | None, cache_gigabytes: int) -> None:
-        try:
-            import openvino as ov  # pyright: ignore[reportMissingImports]
-            import openvino_genai as og  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise MissingExtraError("openvino-genai", "embedded", "the embedded engine") from error
-        self._ov: Any = ov
-        self._og: Any = og
-        model = prepared(file)
-        self.context = model.context
+
+class Batches:
+    """The runtime's continuous batches of a GGUF file whose tensors it reads exactly (float16, float32)."""
+
+    def __init__(self, file: Path, cache_gigabytes: int) -> None:
+        self._ov, self._og = library()
         scheduler: Any = self._og.SchedulerConfig()
         scheduler.enable_prefix_caching = True
         scheduler.cache_size = cache_gigabytes
         scheduler.max_num_batched_tokens = 1024
         try:
-            self._tokenizer: Any = self._og.Tokenizer(str(model.file))
-            self._pipeline: Any = self._og.ContinuousBatchingPipeline(
-                str(model.file),
-                self._tokenizer,
+            self.tokenizer: Any = self._og.Tokenizer(str(file))
+            self.pipeline: Any = self._og.ContinuousBatchingPipeline(
+                str(file),
+                self.tokenizer,
                 scheduler,
                 "CPU",
                 INFERENCE_PRECISION_HINT="f32",
                 KV_CACHE_PRECISION="f32",
             )
         except RuntimeError as error:
-            raise EngineError(f"the embedded runtime cannot load {model.file}: {error}") from error
+            raise EngineError(f"the embedded runtime cannot load {file}: {error}") from error
+        self.running: Any = self._og.GenerationStatus.RUNNING
+
+    def begin(self, number: int, ids: Sequence[int], settings: Mapping[str, Any]) -> Any:
+        """The handle of a new request; ``settings`` as in the runtime's GenerationConfig, and ``regex``."""
+        import numpy as np
+
+        config: Any = self.pipeline.get_config()
+        config.do_sample = False
+        for name, value in settings.items():
+            if name == "regex":
+                config.structured_output_config = self._og.StructuredOutputConfig(regex=value)
+            else:
+                setattr(config, name, value)
+        tensor = self._ov.Tensor(np.array([ids], dtype=np.int64))
+        return self.pipeline.add_request(number, tensor, config)
+
+
+class _Runtime:
+    """The model, and the one thread that steps it."""
+
+    def __init__(self, file: Path | None, cache_gigabytes: int) -> None:
+        library()
+        model = prepared(file)
+        self.context = model.context
+        self._batches = Batches(model.file, cache_gigabytes)
+        self._tokenizer: Any = self._batches.tokenizer
         # Texts that the tokenizer would turn into control tokens, whoever writes them.
         names = [name.decode("utf-8", "replace") for name in self._tokenizer.get_vocab()]
         # (Think tags are left to the model: a prefill closes its thinking with one.)
@@ -181,7 +210,7 @@ class _Runtime:
             self._closed = True
             self._wake.notify()
         self._thread.join(timeout=30)
-        self._pipeline = None
+        del self._batches
 
     def _encode(self, text: str) -> list[int]:
         if not text:
@@ -209,32 +238,19 @@ class _Runtime:
             try:
                 for job in new:
                     self._begin(job)
-                self._pipeline.step()
+                self._batches.pipeline.step()
                 self._collect()
             except RuntimeError as error:
                 self._waiting = [*[j for j in new if j.handle is None], *self._waiting]
                 self._fail(error)
 
     def _begin(self, job: _Job) -> None:
-        import numpy as np
-
         self._number += 1
         self._live[self._number] = job
-        tensor = self._ov.Tensor(np.array([job.ids], dtype=np.int64))
-        job.handle = self._pipeline.add_request(self._number, tensor, self._config(dict(job.settings)))
-
-    def _config(self, settings: dict[str, Any]) -> Any:
-        config: Any = self._pipeline.get_config()
-        regex = settings.pop("regex", None)
-        if regex is not None:
-            config.structured_output_config = self._og.StructuredOutputConfig(regex=regex)
-        config.do_sample = False
-        for name, value in settings.items():
-            setattr(config, name, value)
-        return config
+        job.handle = self._batches.begin(self._number, job.ids, job.settings)
 
     def _collect(self) -> None:
-        running = self._og.GenerationStatus.RUNNING
+        running = self._batches.running
         for number, job in list(self._live.items()):
             if job.future.cancelled():
                 job.handle.cancel()
@@ -247,8 +263,8 @@ class _Runtime:
         """Cancel what is in work; the runtime frees it in one more step, and would complain without."""
         for job in self._live.values():
             job.handle.cancel()
-        if self._pipeline.has_non_finished_requests():
-            self._pipeline.step()
+        if self._batches.pipeline.has_non_finished_requests():
+            self._batches.pipeline.step()
         self._fail(RuntimeError("the engine was closed"))
 
     def _fail(self, error: RuntimeError) -> None:

@@ -105,10 +105,10 @@ def write_gguf(model: Any, tokenizer: Any, target: Path) -> Path:
     llama.cpp, convert_hf_to_gguf.py (``permute``). Raises ``ConfigError`` for what it cannot express.
     """
     gguf, config = package("gguf"), model.config
-    _demand(model)
+    told = check_gguf(model, tokenizer)
     writer = gguf.GGUFWriter(str(target), config.model_type)
     _write_shape(writer, config)
-    _write_vocabulary(writer, json.loads(tokenizer.backend_tokenizer.to_str()), tokenizer, config.vocab_size)
+    _write_vocabulary(writer, told, tokenizer, config.vocab_size)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     for name, values in _tensors(gguf, model):
         writer.add_tensor(name, values)
@@ -119,16 +119,22 @@ def write_gguf(model: Any, tokenizer: Any, target: Path) -> Path:
     return target
 
 
-def _demand(model: Any) -> None:
+def check_gguf(model: Any, tokenizer: Any) -> dict[str, Any]:
+    """Whether ``write_gguf`` can write them, else ``ConfigError``; the tokenizer as tokenizer.json has it."""
     config, fault = model.config, ""
+    told = json.loads(tokenizer.backend_tokenizer.to_str())
     if config.model_type not in ARCHITECTURES or not model.can_generate():
         fault = f"{type(model).__name__} is none of {', '.join(ARCHITECTURES)}"
     elif (kind := config.rope_parameters.get("rope_type", "default")) != "default":
         fault = f"its positions are scaled ({kind})"
     elif getattr(config, "use_sliding_window", False):
         fault = "it has a sliding window"
+    elif told["model"]["type"] != "BPE" or _kind(told["normalizer"]) not in (None, "NFC"):
+        fault = "its tokenizer is no BPE of bytes"
     if fault:
         raise ConfigError(f"no GGUF of this model can be written here: {fault}", hint=_ELSEWHERE)
+    _cutting(told)
+    return told
 
 
 def _write_shape(writer: Any, config: Any) -> None:
@@ -150,8 +156,6 @@ def _write_shape(writer: Any, config: Any) -> None:
 
 def _write_vocabulary(writer: Any, told: dict[str, Any], tokenizer: Any, size: int) -> None:
     """The tokenizer, which ``told`` describes as tokenizer.json does; tokens beyond its own are unused."""
-    if told["model"]["type"] != "BPE" or _kind(told["normalizer"]) not in (None, "NFC"):
-        raise ConfigError("no GGUF of this tokenizer can be written here: no BPE of bytes", hint=_ELSEWHERE)
     tokens, kinds = [f"[PAD{i}]" for i in range(size)], [_UNUSED] * size
     for text, i in told["model"]["vocab"].items():
         tokens[i], kinds[i] = text, _ORDINARY

@@ -1,7 +1,5 @@
 """Reinforcement learning with verifiable rewards: GRPO on judgments, by TRL's trainer."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from math import ceil
 from pathlib import Path
@@ -11,9 +9,8 @@ from typing import Any
 from jurist.asking import Judge
 from jurist.errors import ConfigError
 from jurist.inputs import load_cases
-from jurist.learning.groups import Asking, Write, Written, draw
+from jurist.learning.groups import Asking, draw
 from jurist.learning.judging import held_out_pairs, judge_of
-from jurist.learning.measuring import written_by
 from jurist.learning.metrics import Watcher
 from jurist.learning.models import Learner, load
 from jurist.learning.options import GrpoOptions, chosen
@@ -22,10 +19,10 @@ from jurist.learning.prefix_batch import SharedPrefix
 from jurist.learning.presets import with_preset
 from jurist.learning.processes import rank, world
 from jurist.learning.questions import Question, questions
-from jurist.learning.rollouts import generate
 from jurist.learning.sampling import Rollouts, pass_on
 from jurist.learning.session import Result, Say, Session
 from jurist.learning.traces import Traces
+from jurist.learning.writers import reload_on_cpu, writing
 from jurist.types import Sampling
 
 TRACES = "traces"
@@ -92,69 +89,14 @@ def _rollouts(
              "deliberation": f"vote({options.group})", "input": session.source}  # fmt: skip
     traces = Traces(session.out / TRACES, facts, options.trace_every) if rank() == 0 else None
 
-    @contextmanager
-    def writing(trainer: Any) -> Generator[Write]:
-        if trainer.use_vllm:
-            yield _by_vllm(trainer)
-        else:
-            with written_by(trainer) as model:
-                yield _by_model(trainer, model, learner, sampling, options)
-
     return Rollouts(
-        pairs, asking, writing, resample=options.resample, updates=chosen(options.updates), traces=traces
+        pairs,
+        asking,
+        writing(options, learner, sampling),
+        resample=options.resample,
+        updates=chosen(options.updates),
+        traces=traces,
     )
-
-
-def _by_model(trainer: Any, model: Any, learner: Learner, sampling: Sampling, options: GrpoOptions) -> Write:
-    """Completions by the trained model itself, each prompt read once."""
-    if options.rollouts == "paged":
-        return _paged(trainer, model)
-
-    def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
-        with trainer.accelerator.autocast():
-            rows = generate(
-                model, prompts, copies, max_new_tokens=sampling.max_tokens, temperature=sampling.temperature,
-                top_p=sampling.top_p, eos=learner.eos, pad=learner.tokenizer.pad_token_id, seed=seed + rank(),
-            )  # fmt: skip
-        return _by_prompt(rows, copies)
-
-    return write
-
-
-def _by_vllm(trainer: Any) -> Write:
-    """Completions by vLLM, which the trainer has given the weights as they stand."""
-
-    def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
-        del seed  # vLLM draws by its own
-        repeated = [ids for ids in prompts for _ in range(copies)]
-        _, written, logprobs, _ = trainer.vllm_generation.generate(
-            prompts=repeated, images=None, num_generations=copies
-        )
-        drawn = [[(token[0] if token[0] is not None else 0.0) for token in row] for row in logprobs]
-        rows: list[Written] = list(zip(written, drawn, strict=True))
-        return _by_prompt(rows, copies)
-
-    return write
-
-
-def _paged(trainer: Any, model: Any) -> Write:
-    """Completions by the continuous batching of transformers, which has no log-probabilities."""
-
-    def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
-        package("torch").manual_seed(seed + rank())
-        repeated = [ids for ids in prompts for _ in range(copies)]
-        outputs = model.generate_batch(
-            repeated, generation_config=trainer.generation_config, progress_bar=False
-        )
-        rows: list[Written] = [(out.generated_tokens, [0.0] * len(out.generated_tokens))
-                               for out in outputs.values()]  # fmt: skip
-        return _by_prompt(rows, copies)
-
-    return write
-
-
-def _by_prompt(rows: Sequence[Written], copies: int) -> Sequence[Sequence[Written]]:
-    return [rows[at : at + copies] for at in range(0, len(rows), copies)]
 
 
 def _trainer(session: Session, options: GrpoOptions, learner: Learner, rollouts: Rollouts, pairs: int) -> Any:
@@ -204,6 +146,8 @@ def _trainer(session: Session, options: GrpoOptions, learner: Learner, rollouts:
         peft_config=learner.peft,
         rollout_func=rollouts,
     )
+    if options.rollouts == "vllm" and learner.device.type == "cpu":
+        reload_on_cpu(made)
     made.add_callback(_Epochs(steps / (pairs // batch)))
     return made
 
@@ -254,6 +198,4 @@ def _vllm(options: GrpoOptions) -> dict[str, Any]:
         return {"use_vllm": True, "vllm_mode": "colocate"}
     if options.rollouts == "vllm-server":
         return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": options.vllm_url}
-    if options.rollouts == "paged":
-        return {"use_transformers_continuous_batching": True}
     return {}

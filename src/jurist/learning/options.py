@@ -176,9 +176,10 @@ class GrpoOptions(TrainOptions):
     """Dynamic sampling: a group whose judgments are all right or all wrong is replaced, up to so often."""
     shared_prefix: bool = True
     """Compute the prompt of a group once instead of once for each of its judgments."""
-    rollouts: Literal["auto", "transformers", "vllm", "vllm-server", "paged"] = "auto"
+    rollouts: Literal["auto", "transformers", "vllm", "vllm-server", "paged", "embedded"] = "auto"
     """What writes judgments: this model with shared prompts, vLLM in this process (vllm) or behind `trl
-    vllm-serve` (vllm-server), or the continuous batching of transformers (paged; GPU)."""
+    vllm-serve` (vllm-server), the continuous batching of transformers (paged), or on a CPU the embedded
+    engine, loaded anew at each step (embedded)."""
     vllm_url: str = "http://127.0.0.1:8000"
     """Address of `trl vllm-serve`."""
     trace_every: int = 10

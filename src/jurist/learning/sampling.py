@@ -1,7 +1,6 @@
 """What the trainer calls for completions: judgments of its pairs, with dull groups replaced."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from statistics import fmean
 from typing import Any
 
@@ -9,9 +8,7 @@ from jurist.learning.groups import Asking, Group, Write, counted, draw
 from jurist.learning.processes import rank
 from jurist.learning.questions import Question
 from jurist.learning.traces import Traces
-
-Writing = Callable[[Any], AbstractContextManager[Write]]
-"""What opens the model of a trainer for writing."""
+from jurist.learning.writers import Writing
 
 
 class Rollouts:
