@@ -102,6 +102,7 @@ class Session:
             "save_total_limit": o.keep,
             "logging_steps": 1,
             "report_to": _installed(o.reports) or "none",
+            "run_name": self.out.resolve().name,
             "seed": o.seed,
             "use_cpu": cpu,
             "bf16": learner.bf16,
