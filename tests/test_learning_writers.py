@@ -102,9 +102,9 @@ def test_a_completion_ends_with_the_token_that_ends_a_turn(rollouts: Any, folder
 def test_a_training_goes_on_as_if_it_had_not_been_interrupted(
     rollouts: Any,
     folder: Path,
-    held: Path,
+    held: Path,  # noqa: F811
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ):
     # This model writes no verdicts: the length of its texts is rewarded.
     monkeypatch.setattr(groups, "well_formed", lambda completion, _: len(completion.text) % 2 == 0)
