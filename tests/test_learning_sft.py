@@ -21,6 +21,7 @@ from jurist.learning import session as sessions  # noqa: E402
 from jurist.learning.metrics import read_metrics  # noqa: E402
 from jurist.learning.options import SftOptions  # noqa: E402
 from jurist.learning.sft import train_sft  # noqa: E402
+from jurist.store import claim  # noqa: E402
 
 torch.set_num_threads(1)
 TIMED = ("runtime", "per_second", "step_time", "train_loss", "total_flos")
@@ -229,6 +230,14 @@ def test_what_cannot_be_trained_is_said_at_the_door(model: Path, tmp_path: Path)
         with pytest.raises(error, match=f"(?s){words}"):
             train_sft(chosen, data, tmp_path / "out", print)
     assert train_sft(options(model, steps=1), data, tmp_path / "out", print).steps == 1
+
+
+def test_two_processes_do_not_train_in_one_folder(model: Path, tmp_path: Path):
+    data, out = str(pairs(tmp_path / "t.jsonl", 4)), tmp_path / "out"
+    out.mkdir()
+    with claim(out), pytest.raises(StoreError, match="another process is writing to the run folder"):
+        train_sft(options(model), data, out, print)
+    assert train_sft(options(model), data, out, print).steps == 4
 
 
 def test_a_folder_of_another_training_is_not_gone_on_with(

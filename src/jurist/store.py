@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from jurist.errors import StoreError
 from jurist.lines import Lines, Warn, read_line, scan, write_whole
@@ -59,6 +59,20 @@ class _DecisionHead(Noun, frozen=True):
     complete: bool = True
 
 
+def claim(folder: Path) -> AcquireReturnProxy:
+    """A folder for this process alone, as long as ``with`` lasts; a killed process gives it back.
+
+    Raises ``StoreError`` where another process has it.
+    """
+    try:
+        return FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise StoreError(
+            f"another process is writing to the run folder {folder}",
+            hint="wait for it, stop it, or choose another --out",
+        ) from None
+
+
 class Store:
     """A run folder, open for writing by one process.
 
@@ -72,14 +86,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot make the run folder {folder}: {error.strerror or error}") from error
-        self._lock = FileLock(folder / ".lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise StoreError(
-                f"another process is writing to the run folder {folder}",
-                hint="wait for it, stop it, or choose another --out",
-            ) from None
+        self._lock = claim(folder).lock
         try:
             _unclaimed(folder)
             adopt(folder, config)

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,6 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import msgspec
-from filelock import FileLock, Timeout
 from msgspec.structs import replace
 
 from jurist import catalog
@@ -34,7 +33,7 @@ from jurist.lines import Lines, read_line, scan, write_whole
 from jurist.pool import Progress, decide_all
 from jurist.reports.table import scorecard_view
 from jurist.run import run
-from jurist.store import write_scorecard
+from jurist.store import claim, write_scorecard
 from jurist.types import Ask, Case, Completion, Decision, Judgment, Noun, Query, Sampling, Status, Verdict
 
 MANY = "swapped | round_robin(swapped)"
@@ -253,7 +252,7 @@ class _Drawing:
 
     async def draw(self, prompts: Sequence[Case]) -> None:
         """Draw what is missing; raises where another policy, or another process, works in the folder."""
-        with _locked(self._folder):
+        with claim(self._folder):
             _adopt(self._folder / POLICY, self._config)
             lines = Lines(self._folder / DRAWN, say)
             try:
@@ -369,18 +368,6 @@ def _adopt(path: Path, config: JudgeConfig) -> None:
             f"the responses in {path.parent} are another policy's: {'; '.join(changed)}",
             hint="choose another --out, or repeat that policy",
         )
-
-
-@contextmanager
-def _locked(folder: Path) -> Generator[None]:
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise StoreError(
-            f"another process is writing to the run folder {folder}",
-            hint="wait for it, stop it, or choose another --out",
-        ) from None
 
 
 def _telling(prompts: int) -> Callable[[Progress], None]:

@@ -33,17 +33,17 @@ def train_grpo(options: GrpoOptions, source: str, out: Path, say: Say) -> Result
     options = with_preset(options, "grpo")
     _check(options)
     session = Session("grpo", options, out, source, say)
-    checkpoint = session.open()
-    if ended := session.ended():
-        return ended
-    learner = load(options)
-    judge = judge_of(options)
-    pairs = _pairs(options, source, judge, learner, say)
-    held = held_out_pairs(options, learner, out, options.eval_tokens or options.max_completion or 512)
-    rollouts = _rollouts(session, options, learner, judge, pairs)
-    trainer = _trainer(session, options, learner, rollouts, len(pairs))
-    dull_after = options.dull_after * chosen(options.updates)
-    return session.train(trainer, checkpoint, learner, held, dull_after, rows=len(pairs))
+    with session.open() as checkpoint:
+        if ended := session.ended():
+            return ended
+        learner = load(options)
+        judge = judge_of(options)
+        pairs = _pairs(options, source, judge, learner, say)
+        held = held_out_pairs(options, learner, out, options.eval_tokens or options.max_completion or 512)
+        rollouts = _rollouts(session, options, learner, judge, pairs)
+        trainer = _trainer(session, options, learner, rollouts, len(pairs))
+        dull_after = options.dull_after * chosen(options.updates)
+        return session.train(trainer, checkpoint, learner, held, dull_after, rows=len(pairs))
 
 
 def _check(options: GrpoOptions) -> None:

@@ -46,19 +46,19 @@ def train_scalar(options: ScalarOptions, source: str, out: Path, say: Say) -> Re
     """Train on the pairs of ``source`` in the folder ``out``; the same call goes on where it stopped."""
     options = replace(with_preset(options, "scalar"), protocol="scalar")
     session = Session("scalar", options, out, source, say)
-    checkpoint = session.open()
-    if ended := session.ended():
-        return ended
-    learner = load_scalar(options)
-    limit = min(options.max_length, learner.context)
-    found, count = preferences(load_cases(source), learner, limit=limit, too_long=options.too_long)
-    for line in told(count, len(found)):
-        say(line)
-    held = _held_out(options, learner, out)
-    trainer = _trainer(session, options, learner, found)
-    return session.train(
-        trainer, checkpoint, learner, held, opening=partial(scoring, width=options.micro_batch)
-    )
+    with session.open() as checkpoint:
+        if ended := session.ended():
+            return ended
+        learner = load_scalar(options)
+        limit = min(options.max_length, learner.context)
+        found, count = preferences(load_cases(source), learner, limit=limit, too_long=options.too_long)
+        for line in told(count, len(found)):
+            say(line)
+        held = _held_out(options, learner, out)
+        trainer = _trainer(session, options, learner, found)
+        return session.train(
+            trainer, checkpoint, learner, held, opening=partial(scoring, width=options.micro_batch)
+        )
 
 
 def load_scalar(options: ScalarOptions) -> Learner:

@@ -1,7 +1,7 @@
 """What every training shares: its folder, its trainer's settings, its callbacks, its ending."""
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -26,7 +26,7 @@ from jurist.learning.processes import everyone, rank, world
 from jurist.learning.view import View
 from jurist.lines import write_whole
 from jurist.overlap.report import file_hash
-from jurist.store import adopt
+from jurist.store import adopt, claim
 
 Say = Callable[[str], None]
 
@@ -48,20 +48,29 @@ class Session:
     source: str
     say: Say
 
-    def open(self) -> Path | None:
-        """Claim the folder; the checkpoint to go on from, if there is one."""
+    @contextmanager
+    def open(self) -> Generator[Path | None]:
+        """The folder, claimed for this training alone: the checkpoint to go on from, if there is one."""
         overlap_of(self.options, self.source)
-        if rank() == 0:
-            self.out.mkdir(parents=True, exist_ok=True)
+        with self._claimed():
+            checkpoint = last_checkpoint(self.out / CHECKPOINTS, self.say)
+            if checkpoint:
+                check_base(self.options, checkpoint)
+                self.say(f"resumed from {checkpoint}")
+            yield checkpoint
+
+    @contextmanager
+    def _claimed(self) -> Generator[None]:
+        if rank():
+            yield
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        with claim(self.out):
             if not (self.out / METRICS).exists():
                 # It never began: what was wrong with it may be mended in the same folder.
                 (self.out / TRAIN).unlink(missing_ok=True)
             adopt(self.out, self.facts(), TRAIN, _FREE)
-        checkpoint = last_checkpoint(self.out / CHECKPOINTS, self.say)
-        if checkpoint:
-            check_base(self.options, checkpoint)
-            self.say(f"resumed from {checkpoint}")
-        return checkpoint
+            yield
 
     def ended(self) -> Result | None:
         """What a training that is over came to: the same command once more has nothing to do."""

@@ -20,13 +20,13 @@ def train_sft(options: SftOptions, source: str, out: Path, say: Say) -> Result:
     """Train on the rows of ``source`` in the folder ``out``; the same call goes on where it stopped."""
     options = with_preset(options, "sft")
     session = Session("sft", options, out, source, say)
-    checkpoint = session.open()
-    if ended := session.ended():
-        return ended
-    learner = load(options)
-    rows = _rows(options, source, judge_of(options), learner, say)
-    held = held_out_pairs(options, learner, out, options.eval_tokens or 512)
-    return session.train(_trainer(session, options, learner, rows), checkpoint, learner, held)
+    with session.open() as checkpoint:
+        if ended := session.ended():
+            return ended
+        learner = load(options)
+        rows = _rows(options, source, judge_of(options), learner, say)
+        held = held_out_pairs(options, learner, out, options.eval_tokens or 512)
+        return session.train(_trainer(session, options, learner, rows), checkpoint, learner, held)
 
 
 def _rows(options: SftOptions, source: str, judge: Judge, learner: Learner, say: Say) -> list[dict[str, Any]]:
