@@ -1,6 +1,6 @@
 """Questions whose answer is known, and what a policy answers: the raw material of the laptop recipes.
 
-    python recipes/laptop/sums.py --out runs/sums/questions.jsonl --questions 512 --samples 8
+    python recipes/laptop/sums.py --out runs/sums/questions.jsonl --questions 1024 --samples 8
 
 Each row has a prompt (a sum of two numbers), its reference, and responses drawn from a policy: by default
 the embedded model, a small one that is right in two of five samples. Run again, it goes on where it
@@ -60,7 +60,7 @@ def main() -> None:
     """Read the options, and append a row for each question that has none yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--questions", type=int, default=512)
+    parser.add_argument("--questions", type=int, default=1024)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--model", default="embedded")
