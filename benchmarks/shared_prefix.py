@@ -60,10 +60,16 @@ def _trainer(way: str, folder: str, dtype: str) -> Any:
     from datasets import Dataset
 
     from jurist.learning.prefix_batch import SharedPrefix
-    from jurist.learning.rollouts import SharedRollouts
+    from jurist.learning.rollouts import generate
 
-    class Shared(SharedPrefix, SharedRollouts, trl.GRPOTrainer):
-        """Both seams."""
+    class Shared(SharedPrefix, trl.GRPOTrainer):
+        """Shared prompts, in the update and in writing."""
+
+        def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> Any:
+            prompts = [list(ids) for ids in dict.fromkeys(map(tuple, prompt_ids))]
+            return [
+                r.ids for r in generate(self.model, prompts, ROWS, max_new_tokens=self.max_completion_length)
+            ], None
 
     maker: Any = Shared if way == "shared" else trl.GRPOTrainer
     trainer = maker(

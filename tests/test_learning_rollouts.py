@@ -15,14 +15,10 @@ from test_learning_prefix import CONFIGS, PAD, TOKENIZER, VOCABULARY, folder, ma
 from jurist.errors import ConfigError  # noqa: E402
 from jurist.learning import rollouts  # noqa: E402
 from jurist.learning.prefix import obstacle  # noqa: E402
-from jurist.learning.rollouts import Drawing, Row, SharedRollouts, generate  # noqa: E402
+from jurist.learning.rollouts import Drawing, Row, generate  # noqa: E402
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14], [20, 21, 22], [30] * 6]
 FULL: dict[str, Any] = {"eos": (), "pad": PAD, "max_new_tokens": 20}
-
-
-class Shared(SharedRollouts, trl.GRPOTrainer):
-    """The trainer under test."""
 
 
 @pytest.fixture(scope="module")
@@ -163,34 +159,6 @@ def test_checkpointing_and_training_mode_change_nothing(model):
 def test_what_is_out_of_range_is_refused(wrong, model):
     with pytest.raises(ConfigError):
         generate(model("llama"), **{"prompts": PROMPTS, "copies": 2} | FULL | wrong)
-
-
-def test_the_trainer_generates_by_it_and_its_rows_follow_its_seed(folder, make):  # noqa: F811
-    told = []
-    for _ in range(2):
-        trainer = make(Shared, folder("llama"), temperature=0.8, max_steps=1, save_strategy="no")
-        trainer.say = pytest.fail
-        kept: list[Any] = []
-        turn = trainer._generate_single_turn
-        trainer._generate_single_turn = lambda *a, kept=kept, turn=turn: (kept.append(turn(*a)), kept[-1])[1]
-        trainer.train()
-        told.append(kept)
-    assert told[0] == told[1]
-    ((ids, logprobs),) = told[0]
-    assert logprobs is None
-    assert len(ids) == 8
-    assert all(0 < len(row) <= 16 and max(row) < VOCABULARY for row in ids)
-
-
-def test_what_only_the_stock_trainer_can_do_it_does_and_says(folder, make):  # noqa: F811
-    said: list[str] = []
-    trainer = make(Shared, folder("llama"), top_k=2, repetition_penalty=1.1)
-    trainer.say = said.append
-    ids = TOKENIZER("A or B ?")["input_ids"]
-    for _ in range(2):
-        rows, _ = trainer._generate_single_turn([ids] * 4, None, {}, 4)
-    assert len(rows) == 4
-    assert said == ["the trainer generates by itself, prompt by prompt: it has top_k, repetition_penalty"]
 
 
 def test_an_adapter_takes_part(folder):  # noqa: F811

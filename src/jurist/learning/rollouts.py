@@ -1,12 +1,11 @@
 """Completions of a group drawn together: each prompt is read once, rows that have ended leave the batch.
 
-A row's draws come from its own generator, so they do not depend on the other rows. The trainer's seam is that
-of trl 1.16, trl/trainer/grpo_trainer.py, ``_generate_single_turn``.
+A row's draws come from its own generator, so they do not depend on the other rows.
 """
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -62,21 +61,10 @@ def generate(
         raise ConfigError(f"copies {copies} is out of range", hint="1 or more")
     owners = [at for at in range(len(prompts)) for _ in range(copies)]
     drawing = Drawing(max_new_tokens, temperature, top_p, tuple(eos), pad, seed)
-    return continued(model, prompts, owners, drawing)
-
-
-def continued(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    owners: Sequence[int],
-    drawing: Drawing,
-    say: Callable[[str], None] = _LOG.warning,
-) -> list[Row]:
-    """One row per owner, which is the number of its prompt; see ``generate``."""
     _checked(prompts, drawing)
     if not owners:
         return []
-    run = _Stock if obstacle(model, say) else _Shared
+    run = _Stock if obstacle(model, _LOG.warning) else _Shared
     # In training mode layers may drop their cache (checkpointing) or their values (dropout).
     with package("torch").no_grad(), still(model):
         return run(model, prompts, owners, drawing).rows()
@@ -276,73 +264,3 @@ def _drawn(logits: Any, drawing: Drawing, points: Any) -> tuple[Any, Any]:
     places = torch.searchsorted(sums, points[:, None] * sums.gather(1, last), right=True).minimum(last)
     tokens = places if order is None else order.gather(1, places)
     return tokens[:, 0], logps.gather(1, tokens)[:, 0]
-
-
-class SharedRollouts:
-    """For trl's GRPOTrainer, before it among the bases: completions drawn by ``continued`` without vLLM.
-
-    Draws follow torch's generator, which the trainer seeds and keeps in its checkpoints; they are not those
-    of the stock trainer. Where it asks for more than temperature and top_p it generates by itself, and
-    ``say`` is told why, once.
-    """
-
-    say: Callable[[str], None] = _LOG.warning
-
-    def _generate_single_turn(
-        self,
-        prompt_ids: list[list[int]],
-        images: Any,
-        multimodal_fields: dict[str, Any],
-        num_generations: int,
-        *more: Any,
-        **options: Any,
-    ) -> tuple[list[list[int]], None]:
-        own: Any = self
-        stock: Any = super()
-        if (
-            own.use_vllm
-            or own.use_transformers_continuous_batching
-            or self._asks_more(images, multimodal_fields)
-        ):
-            return stock._generate_single_turn(
-                prompt_ids, images, multimodal_fields, num_generations, *more, **options
-            )
-        names = {ids: at for at, ids in enumerate(dict.fromkeys(map(tuple, prompt_ids)))}
-        owners = [names[tuple(ids)] for ids in prompt_ids]
-        drawing = Drawing(
-            own.max_completion_length,
-            own.temperature,
-            own.top_p,
-            tuple(own.eos_token_ids),
-            own._tokenizer.pad_token_id,
-            int(package("torch").randint(2**62, ())),
-        )
-        unwrapped: Any = package("trl.models").unwrap_model_for_generation
-        profile: Any = package("trl.extras.profiling").profiling_context
-        with (
-            profile(self, "transformers.generate"),
-            unwrapped(
-                own.model_wrapped,
-                own.accelerator,
-                gradient_checkpointing_kwargs=own.args.gradient_checkpointing_kwargs,
-            ) as model,
-        ):
-            return [row.ids for row in continued(model, list(names), owners, drawing, own.say)], None
-
-    def _asks_more(self, images: Any, fields: dict[str, Any]) -> bool:
-        own: Any = self
-        asked = {
-            "images": images is not None or bool(fields),
-            "sharded parameters": own.is_fsdp_enabled or own.is_deepspeed_enabled,
-            "top_k": bool(own.top_k),
-            "min_p": bool(own.min_p),
-            "repetition_penalty": own.repetition_penalty != 1.0,
-            "generation_kwargs": bool(own.args.generation_kwargs),
-            "cache_implementation": bool(own.args.cache_implementation),
-        }
-        names = ", ".join(name for name, is_so in asked.items() if is_so)
-        said: set[str] = own.__dict__.setdefault("_rollouts_said", set())
-        if names and names not in said:
-            said.add(names)
-            self.say(f"the trainer generates by itself, prompt by prompt: it has {names}")
-        return bool(names)
