@@ -133,10 +133,10 @@ class _Paged:
                     page_size=_PAGE, num_blocks=sum(pages), return_logprobs=True, seed=seed + rank(),
                     max_batch_tokens=max(_PAGE, len(repeated), *map(len, prompts)),
                 )  # fmt: skip
-                with trainer.accelerator.autocast():
-                    outputs = model.generate_batch(
-                        repeated, generation_config=settings, continuous_batching_config=batching
-                    )
+                # It runs in a thread of its own, which autocast does not reach: in the weights' precision.
+                outputs = model.generate_batch(
+                    repeated, generation_config=settings, continuous_batching_config=batching
+                )
                 if len(outputs) < len(repeated) or any(out.error for out in outputs.values()):
                     reasons = {str(out.error) for out in outputs.values() if out.error}
                     raise EngineError(
