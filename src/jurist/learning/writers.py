@@ -34,7 +34,7 @@ _CACHE_GIGABYTES = 2
 def writing(options: GrpoOptions, learner: Learner, sampling: Sampling) -> Writing:
     """The writer that the options name. Raises ``ConfigError`` where it cannot write for this model."""
     if options.rollouts in ("vllm", "vllm-server"):
-        return _Vllm(learner)
+        return _by_vllm
     if options.rollouts == "paged":
         return _Paged(learner, sampling)
     if options.rollouts == "embedded":
@@ -66,24 +66,20 @@ class _Model:
             yield write
 
 
-@dataclass(frozen=True, slots=True)
-class _Vllm:
+@contextmanager
+def _by_vllm(trainer: Any) -> Generator[Write]:
     """vLLM, to which the trainer has given the weights. It draws by its own."""
 
-    learner: Learner
+    def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
+        del seed
+        _, written, logprobs, _ = trainer.vllm_generation.generate(
+            prompts=_repeated(prompts, copies), images=None, num_generations=copies
+        )
+        drawn = [[(token[0] if token[0] is not None else 0.0) for token in row] for row in logprobs]
+        rows: list[Written] = list(zip(written, drawn, strict=True))
+        return _by_prompt(rows, copies)
 
-    @contextmanager
-    def __call__(self, trainer: Any) -> Generator[Write]:
-        def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
-            del seed
-            _, written, logprobs, _ = trainer.vllm_generation.generate(
-                prompts=_repeated(prompts, copies), images=None, num_generations=copies
-            )
-            drawn = [[(token[0] if token[0] is not None else 0.0) for token in row] for row in logprobs]
-            rows: list[Written] = list(zip(written, drawn, strict=True))
-            return _by_prompt(rows, copies)
-
-        yield write
+    yield write
 
 
 def reload_on_cpu(trainer: Any) -> None:
@@ -107,7 +103,10 @@ def reload_on_cpu(trainer: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Paged:
-    """The continuous batching of transformers, its cache just as large as the rows of a step need."""
+    """The continuous batching of transformers.
+
+    Its cache takes what a GPU has left; on a CPU that would be the machine's, so it gets what the rows need.
+    """
 
     learner: Learner
     sampling: Sampling
@@ -128,11 +127,9 @@ class _Paged:
 
             def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
                 repeated = _repeated(prompts, copies)
-                pages = [ceil((len(ids) + self.sampling.max_tokens) / _PAGE) + 1 for ids in repeated]
                 batching = library.generation.configuration_utils.ContinuousBatchingConfig(
-                    page_size=_PAGE, num_blocks=sum(pages), return_logprobs=True, seed=seed + rank(),
-                    max_batch_tokens=max(_PAGE, len(repeated), *map(len, prompts)),
-                )  # fmt: skip
+                    return_logprobs=True, seed=seed + rank(), **self._room(repeated)
+                )
                 # It runs in a thread of its own, which autocast does not reach: in the weights' precision.
                 outputs = model.generate_batch(
                     repeated, generation_config=settings, continuous_batching_config=batching
@@ -148,6 +145,13 @@ class _Paged:
                 return _by_prompt(rows, copies)
 
             yield write
+
+    def _room(self, prompts: Sequence[Sequence[int]]) -> dict[str, int]:
+        if self.learner.device.type != "cpu":
+            return {}
+        pages = [ceil((len(ids) + self.sampling.max_tokens) / _PAGE) + 1 for ids in prompts]
+        batch = max(_PAGE, len(prompts), *map(len, prompts))
+        return {"page_size": _PAGE, "num_blocks": sum(pages), "max_batch_tokens": batch}
 
 
 class _Embedded:
