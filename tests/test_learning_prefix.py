@@ -218,7 +218,7 @@ def test_a_model_that_cannot_share_is_computed_by_trl_and_that_is_said_once(name
     values = []
     for trainer in (stock, shared, shared):
         torch.manual_seed(0)
-        values.append(float(trainer._compute_loss(trainer.model.eval(), rows)))
+        values.append(trainer._compute_loss(trainer.model.eval(), rows).item())
     assert values[0] == values[1] == values[2]
     assert len(said) == 1
     assert reason in said[0]
