@@ -162,7 +162,7 @@ class _Runtime:
     """The model, and the one thread that steps it."""
 
     def __init__(self, file: Path | None, cache_gigabytes: int) -> None:
-        library()
+        library()  # What is missing is said before the file is written anew.
         model = prepared(file)
         self.context = model.context
         self._batches = Batches(model.file, cache_gigabytes)

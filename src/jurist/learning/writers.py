@@ -113,8 +113,8 @@ class _Paged:
 
     @contextmanager
     def __call__(self, trainer: Any) -> Generator[Write]:
-        library: Any = package("transformers")
-        settings = library.GenerationConfig(
+        transformers: Any = package("transformers")
+        settings = transformers.GenerationConfig(
             do_sample=self.sampling.temperature > 0,
             temperature=self.sampling.temperature or 1.0,
             top_p=self.sampling.top_p,
@@ -127,7 +127,7 @@ class _Paged:
 
             def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
                 repeated = _repeated(prompts, copies)
-                batching = library.generation.configuration_utils.ContinuousBatchingConfig(
+                batching = transformers.generation.configuration_utils.ContinuousBatchingConfig(
                     return_logprobs=True, seed=seed + rank(), **self._room(repeated)
                 )
                 # It runs in a thread of its own, which autocast does not reach: in the weights' precision.
