@@ -27,6 +27,20 @@ GRPO = ["grpo", "pairs.jsonl", "--steps", "4", "--batch", "4", "--group", "4", "
         "--max-completion", "12", "--eval-tokens", "4", "--trace-every", "1"]  # fmt: skip
 
 
+# The command, telling which threads of the group of processes are there when the interpreter ends.
+LEAVING = """
+import atexit, pathlib, sys
+from jurist.cli.main import main
+
+@atexit.register
+def threads():
+    names = [p.read_text().strip() for p in pathlib.Path("/proc/self/task").glob("*/comm")]
+    print("threads of the group:", sum("gloo" in name for name in names), file=sys.stderr)
+
+main()
+"""
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes")
@@ -36,16 +50,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows(
         folder / "chains.jsonl", ({"prompt": f"say {n}", "completion": "a" * (n % 7) + A} for n in range(32))
     )
+    (folder / "leaving.py").write_text(LEAVING)
     return folder
 
 
-def train(place: Path, processes: int, command: list[str], out: str) -> subprocess.CompletedProcess[str]:
+def train(
+    place: Path, processes: int, command: list[str], out: str, jurist: tuple[str, ...] = ("-m", "jurist")
+) -> subprocess.CompletedProcess[str]:
     """`jurist train` on the CPU, by torchrun where there are several processes."""
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
     more = ["--model", "base", "--held-out", "held.jsonl", "--out", out, *COMMON]
     several = run if processes > 1 else []
     return subprocess.run(
-        [sys.executable, *several, "-m", "jurist", "train", *command, *more],
+        [sys.executable, *several, *jurist, "train", *command, *more],
         cwd=place,
         check=False,
         env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
@@ -67,7 +84,7 @@ def course(out: Path, name: str) -> list[float | None]:
 
 def test_two_processes_learn_what_one_does_and_leave_one_folder(place: Path):
     one, two = train(place, 1, SFT, "one"), train(place, 2, SFT, "two")
-    assert (one.returncode, two.returncode) == (0, 0), two.stderr[-2000:]
+    assert (one.returncode, two.returncode) == (0, 0), two.stderr
     out = place / "one", place / "two"
     assert course(out[1], "loss") == pytest.approx(course(out[0], "loss"), rel=1e-5)
     assert len(course(out[1], "loss")) == 4
@@ -86,13 +103,15 @@ def test_two_processes_learn_what_one_does_and_leave_one_folder(place: Path):
 
 
 def test_two_processes_are_rewarded_for_their_own_groups_and_go_on_where_they_stopped(place: Path):
-    assert (done := train(place, 2, GRPO, "grpo")).returncode == 0, done.stderr[-2000:]
+    assert (done := train(place, 2, GRPO, "grpo")).returncode == 0, done.stderr
     out, again = place / "grpo", place / "again"
     assert len(course(out, "reward")) == 4
     assert max(course(out, "reward_std")) > 0, "there was something to learn"
     spoilt = shutil.ignore_patterns("model", "checkpoint-4", "result.json", "after")
     shutil.copytree(out, again, ignore=spoilt)
-    assert (done := train(place, 2, GRPO, "again")).returncode == 0, done.stderr[-2000:]
+    done = train(place, 2, GRPO, "again", ("leaving.py",))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("threads of the group: 0") == 2, done.stderr
     assert "resumed from again/checkpoints/checkpoint-2" in done.stderr
     assert course(again, "reward") == course(out, "reward")
     a, b = weights(out), weights(again)

@@ -14,7 +14,7 @@ from jurist.learning.export import Dtype
 from jurist.learning.held_out import Standing
 from jurist.learning.options import TrainOptions
 from jurist.learning.presets import PRESETS
-from jurist.learning.processes import rank
+from jurist.learning.processes import part, rank
 from jurist.learning.session import MODEL, Result, Say
 
 Options = TypeVar("Options", bound=TrainOptions)
@@ -31,6 +31,7 @@ def run(
     """Train, and show what it came to (on the first process)."""
     first = rank() == 0
     result = method(options, source, out, say if first else lambda _: None)
+    part()
     if not first:
         return 0
     if as_json:

@@ -1,5 +1,6 @@
 """The processes of a training: who this one is, and a word from each to all."""
 
+import gc
 import os
 from typing import Any, TypeVar
 
@@ -28,6 +29,18 @@ def everyone(value: T) -> list[T]:
     values: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def part() -> None:
+    """Leave the group, for good; nothing may be left to be said to the others.
+
+    Threads of the group that are at work while the interpreter ends abort the process (PyTorch's pull request
+    179291). They end with the last reference to the group, and a trainer holds one in a cycle.
+    """
+    dist = _met()
+    if dist is not None:
+        dist.destroy_process_group()
+        gc.collect()
 
 
 def _met() -> Any:
