@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
+from weakref import ref
 
 from jurist.errors import JuristError
 
@@ -34,7 +35,10 @@ def together(exchange: Exchange, work: Callable[[], T]) -> list[T]:
         failure = error
     told = exchange.all((own, "" if failure is None else f"{type(failure).__name__}: {failure}"))
     if failure is not None:
-        raise failure
+        try:
+            raise failure
+        finally:
+            failure = None  # it holds this frame, and so the group, in a cycle
     for rank, (_, text) in enumerate(told):
         if text:
             raise JuristError(f"process {rank}: {text}")
@@ -56,12 +60,16 @@ class Processes:
 
     They talk over gloo in a group of their own: judging may take longer than the trainer's collectives
     may wait, and what is exchanged has no business on an accelerator.
+
+    Groups belong to torch.distributed: whoever held one would keep its threads beyond
+    ``destroy_process_group``, and threads at work while the interpreter ends abort the process (PyTorch's
+    pull request 179291).
     """
 
     def __init__(self, patience: float) -> None:
         self._patience = timedelta(seconds=patience)
-        self._world: Any = None
-        self._group: Any = None
+        self._world: Callable[[], Any] = _nothing
+        self._group: Callable[[], Any] = _nothing
 
     def exchange(self) -> Exchange:
         """Who takes part in this call."""
@@ -69,10 +77,14 @@ class Processes:
         dist: Any = getattr(sys.modules.get("torch"), "distributed", None)
         if dist is None or not dist.is_available() or not dist.is_initialized() or dist.get_world_size() < 2:
             return _Alone()
-        if self._world is not dist.group.WORLD:
-            self._world = dist.group.WORLD
-            self._group = dist.new_group(backend="gloo", timeout=self._patience)
-        return _Distributed(dist, self._group)
+        if self._world() is not dist.group.WORLD:
+            self._world = ref(dist.group.WORLD)
+            self._group = ref(dist.new_group(backend="gloo", timeout=self._patience))
+        return _Distributed(dist, self._group())
+
+
+def _nothing() -> None:
+    """Refer to nothing."""
 
 
 class _Distributed:
