@@ -143,8 +143,10 @@ def test_a_benchmark_that_is_no_share_of_right_cases_is_counted_simply():
 def test_names_of_runs_tell_them_apart(tmp_path: Path):
     a, b = tmp_path / "x" / "run", tmp_path / "y" / "run"
     assert run_names([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
-    assert run_names([a, b]) == [str(a), str(b)]
-    assert run_names([a, a]) == [str(a), f"{a} (2)"]
+    assert run_names([a, b]) == ["x", "y"]
+    assert run_names([a, a]) == ["run", "run (2)"]
+    assert run_names([b, tmp_path / "c", b / "run"]) == ["y/run", "c", "y/run/run"]
+    assert run_names([b, b / "run"]) == ["run", "run/run"]
 
 
 def _folder(path: Path, said: list[str], digest: str = "") -> Path:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from jurist.cli.screen import out, write_json
@@ -35,12 +36,27 @@ def read_run(folder: Path, name: str) -> Run:
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """The folders' names; their whole paths where two are called the same, and numbers where those are."""
+    """The folders' names; where two are called the same, what tells the paths apart, else a number."""
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
+        names = _distinct([folder.resolve().parts for folder in folders])
     seen: Counter[str] = Counter()
     for i, name in enumerate(names):
         seen[name] += 1
         names[i] = f"{name} ({seen[name]})" if seen[name] > 1 else name
     return names
+
+
+def _distinct(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    """The paths without the parts with which all begin, and without those with which all end."""
+    begin, end = _alike(paths), _alike([path[::-1] for path in paths])
+    shortest = min(map(len, paths))
+    if begin + end >= shortest:
+        begin, end = min(begin, shortest - 1), 0
+    return ["/".join(path[begin : len(path) - end]) for path in paths]
+
+
+def _alike(paths: Sequence[tuple[str, ...]]) -> int:
+    """How many parts all paths begin with."""
+    same = (len(set(parts)) == 1 for parts in zip(*paths, strict=False))
+    return sum(takewhile(bool, same))
