@@ -14,6 +14,7 @@ from test_learning_questions import A, pairs, rows, tiny
 from jurist.errors import ConfigError
 from jurist.learning.metrics import read_metrics
 from jurist.learning.options import SftOptions
+from jurist.learning.processes import part
 from jurist.learning.session import Session
 
 torch = pytest.importorskip("torch")
@@ -116,6 +117,20 @@ def test_two_processes_are_rewarded_for_their_own_groups_and_go_on_where_they_st
     assert course(again, "reward") == course(out, "reward")
     a, b = weights(out), weights(again)
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_group_is_left_unless_an_engine_of_vllm_will_take_it_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # vLLM destroys its own groups at the end, and fails if they are gone (its parallel_state.py).
+    dist = torch.distributed
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    for runs, left in ((True, False), (False, True)):
+        vllm = SimpleNamespace(model_parallel_is_initialized=lambda runs=runs: runs)
+        monkeypatch.setitem(sys.modules, "vllm.distributed.parallel_state", vllm)
+        part()
+        assert dist.is_initialized() is not left
+    part()
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "zero2", "zero3"])

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from typing import Any, TypeVar
 
 from jurist.learning.packages import package
@@ -36,11 +37,12 @@ def part() -> None:
 
     Threads of the group that are at work while the interpreter ends abort the process (PyTorch's pull request
     179291). They end with the last reference to the group, and a trainer holds one in a cycle.
+    An engine of vLLM in this process takes the group down itself.
     """
-    dist = _met()
-    if dist is not None:
-        dist.destroy_process_group()
+    dist, vllm = _met(), sys.modules.get("vllm.distributed.parallel_state")
+    if dist is not None and not (vllm and vllm.model_parallel_is_initialized()):
         gc.collect()
+        dist.destroy_process_group()
 
 
 def _met() -> Any:
