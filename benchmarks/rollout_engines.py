@@ -55,7 +55,7 @@ def _trainer(learner: Any, folder: Path, rollouts: str, bf16: bool) -> Any:
     import trl
     from datasets import Dataset
 
-    from jurist.learning.writers import reload_on_cpu
+    from jurist.training.rollout_backends import reload_on_cpu
 
     colocated: dict[str, Any] = {"use_vllm": True, "vllm_mode": "colocate", "vllm_max_model_length": 1024}
     trainer = trl.GRPOTrainer(
@@ -80,10 +80,10 @@ def child(name: str, model: str) -> None:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     import torch
 
-    from jurist.learning.models import load
-    from jurist.learning.options import GrpoOptions
-    from jurist.learning.writers import writing
-    from jurist.types import Sampling
+    from jurist.core.types import Sampling
+    from jurist.training.config import GrpoOptions
+    from jurist.training.model import load
+    from jurist.training.rollout_backends import writing
 
     rollouts, precision = ENGINES[name]
     options: Any = GrpoOptions(model=model, precision=precision)  # pyright: ignore[reportArgumentType]

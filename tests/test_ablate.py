@@ -9,16 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from jurist.ablation.measuring import judging, measured_in, settled
-from jurist.ablation.plan import plan
-from jurist.ablation.recipe import read_recipe
-from jurist.ablation.running import RECORDS, StageError, run_stage
-from jurist.ablation.stages import Stage, with_flags
-from jurist.ablation.table import training_cost
 from jurist.cli.ablating import check_commands
 from jurist.cli.main import run
-from jurist.errors import ConfigError, JuristError
-from jurist.statistics import mcnemar, wilson
+from jurist.core.errors import ConfigError, JuristError
+from jurist.core.statistics import mcnemar, wilson
+from jurist.training.ablation.plan import Stage, plan, with_flags
+from jurist.training.ablation.recipe import read_recipe
+from jurist.training.ablation.running import RECORDS, StageError, judging, measured_in, run_stage, settled
+from jurist.training.ablation.table import training_cost
 
 PAIRS = """
 [pairs]

@@ -9,16 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tournaments import FAILED, Referee, by_rank, champions, favours, group, played
 
-from jurist.asking import Judge
+from jurist.core.errors import ConfigError
+from jurist.core.types import Case, Decision, Deliberation, Status, Verdict, winner
 from jurist.deliberation import spec
 from jurist.deliberation.adaptive import adaptive, chances, projection, settled, shares
-from jurist.deliberation.standings import standings
-from jurist.deliberation.tournaments import round_robin
+from jurist.deliberation.ratings import Match
+from jurist.deliberation.tournaments import round_robin, standings
 from jurist.deliberation.votes import swapped
-from jurist.errors import ConfigError
+from jurist.judging.judge import Judge
 from jurist.protocols.rubrics import rubrics
-from jurist.ratings import Match
-from jurist.types import Case, Decision, Deliberation, Status, Verdict, winner
 
 RESULTS = [Verdict((1.0, 0.0)), Verdict((0.0, 1.0)), Verdict((0.5, 0.5)), Verdict((0.7, 0.3)), FAILED]
 

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make import A_WINS, case, prefers
 
-from jurist.asking import Judge, seeded_order
+from jurist.core.errors import ConfigError, ProtocolError
+from jurist.core.types import Case, Completion, Message, Query, Sampling, Status
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError, ProtocolError
+from jurist.judging.judge import Judge, seeded_order
 from jurist.protocols.pointwise import pointwise
 from jurist.protocols.rubrics import rubrics
-from jurist.types import Case, Completion, Message, Query, Sampling, Status
 
 
 async def test_a_swap_is_mapped_back():

@@ -13,20 +13,10 @@ from shared import shared
 
 from jurist.cli.audit import audit as audit_command
 from jurist.cli.runs import import_run
-from jurist.errors import ConfigError, InputError, MissingExtraError, UnknownNameError
-from jurist.protocols.guard import guarded
-from jurist.reports.audit import audit, read_items
-from jurist.reports.audit_view import audit_view
-from jurist.reports.audits.calibration import calibration, chance_error, expected_error
-from jurist.reports.audits.findings import Finding, Item, Traits, percent, points
-from jurist.reports.audits.leanings import leanings, traits
-from jurist.reports.audits.plot import plot
-from jurist.reports.audits.position import position
-from jurist.reports.audits.probes import FORGED, NAMES, WORTHLESS, probes, read_probes
-from jurist.reports.audits.unanswered import unanswered
-from jurist.statistics import difference, paired_difference, wilson
-from jurist.store import Store
-from jurist.types import (
+from jurist.core.errors import ConfigError, InputError, MissingExtraError, UnknownNameError
+from jurist.core.statistics import difference, paired_difference, wilson
+from jurist.core.store import Store
+from jurist.core.types import (
     Case,
     Completion,
     Decision,
@@ -38,6 +28,16 @@ from jurist.types import (
     Verdict,
     winner,
 )
+from jurist.protocols.guard import guarded
+from jurist.reports.audit.audit import audit, read_items
+from jurist.reports.audit.calibration import calibration, chance_error, expected_error
+from jurist.reports.audit.findings import Finding, Item, Traits, percent, points
+from jurist.reports.audit.leanings import leanings, traits
+from jurist.reports.audit.position import position
+from jurist.reports.audit.probes import FORGED, NAMES, WORTHLESS, probes, read_probes
+from jurist.reports.audit.unanswered import unanswered
+from jurist.reports.views.audit import audit_view
+from jurist.reports.views.reliability import plot
 
 RIGHT, WRONG, TIE = Verdict((1.0, 0.0)), Verdict((0.0, 1.0)), Verdict((0.5, 0.5))
 NOTHING = Verdict(status=Status.UNPARSED)

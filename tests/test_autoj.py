@@ -5,8 +5,8 @@ import json
 import pytest
 
 from jurist.benchmarks.autoj import AUTOJ, FILE, GROUPS, OUTPUT, SCENARIOS
-from jurist.errors import InputError
-from jurist.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict
+from jurist.core.errors import InputError
+from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict
 
 FIRST, SECOND, TIE, NULL = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5), None
 ORDERS = ((0, 1), (1, 0))

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make import write_pairs
 
-from jurist.calibration import Trial, calibrate, trials_of
-from jurist.errors import InputError
-from jurist.types import Decision, Verdict
+from jurist.core.errors import InputError
+from jurist.core.types import Decision, Verdict
+from jurist.deliberation.calibration import Trial, calibrate, trials_of
 
 
 def trials(*rows):

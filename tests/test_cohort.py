@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jurist.assemble import assemble
-from jurist.cohort import Cohorts, CohortsClosed, Counts, Sample, group_name
-from jurist.config import JudgeConfig
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.types import Completion, Message, Status
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError, InputError
-from jurist.group import GroupJudge, Reward
-from jurist.types import Completion, Message, Status
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.cohort import Cohorts, CohortsClosed, Counts, Sample, group_name
+from jurist.rewards.group import GroupJudge, Reward
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -473,7 +473,9 @@ def bounded(cohorts, keep):
     assert not cohorts._open
     assert not cohorts._tasks
     gc.collect()
-    assert not [o for o in gc.get_objects() if type(o).__module__ == "jurist.cohort" and hasattr(o, "slots")]
+    assert not [
+        o for o in gc.get_objects() if type(o).__module__ == "jurist.rewards.cohort" and hasattr(o, "slots")
+    ]
 
 
 @settings(max_examples=150)

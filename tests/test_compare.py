@@ -15,12 +15,12 @@ from shared import shared
 from jurist.cli.compare import compare as compare_command
 from jurist.cli.comparing import read_run, run_names
 from jurist.cli.runs import import_run
-from jurist.errors import ConfigError, InputError, StoreError
+from jurist.core.errors import ConfigError, InputError, StoreError
+from jurist.core.statistics import holm, mcnemar, paired_difference
+from jurist.core.store import Store
+from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Usage, Verdict
 from jurist.reports.comparison import Run, compare
-from jurist.reports.comparison_view import comparison_view
-from jurist.statistics import holm, mcnemar, paired_difference
-from jurist.store import Store
-from jurist.types import Completion, Decision, Judgment, Query, Sampling, Status, Usage, Verdict
+from jurist.reports.views.comparison import comparison_view
 
 SAID = {
     "right": Verdict((1.0, 0.0)),

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from stub_server import Reply, StubServer, chat, models, problem, stub_server
 
+from jurist.core.types import Completion, Message, Query, Sampling, Usage
 from jurist.engines.embedded import EmbeddedEngine
-from jurist.engines.http import HttpEngine
-from jurist.engines.local import TransformersEngine
-from jurist.types import Completion, Message, Query, Sampling, Usage
+from jurist.engines.openai.client import HttpEngine
+from jurist.engines.transformers import TransformersEngine
 
 CHAT = "/v1/chat/completions"
 PREFILL = "<think>\nA is shorter.\n</think>\n\n"

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from make import A_WINS, B_WINS
 
-from jurist.assemble import Bench, assemble
 from jurist.benchmarks.base import score_pairs
-from jurist.config import JudgeConfig
-from jurist.curve import curve, decided, policies_of
+from jurist.core.errors import JuristError
+from jurist.core.types import Case, Completion, Decision, Message, Status, Usage, Verdict
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import JuristError
-from jurist.reports.curve_view import draw_curve
-from jurist.types import Case, Completion, Decision, Message, Status, Usage, Verdict
+from jurist.judging.build import Bench, assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.curve import curve, decided, policies_of
+from jurist.reports.views.curve import draw_curve
 
 POLICIES = ["vote({1,3,7,16})", "exact(16)", "confident(16)"]
 

@@ -15,26 +15,24 @@ from make import case, write_pairs
 from shared import shared
 from test_protocols import PAIRS
 
-from jurist.asking import Judge
-from jurist.assemble import Bench, assemble
 from jurist.cli.distill import distill
-from jurist.config import JudgeConfig
-from jurist.distillation.acceptance import Reason, attempt_faults, faults
-from jurist.distillation.leaks import tells
-from jurist.distillation.loops import loops
-from jurist.distillation.passes import Method
-from jurist.distillation.pipeline import distil
-from jurist.distillation.repair import shortened
-from jurist.distillation.rows import Draft, chosen, draft_of
+from jurist.core.errors import EngineError, InputError, JuristError, StoreError
+from jurist.core.store import read_decisions, read_judgments
+from jurist.core.types import Completion, Message, Query, Usage, Verdict, winner
 from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import EngineError, InputError, JuristError, StoreError
 from jurist.inputs import load_cases
+from jurist.judging.build import Bench, assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.judge import Judge
+from jurist.judging.run import run
 from jurist.protocols.base import Protocol
-from jurist.run import run
-from jurist.store import read_decisions, read_judgments
-from jurist.types import Completion, Message, Query, Usage, Verdict, winner
+from jurist.training.distillation.acceptance import Reason, attempt_faults, faults, loops, tells
+from jurist.training.distillation.distill import distil
+from jurist.training.distillation.passes import Method
+from jurist.training.distillation.repair import shortened
+from jurist.training.distillation.rows import Draft, chosen, draft_of
 
 CHAIN = """\
 <type>Chat</type>

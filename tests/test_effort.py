@@ -5,18 +5,18 @@ import asyncio
 import pytest
 from make import A_WINS, B_WINS, case
 
-from jurist.asking import Judge
+from jurist.core.errors import ConfigError
+from jurist.core.types import Completion, Query, Sampling, Status, Usage
 from jurist.deliberation.effort import budget, cascade, escalate
 from jurist.deliberation.tournaments import round_robin
 from jurist.deliberation.views import each
 from jurist.deliberation.votes import given, once, swapped, vote
 from jurist.engines.replay import ReplayEngine
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError
+from jurist.judging.judge import Judge
 from jurist.protocols.pointwise import pointwise
 from jurist.protocols.rrm import rrm
 from jurist.protocols.rubrics import rubrics
-from jurist.types import Completion, Query, Sampling, Status, Usage
 
 
 class Writer:

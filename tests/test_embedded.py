@@ -12,12 +12,12 @@ from make import case
 pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
 pytest.importorskip("gguf", reason="the extra 'embedded' is not installed")
 
-from jurist.asking import Judge
+from jurist.core.errors import EngineError
+from jurist.core.types import Completion, Message, Query, Sampling, Status
 from jurist.engines.embedded import EmbeddedEngine
-from jurist.engines.model_file import packaged, stamp
-from jurist.errors import EngineError
+from jurist.engines.gguf import packaged, stamp
+from jurist.judging.judge import Judge
 from jurist.protocols.rubrics import rubrics_short
-from jurist.types import Completion, Message, Query, Sampling, Status
 
 try:
     packaged()

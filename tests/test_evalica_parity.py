@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from shared import shared
 
-from jurist.ratings import Match, bradley_terry, elo, win_rate
+from jurist.deliberation.ratings import Match, bradley_terry, elo, win_rate
 
 SHARES = {"left": 1.0, "right": 0.0, "tie": 0.5}
 

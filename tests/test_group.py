@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from make import A_WINS, case
 from msgspec.structs import replace as replace_case
 
-from jurist.assemble import assemble
-from jurist.config import JudgeConfig
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.types import Completion, Message, Status
 from jurist.engines.base import EngineBase
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError, InputError
-from jurist.group import GroupJudge, Guards, exact_answer
-from jurist.types import Completion, Message, Status
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.group import GroupJudge, Guards, exact_answer
 
 NUMBERS = re.compile(r"answer (\d+)")
 

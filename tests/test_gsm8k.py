@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shared import shared
 
-from jurist.answers import final_answer, number
 from jurist.benchmarks.gsm8k import FILE, GSM8K, SOURCE
-from jurist.errors import InputError
-from jurist.types import Completion, Decision, Judgment, Query, Sampling, Status, Usage, Verdict
+from jurist.core.answers import final_answer, number
+from jurist.core.errors import InputError
+from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Usage, Verdict
 
 SOLVERS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 

@@ -16,11 +16,11 @@ from msgspec.structs import replace
 from stub_server import Reply, StubServer, chat, html, models, problem, stub_server
 
 from jurist.api import judge_all
-from jurist.engines.http import HttpEngine
-from jurist.engines.wire import is_too_long
-from jurist.errors import EngineError, UnknownNameError
+from jurist.core.errors import EngineError, UnknownNameError
+from jurist.core.types import Case, Completion, Message, Query, Sampling, Status
+from jurist.engines.openai.client import HttpEngine
+from jurist.engines.openai.wire import is_too_long
 from jurist.protocols.verdicts import parse_letter
-from jurist.types import Case, Completion, Message, Query, Sampling, Status
 
 CHAT = "/v1/chat/completions"
 KEY = "sk-never-on-disk-4711"

@@ -12,13 +12,13 @@ import pytest
 from shared import shared
 
 from jurist.benchmarks.rewardbench import SIZES, score_subsets
-from jurist.catalog import BENCHMARKS, benchmark
 from jurist.cli.exporting import export
 from jurist.cli.importing import AGGREGATES, form
 from jurist.cli.runs import import_run
-from jurist.errors import ConfigError, JuristError
-from jurist.store import read_config, read_decisions
-from jurist.types import Scorecard
+from jurist.core.errors import ConfigError, JuristError
+from jurist.core.store import read_config, read_decisions
+from jurist.core.types import Scorecard
+from jurist.judging.registry import BENCHMARKS, benchmark
 
 DISTILLED = "rm-r1-results/RM-R1-DeepSeek-Distilled-Qwen-32B"
 INSTRUCT = "rm-r1-results/RM-R1-Qwen2.5-Instruct-32B"

@@ -17,9 +17,9 @@ from jurist.benchmarks.judgebench import JUDGEBENCH
 from jurist.benchmarks.llmbar import LLMBAR, SETS
 from jurist.benchmarks.rewardbench import SECTIONS, score_subsets
 from jurist.benchmarks.rewardbench2 import DOMAINS, score_domains
-from jurist.catalog import BENCHMARKS
-from jurist.reports.known import known_scores, known_view
-from jurist.types import Group, Scorecard
+from jurist.core.types import Group, Scorecard
+from jurist.judging.registry import BENCHMARKS
+from jurist.reports.views.published_scores import known_scores, known_view
 
 ROWS = [
     pytest.param(benchmark, table.groups, row, id=f"{benchmark}: {judge}")

@@ -19,13 +19,9 @@ from make import A_WINS, prefers, write_pairs
 from shared import shared
 
 from jurist.cli.label import label
-from jurist.config import JudgeConfig
-from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError, InputError, JuristError
-from jurist.labels import Rules, different, mark_row, marks_of, pair_row, pairs_of
-from jurist.ratings import Match, bradley_terry
-from jurist.store import read_judgments
-from jurist.types import (
+from jurist.core.errors import ConfigError, InputError, JuristError
+from jurist.core.store import read_judgments
+from jurist.core.types import (
     Case,
     Completion,
     Decision,
@@ -37,6 +33,10 @@ from jurist.types import (
     Status,
     Verdict,
 )
+from jurist.data.labels import Rules, different, mark_row, marks_of, pair_row, pairs_of
+from jurist.deliberation.ratings import Match, bradley_terry
+from jurist.engines.scripted import ScriptedEngine
+from jurist.judging.config import JudgeConfig
 
 # Until the command stands among the others, it is put there.
 CODE = (
@@ -370,7 +370,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
 
     def use(judge: ScriptedEngine, policy: ScriptedEngine) -> None:
         by_name = {"scripted:judge": judge, "scripted:policy": policy}
-        monkeypatch.setattr("jurist.catalog.engine", lambda config: by_name[config.engine])
+        monkeypatch.setattr("jurist.judging.registry.engine", lambda config: by_name[config.engine])
 
     return use
 

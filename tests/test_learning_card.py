@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 from make import case, prefers
 from msgspec.structs import replace
 
-from jurist.asking import Judge
 from jurist.benchmarks.base import score_pairs
+from jurist.core.errors import InputError
+from jurist.core.types import Scorecard
+from jurist.data.overlap import Index, Report, Rule, Summary
 from jurist.deliberation.votes import swapped
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import InputError
-from jurist.learning.card import (
+from jurist.judging.judge import Judge
+from jurist.protocols.rubrics import rubrics
+from jurist.training.metrics import Line
+from jurist.training.model_card import (
     DataFile,
     Facts,
     Measured,
@@ -25,10 +29,6 @@ from jurist.learning.card import (
     read_overlap,
     score_of,
 )
-from jurist.learning.metrics import Line
-from jurist.overlap import Index, Report, Rule, Summary
-from jurist.protocols.rubrics import rubrics
-from jurist.types import Scorecard
 
 BEFORE = Score(0.5, 200, 0.4312, 0.5688, 0.61, 0.125)
 AFTER = Score(0.715, 200, 0.6489, 0.7731, 0.84, 0.0)

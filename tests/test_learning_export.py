@@ -10,12 +10,12 @@ import pytest
 from test_scalar import make_model
 
 from jurist.cli.main import run as jurist
+from jurist.core.errors import ConfigError, EngineError
+from jurist.core.types import Message
 from jurist.engines.embedded import EmbeddedEngine
-from jurist.engines.model_file import packaged
-from jurist.errors import ConfigError, EngineError
-from jurist.learning.export import GGUF, _cutting, export
-from jurist.learning.models import embedded_folder
-from jurist.types import Message
+from jurist.engines.gguf import packaged
+from jurist.training.export import GGUF, _cutting, export
+from jurist.training.model import embedded_folder
 
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
 tokenizers, peft = pytest.importorskip("tokenizers"), pytest.importorskip("peft")

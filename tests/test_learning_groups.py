@@ -10,13 +10,12 @@ import pytest
 from test_learning_questions import A, B, asked, case, chat
 
 from jurist.cli.main import run
-from jurist.learning.groups import Asking, counted, draw
-from jurist.learning.questions import Question
-from jurist.learning.sampling import Rollouts, pass_on
-from jurist.learning.traces import Traces
+from jurist.core.store import read_decisions
+from jurist.core.types import Sampling
 from jurist.protocols.pairwise import pairwise_short
-from jurist.store import read_decisions
-from jurist.types import Sampling
+from jurist.training.grpo import Rollouts, pass_on
+from jurist.training.prompts import Question
+from jurist.training.rollouts import Asking, Traces, counted, draw
 
 END = chat().reply("")[-1]
 IDS = {text: chat().reply(text)[:-1] for text in (A, B, "none")}

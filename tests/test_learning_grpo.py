@@ -14,12 +14,12 @@ trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'juri
 from test_learning_sft import course, held, model, said, same, stopping, weights  # noqa: E402, F401
 
 from jurist.cli.main import run  # noqa: E402
-from jurist.errors import ConfigError, InputError, JuristError  # noqa: E402
-from jurist.learning import writers  # noqa: E402
-from jurist.learning.grpo import train_grpo  # noqa: E402
-from jurist.learning.metrics import read_metrics  # noqa: E402
-from jurist.learning.options import GrpoOptions  # noqa: E402
-from jurist.store import read_decisions  # noqa: E402
+from jurist.core.errors import ConfigError, InputError, JuristError  # noqa: E402
+from jurist.core.store import read_decisions  # noqa: E402
+from jurist.training import rollout_backends  # noqa: E402
+from jurist.training.config import GrpoOptions  # noqa: E402
+from jurist.training.grpo import train_grpo  # noqa: E402
+from jurist.training.metrics import read_metrics  # noqa: E402
 
 
 def options(model: Path, **more: Any) -> GrpoOptions:  # noqa: F811
@@ -67,7 +67,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from test_learning_grpo import options, train_grpo
-from jurist.learning.session import SignalGuard
+from jurist.training.session import SignalGuard
 def stop(self, args, state, control, **_):
     if state.global_step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -122,12 +122,12 @@ def test_the_samplers_log_probabilities_do_not_move_the_loss(
     data = str(pairs(tmp_path / "t.jsonl", 5))
     chosen = options(model, steps=2)
     train_grpo(chosen, data, tmp_path / "as drawn", print)
-    drawn = writers.generate
+    drawn = rollout_backends.generate
 
     def otherwise(*arguments: Any, **named: Any) -> Sequence[Any]:
         return [(ids, [-9.0] * len(ids)) for ids, _ in drawn(*arguments, **named)]
 
-    monkeypatch.setattr(writers, "generate", otherwise)
+    monkeypatch.setattr(rollout_backends, "generate", otherwise)
     train_grpo(chosen, data, tmp_path / "otherwise", print)
     one, other = weights(tmp_path / "as drawn"), weights(tmp_path / "otherwise")
     assert all(one[name].equal(other[name]) for name in one)

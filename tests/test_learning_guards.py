@@ -11,10 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from jurist.errors import ConfigError
-from jurist.learning import guards
-from jurist.learning.guards import DiskGuard, NumberGuard, SignalGuard, TrainingError, last_checkpoint, torn
-from jurist.learning.metrics import Metrics, Recorder, read_metrics
+from jurist.core.errors import ConfigError
+from jurist.training import callbacks as callbacks_module
+from jurist.training.callbacks import (
+    DiskGuard,
+    NumberGuard,
+    SignalGuard,
+    TrainingError,
+    last_checkpoint,
+    torn,
+)
+from jurist.training.metrics import Metrics, Recorder, read_metrics
 
 HERE = Path(__file__).parent
 
@@ -227,8 +234,8 @@ def test_in_trl_a_constant_reward_and_one_that_is_never_there_are_told(tmp_path,
         return [value] * len(completions)
 
     told, path = [], tmp_path / "metrics.jsonl"
-    guards = (NumberGuard(), SignalGuard(told.append, 2), Recorder(Metrics(path)))
-    grpo(tmp_path, constant, *guards).train()
+    callbacks = (NumberGuard(), SignalGuard(told.append, 2), Recorder(Metrics(path)))
+    grpo(tmp_path, constant, *callbacks).train()
     (warning,) = told
     assert warning.startswith(f"no group's rewards have differed for 2 steps: {warned}"), warning
     steps = [line for line in read_metrics(path) if "reward" in line.metrics]
@@ -244,7 +251,9 @@ def disk(monkeypatch, *free):
     """A disk with so many bytes free, at one look after another; the last stays."""
     left = list(free)
     monkeypatch.setattr(
-        guards.shutil, "disk_usage", lambda _: SimpleNamespace(free=left.pop(0) if len(left) > 1 else left[0])
+        callbacks_module.shutil,
+        "disk_usage",
+        lambda _: SimpleNamespace(free=left.pop(0) if len(left) > 1 else left[0]),
     )
 
 
@@ -274,14 +283,14 @@ def test_a_run_that_saves_nothing_needs_no_room(tmp_path, monkeypatch):
 
 def test_the_estimate_is_the_size_of_what_is_written(tmp_path):
     trainer = tiny(tmp_path, steps=2)
-    before = guards.estimate(trainer.model)
+    before = callbacks_module.estimate(trainer.model)
     trainer.train()
-    after = guards.estimate(trainer.model, trainer.optimizer)
+    after = callbacks_module.estimate(trainer.model, trainer.optimizer)
     saved = tmp_path / "checkpoint-2"
     tensors = sum((saved / name).stat().st_size for name in ("model.safetensors", "optimizer.pt"))
     # Adam's counters and the files' own headers come on top, a few bytes for each tensor.
     assert before <= after <= tensors < after + 20_000
-    assert guards.estimate(trainer.model, weights_only=True) * 3 == before
+    assert callbacks_module.estimate(trainer.model, weights_only=True) * 3 == before
 
 
 # Checkpoints
@@ -361,8 +370,8 @@ import torch
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from test_learning_guards import tiny
-from jurist.learning.guards import DiskGuard, NumberGuard
-from jurist.learning.metrics import Metrics, Recorder
+from jurist.training.callbacks import DiskGuard, NumberGuard
+from jurist.training.metrics import Metrics, Recorder
 
 whole = torch.save
 def half(value, path, *rest, **options):

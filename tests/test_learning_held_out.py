@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from test_learning_questions import OPENS, TEMPLATE, A, B, case, chat
 
-from jurist.errors import InputError, ProtocolError
-from jurist.learning.held_out import HeldOut
+from jurist.core.errors import InputError, ProtocolError
+from jurist.core.store import read_config, read_decisions
+from jurist.core.types import Case, Status
 from jurist.protocols.pairwise import pairwise_short
 from jurist.protocols.rrm import rrm
-from jurist.store import read_config, read_decisions
-from jurist.types import Case, Status
+from jurist.training.evaluation import HeldOut
 
 END = chat().reply("")[-1]
 

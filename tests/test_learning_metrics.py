@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jurist.errors import StoreError
-from jurist.learning.metrics import Line, Metrics, Recorder, Watcher, numbers, read_metrics, unanswered
+from jurist.core.errors import StoreError
+from jurist.training.metrics import Line, Metrics, Recorder, Watcher, numbers, read_metrics, unanswered
 
 
 def state(step=0, main=True, **more):

@@ -11,11 +11,11 @@ import pytest
 from shared import ROOT
 
 from jurist.cli.main import run
-from jurist.errors import ConfigError, UnknownNameError
-from jurist.learning.grpo import _check, course
-from jurist.learning.judging import judge_of
-from jurist.learning.options import GrpoOptions, ScalarOptions, SftOptions, resolved
-from jurist.learning.presets import DEFAULTS, PRESETS, with_preset
+from jurist.core.errors import ConfigError, UnknownNameError
+from jurist.training.config import GrpoOptions, ScalarOptions, SftOptions, resolved
+from jurist.training.evaluation import judge_of
+from jurist.training.grpo import _check, course
+from jurist.training.presets import DEFAULTS, PRESETS, with_preset
 
 KINDS: dict[str, type[Any]] = {"sft": SftOptions, "grpo": GrpoOptions, "scalar": ScalarOptions}
 FAMILY = {"nstruct": "instruct", "dpsk": "reasoning"}

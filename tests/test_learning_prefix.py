@@ -16,9 +16,8 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from datasets import Dataset  # noqa: E402
 
-from jurist.learning import prefix  # noqa: E402
-from jurist.learning.prefix import groups_of, obstacle, shared_logps  # noqa: E402
-from jurist.learning.prefix_batch import SharedPrefix, regrouped  # noqa: E402
+from jurist.training import shared_prefix  # noqa: E402
+from jurist.training.shared_prefix import SharedPrefix, groups_of, obstacle, regrouped, shared_logps  # noqa: E402  # noqa: E402
 
 torch.set_num_threads(1)
 TOKENIZER = make_tokenizer()
@@ -155,7 +154,7 @@ def test_the_loss_and_every_gradient_are_those_of_stock_trl(name, options, folde
 
 @pytest.mark.parametrize("at_once", [24, 8192])
 def test_gradient_checkpointing_changes_nothing(at_once, folder, make, monkeypatch):
-    monkeypatch.setattr(prefix, "_AT_ONCE", at_once)
+    monkeypatch.setattr(shared_prefix, "_AT_ONCE", at_once)
     stock, shared = (make(kind, folder("llama")) for kind in (trl.GRPOTrainer, Shared))
     for trainer in (stock, shared):
         trainer.model.gradient_checkpointing_enable()

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from test_learning_questions import A, pairs, rows, tiny
 
-from jurist.errors import ConfigError
-from jurist.learning.metrics import read_metrics
-from jurist.learning.options import SftOptions
-from jurist.learning.processes import part
-from jurist.learning.session import Session
+from jurist.core.errors import ConfigError
+from jurist.training.config import SftOptions
+from jurist.training.distributed import part
+from jurist.training.metrics import read_metrics
+from jurist.training.session import Session
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")

@@ -12,16 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_local_engines import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE, vocabulary
 
-from jurist.asking import Judge, to_case_order
-from jurist.engines.chat_ids import ChatIds
-from jurist.errors import EngineError, InputError, ProtocolError
-from jurist.learning.chains import answers_of, lessons_of
-from jurist.learning.held_out import written_text
-from jurist.learning.judging import judge_of
-from jurist.learning.options import GrpoOptions, Orders
-from jurist.learning.questions import Count, Question, questions
-from jurist.learning.reward import reward
-from jurist.types import Case, Completion, Message
+from jurist.core.errors import EngineError, InputError, ProtocolError
+from jurist.core.types import Case, Completion, Message
+from jurist.engines.chat_template import ChatIds
+from jurist.judging.judge import Judge, to_case_order
+from jurist.training.config import GrpoOptions, Orders
+from jurist.training.evaluation import judge_of, written_text
+from jurist.training.prompts import Count, Question, questions
+from jurist.training.reward import reward
+from jurist.training.sft import answers_of, lessons_of
 
 A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
 OPENS = TEMPLATE.replace("<|start|>assistant {%", "<|start|>assistant <think>\n{%")

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from test_learning_questions import OPENS, TEMPLATE, chat
 from test_verdicts import Golden, ids, lines, protocol
 
-from jurist.asking import to_case_order
-from jurist.learning.groups import Asking
-from jurist.learning.held_out import HeldOut
-from jurist.learning.questions import Question
-from jurist.learning.reward import consistent, reward, well_formed
+from jurist.core.types import Case, Completion, Message, Query, Sampling, Status, Verdict, agrees
+from jurist.judging.judge import to_case_order
 from jurist.protocols.base import Protocol
 from jurist.protocols.rubrics import rubrics, rubrics_short
-from jurist.types import Case, Completion, Message, Query, Sampling, Status, Verdict, agrees
+from jurist.training.evaluation import HeldOut
+from jurist.training.prompts import Question
+from jurist.training.reward import consistent, reward, well_formed
+from jurist.training.rollouts import Asking
 
 PAIRS = [g for g in lines() if g.protocol != "pointwise"]
 WRITTEN = [g for g in PAIRS if g.thinking is None and g.finish in ("stop", "length")]

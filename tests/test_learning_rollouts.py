@@ -12,10 +12,10 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from test_learning_prefix import CONFIGS, PAD, TOKENIZER, VOCABULARY, folder, make  # noqa: E402, F401
 
-from jurist.errors import ConfigError  # noqa: E402
-from jurist.learning import rollouts  # noqa: E402
-from jurist.learning.prefix import obstacle  # noqa: E402
-from jurist.learning.rollouts import Drawing, Row, generate  # noqa: E402
+from jurist.core.errors import ConfigError  # noqa: E402
+from jurist.training import generation  # noqa: E402
+from jurist.training.generation import Drawing, Row, generate  # noqa: E402
+from jurist.training.shared_prefix import obstacle  # noqa: E402
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14], [20, 21, 22], [30] * 6]
 FULL: dict[str, Any] = {"eos": (), "pad": PAD, "max_new_tokens": 20}
@@ -98,7 +98,7 @@ def test_a_sampled_row_depends_on_its_seed_and_number_only(top_p, model):
 def test_the_fallback_draws_the_same_rows(model, monkeypatch):
     options = FULL | {"temperature": 0.9, "top_p": 0.9, "eos": ends(model("llama")), "seed": 1}
     shared = generate(model("llama"), PROMPTS, 4, **options)
-    monkeypatch.setattr(rollouts, "obstacle", lambda *_: "no reason")
+    monkeypatch.setattr(generation, "obstacle", lambda *_: "no reason")
     fallen = generate(model("llama"), PROMPTS, 4, **options)
     assert [row.ids for row in shared] == [row.ids for row in fallen]
 
@@ -107,7 +107,7 @@ def test_drawn_tokens_have_the_distribution_of_the_logits():
     """Chi-square over 4,000 draws; 5 degrees of freedom stay under 25 with probability 0.9999."""
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0, 0.5, 1.5]).expand(4000, 6)
     points = torch.rand(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    tokens, _ = rollouts._drawn(logits, Drawing(1, temperature=2.0), points)
+    tokens, _ = generation._drawn(logits, Drawing(1, temperature=2.0), points)
     wanted = (logits[0] / 2).softmax(-1) * 4000
     assert float(((tokens.bincount(minlength=6) - wanted) ** 2 / wanted).sum()) < 25
 
@@ -117,7 +117,7 @@ def test_the_nucleus_ends_with_the_token_that_reaches_its_mass(top_p, kept):
     logits = torch.tensor([0.02, 0.2, 0.55, 0.02, 0.01, 0.2]).log().expand(500, 6).clone()
     logits[:, 5] += 0.01
     points = torch.linspace(0, 1, 501, dtype=torch.float64)[:-1]
-    tokens, logps = rollouts._drawn(logits, Drawing(1, top_p=top_p), points)
+    tokens, logps = generation._drawn(logits, Drawing(1, top_p=top_p), points)
     assert set(tokens.tolist()) == kept
     assert torch.allclose(logps, logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0])
 
@@ -184,7 +184,7 @@ def test_a_model_first_met_under_autocast_is_shared_all_the_same(folder):  # noq
 def test_the_cache_grows_by_pieces(model, monkeypatch):
     wanted = generate(model("llama"), PROMPTS, 2, **FULL, temperature=0)
     for room in (1, 3):
-        monkeypatch.setattr(rollouts, "_ROOM", room)
+        monkeypatch.setattr(generation, "_ROOM", room)
         assert generate(model("llama"), PROMPTS, 2, **FULL, temperature=0) == wanted
 
 

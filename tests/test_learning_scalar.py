@@ -12,14 +12,14 @@ from make import case
 from test_scalar import CONTEXT, make_model
 
 from jurist.cli.main import run as jurist
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.store import read_decisions
+from jurist.core.types import Query, Sampling
 from jurist.engines.scalar import ScalarEngine
-from jurist.errors import ConfigError, InputError
 from jurist.inputs import load_cases
-from jurist.learning.metrics import read_metrics
-from jurist.learning.options import ScalarOptions
-from jurist.learning.session import Result
-from jurist.store import read_decisions
-from jurist.types import Query, Sampling
+from jurist.training.config import ScalarOptions
+from jurist.training.metrics import read_metrics
+from jurist.training.session import Result
 
 pytest.importorskip("trl")
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def place(tmp_path_factory) -> Path:
 
 
 def train(place: Path, out: Path, **more) -> tuple[Result, list[str]]:
-    from jurist.learning.scalar import train_scalar
+    from jurist.training.scalar import train_scalar
 
     said: list[str] = []
     return train_scalar(options(place, **more), str(place / "pairs.jsonl"), out, said.append), said
@@ -98,7 +98,7 @@ def test_it_learns_and_says_what_it_left_out(trained):
 def test_the_same_command_once_more_has_nothing_to_do(place, trained, monkeypatch):
     out, result, _ = trained
     kept = (out / "metrics.jsonl").read_bytes()
-    monkeypatch.setattr("jurist.learning.scalar.load_scalar", None)
+    monkeypatch.setattr("jurist.training.scalar.load_scalar", None)
     again, said = train(place, out)
     assert again == result
     assert said[-1] == f"{out} holds this training, and it is over"
@@ -119,7 +119,7 @@ def test_the_judge_of_the_trained_model_is_as_accurate_as_the_measurement(place,
 
 
 def test_what_is_trained_on_are_the_ids_that_the_engine_reads(place, trained):
-    from jurist.learning.scalar import load_scalar, preferences
+    from jurist.training.scalar import load_scalar, preferences
 
     out, _, _ = trained
     found, _ = preferences(load_cases(str(place / "pairs.jsonl")), load_scalar(options(place)), limit=CONTEXT)
@@ -195,7 +195,7 @@ def test_the_card_has_the_stamp_of_the_overlap_and_refuses_another_files(place, 
     card = (tmp_path / "out" / "model" / "README.md").read_text()
     assert re.search(r"2 of 36 rows of \S*pairs.jsonl", card)
     write(place / "other.jsonl", pairs(0, 8))
-    from jurist.learning.scalar import train_scalar
+    from jurist.training.scalar import train_scalar
 
     with pytest.raises(ConfigError, match=r"report.jsonl is about .*pairs.jsonl, not about .*other.jsonl"):
         train_scalar(options(place, overlap=report), str(place / "other.jsonl"), tmp_path / "no", [].append)
@@ -214,14 +214,14 @@ def test_the_card_has_the_stamp_of_the_overlap_and_refuses_another_files(place, 
     ],
 )
 def test_pairs_that_teach_nothing_are_an_error_at_the_door(place, rows, more, message):
-    from jurist.learning.scalar import load_scalar, preferences
+    from jurist.training.scalar import load_scalar, preferences
 
     with pytest.raises(InputError, match=message):
         preferences(rows, load_scalar(options(place)), limit=60, **more)
 
 
 def test_long_pairs_are_cut_to_the_limit_exactly(place):
-    from jurist.learning.scalar import load_scalar, preferences
+    from jurist.training.scalar import load_scalar, preferences
 
     learner = load_scalar(options(place))
     rows = [case("w", "a" * 99, "b" * 50), case("same", "a" * 99, "a" * 98 + "b")]

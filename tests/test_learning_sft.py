@@ -16,12 +16,12 @@ import transformers  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from jurist.cli.main import run  # noqa: E402
-from jurist.errors import ConfigError, EngineError, InputError, JuristError, StoreError  # noqa: E402
-from jurist.learning import session as sessions  # noqa: E402
-from jurist.learning.metrics import read_metrics  # noqa: E402
-from jurist.learning.options import SftOptions  # noqa: E402
-from jurist.learning.sft import train_sft  # noqa: E402
-from jurist.store import claim  # noqa: E402
+from jurist.core.errors import ConfigError, EngineError, InputError, JuristError, StoreError  # noqa: E402
+from jurist.core.store import claim  # noqa: E402
+from jurist.training import session as sessions  # noqa: E402
+from jurist.training.config import SftOptions  # noqa: E402
+from jurist.training.metrics import read_metrics  # noqa: E402
+from jurist.training.sft import train_sft  # noqa: E402
 
 torch.set_num_threads(1)
 TIMED = ("runtime", "per_second", "step_time", "train_loss", "total_flos")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from jurist.learning.view import Progress, View, line, screen, sparkline
+from jurist.training.progress import Progress, View, line, screen, sparkline
 
 GRPO = {
     "loss": 0.0123,
@@ -215,7 +215,7 @@ sys.path.insert(0, {source!r})
 from types import SimpleNamespace
 handler = logging.StreamHandler()
 logging.getLogger("a.library").addHandler(handler)
-from jurist.learning.view import View
+from jurist.training.progress import View
 def state(n): return SimpleNamespace(global_step=n, max_steps=4, log_history=[], is_world_process_zero=True)
 stream = handler.stream
 try:

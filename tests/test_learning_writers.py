@@ -16,14 +16,14 @@ peft = pytest.importorskip("peft")
 from test_learning_grpo import options, stopping  # noqa: E402
 from test_learning_sft import held, same  # noqa: E402, F401
 
-from jurist.errors import ConfigError, EngineError  # noqa: E402
-from jurist.learning import groups  # noqa: E402
-from jurist.learning.grpo import train_grpo  # noqa: E402
-from jurist.learning.metrics import read_metrics  # noqa: E402
-from jurist.learning.models import Learner, load  # noqa: E402
-from jurist.learning.options import GrpoOptions  # noqa: E402
-from jurist.learning.writers import writing  # noqa: E402
-from jurist.types import Sampling  # noqa: E402
+from jurist.core.errors import ConfigError, EngineError  # noqa: E402
+from jurist.core.types import Sampling  # noqa: E402
+from jurist.training import rollouts as rollouts_module  # noqa: E402
+from jurist.training.config import GrpoOptions  # noqa: E402
+from jurist.training.grpo import train_grpo  # noqa: E402
+from jurist.training.metrics import read_metrics  # noqa: E402
+from jurist.training.model import Learner, load  # noqa: E402
+from jurist.training.rollout_backends import writing  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -107,7 +107,7 @@ def test_a_training_goes_on_as_if_it_had_not_been_interrupted(
     monkeypatch: pytest.MonkeyPatch,
 ):
     # This model writes no verdicts: the length of its texts is rewarded.
-    monkeypatch.setattr(groups, "well_formed", lambda completion, _: len(completion.text) % 2 == 0)
+    monkeypatch.setattr(rollouts_module, "well_formed", lambda completion, _: len(completion.text) % 2 == 0)
     data = str(pairs(tmp_path / "t.jsonl", 5))
     chosen = options(folder, rollouts=rollouts, learning_rate=1e-3, format_reward=1.0, held_out=held)
     whole = train_grpo(chosen, data, tmp_path / "whole", print)

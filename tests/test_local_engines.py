@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from jurist.engines.chat_ids import ChatError, ChatIds
-from jurist.engines.local import TransformersEngine
-from jurist.errors import EngineError
-from jurist.types import Completion, Conversation, Message, Query, Sampling
+from jurist.core.errors import EngineError
+from jurist.core.types import Completion, Conversation, Message, Query, Sampling
+from jurist.engines.chat_template import ChatError, ChatIds
+from jurist.engines.transformers import TransformersEngine
 
 CHAT = (Message("system", "be fair ."), Message("user", "which is better , A or B ?"))
 CONTEXT = 256
@@ -154,7 +154,7 @@ async def test_rows_of_one_batch_keep_their_own_settings(engine: TransformersEng
 
 def test_draws_follow_the_distribution() -> None:
     torch = pytest.importorskip("torch")
-    from jurist.engines.local import _Job, _Rows
+    from jurist.engines.transformers import _Job, _Rows
 
     logits = torch.log(torch.tensor([0.1, 0.5, 0.15, 0.25]))
     n = 4000
@@ -221,7 +221,7 @@ async def test_choices_are_the_log_probabilities_of_a_forward_pass(
 
 def test_labels_do_not_tie_in_bfloat16() -> None:
     torch = pytest.importorskip("torch")
-    from jurist.engines.local import _exact_head
+    from jurist.engines.transformers import _exact_head
 
     head = torch.nn.Linear(256, 40000, bias=True, dtype=torch.bfloat16).requires_grad_(False)
     hidden = torch.randn(1, 3, 256, dtype=torch.bfloat16)

@@ -13,17 +13,17 @@ import pytest
 from make import A_WINS
 from shared import ROOT, shared
 
-from jurist import catalog
-from jurist.assemble import assemble
 from jurist.benchmarks.base import Benchmark, PinnedFile, score_pairs, scored
-from jurist.config import JudgeConfig
-from jurist.data import place
+from jurist.benchmarks.fetch import place
+from jurist.core.errors import ConfigError, InputError, ProtocolError
+from jurist.core.store import read_config, read_decisions
+from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Usage, Verdict
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError, InputError, ProtocolError
 from jurist.inputs import load_cases
-from jurist.run import measure
-from jurist.store import read_config, read_decisions
-from jurist.types import Completion, Decision, Judgment, Query, Sampling, Status, Usage, Verdict
+from jurist.judging import registry
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.run import measure
 
 OPTIONS = {"engine": f"scripted:{A_WINS}", "protocol": "rubrics"}
 
@@ -120,7 +120,7 @@ def test_missing_verdicts_counted_otherwise():
 
 def test_a_neutral_vote_counted_as_wrong():
     """JudgeBench gives a pair with one right and one missing order the point; were it wrong, it had none."""
-    score = catalog.benchmark("judgebench").score
+    score = registry.benchmark("judgebench").score
     card = scored(score, [decision(0, (1.0, 0.0), None), decision(1, (1.0, 0.0), (1.0, 0.0))])
     assert card.headline.value == 1.0
     assert card.statistics["if_wrong"] == 0.5
@@ -194,23 +194,23 @@ def test_where_files_are_looked_for(tmp_path):
         place(one)
 
 
-@pytest.mark.parametrize("name", [n for n in catalog.BENCHMARKS if catalog.benchmark(n).files])
+@pytest.mark.parametrize("name", [n for n in registry.BENCHMARKS if registry.benchmark(n).files])
 def test_the_pins_are_those_of_the_shared_files(name):
-    for file in catalog.benchmark(name).files:
+    for file in registry.benchmark(name).files:
         found = list(ROOT.rglob(file.path)) if shared("MANIFEST.md") else []
         assert sha256(found[0].read_bytes()).hexdigest() == file.sha256
 
 
-@pytest.mark.parametrize("name", [n for n in catalog.BENCHMARKS if catalog.benchmark(n).hub])
+@pytest.mark.parametrize("name", [n for n in registry.BENCHMARKS if registry.benchmark(n).hub])
 def test_hub_names_are_read_as_they_are_written(name):
-    chosen = catalog.benchmark(name)
+    chosen = registry.benchmark(name)
     assert not chosen.hub.startswith("hf:")
     assert re.fullmatch(r"hf:[\w-]+(/[\w.-]+(:\w+)?)?", str(place(chosen)))
 
 
-@pytest.mark.parametrize("name", catalog.BENCHMARKS)
+@pytest.mark.parametrize("name", registry.BENCHMARKS)
 def test_each_benchmark_says_what_it_is_and_runs(name):
-    chosen = catalog.benchmark(name)
+    chosen = registry.benchmark(name)
     assert chosen.name == name
     assert "@" in chosen.source or "hf:" in chosen.source or "published" in chosen.source
     assert chosen.unresolved.endswith(".")

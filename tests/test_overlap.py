@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from shared import shared
 
 from jurist.cli.overlap import overlap
-from jurist.errors import ConfigError, InputError, JuristError
-from jurist.overlap import Index, Report, Rule, match, read_cases
-from jurist.overlap.index import samples
-from jurist.overlap.postings import Postings
-from jurist.overlap.words import grams, words
-from jurist.types import Case, Message, response_text
+from jurist.core.errors import ConfigError, InputError, JuristError
+from jurist.core.types import Case, Message, response_text
+from jurist.data.overlap import Index, Report, Rule, match, read_cases
+from jurist.data.overlap.index import samples
+from jurist.data.overlap.postings import Postings
+from jurist.data.overlap.words import grams, words
 
 LONG = "a train leaves the old station at noon and meets another one near the river after two hours"
 REPLY = "they meet after two hours because both of them travel at the very same speed all day"

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from shared import ROOT, shared
 
 from jurist.benchmarks.pandalm import FILE, PANDALM, macro
-from jurist.errors import InputError
-from jurist.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict
+from jurist.core.errors import InputError
+from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict
 
 FIRST, SECOND, TIE, NULL = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5), None
 

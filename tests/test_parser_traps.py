@@ -8,8 +8,8 @@ import re
 
 import pytest
 
+from jurist.core.types import Completion, Status
 from jurist.protocols.verdicts import parse_letter, parse_rating
-from jurist.types import Completion, Status
 
 
 def prometheus_absolute(text):

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 from make import A_WINS, case, prefers
 
-from jurist.asking import Judge
-from jurist.assemble import assemble
-from jurist.catalog import deliberation
-from jurist.config import JudgeConfig
+from jurist.core.errors import ConfigError, EngineError, UnknownNameError
+from jurist.core.store import Store, read_judgments
+from jurist.core.types import Completion, Decision, Query
 from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError, EngineError, UnknownNameError
-from jurist.pool import Progress, decide_all, slim, spread
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.judge import Judge
+from jurist.judging.pool import Progress, decide_all, slim, spread
+from jurist.judging.registry import deliberation
 from jurist.protocols.rubrics import rubrics
-from jurist.store import Store, read_judgments
-from jurist.types import Completion, Decision, Query
 
 
 async def _decide(engine, n: int = 20, store: Store | None = None, **options) -> list[Decision]:
@@ -107,7 +107,7 @@ async def test_a_slim_decision_keeps_what_scores_need():
 
 
 def test_choices_that_were_not_the_users_are_said(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("jurist.catalog.prompts", lambda *_: {"reasoning_user": "{question}"})
+    monkeypatch.setattr("jurist.judging.registry.prompts", lambda *_: {"reasoning_user": "{question}"})
     said: list[str] = []
     model = "gaotang/RM-R1-DeepSeek-Distilled-Qwen-7B"
     bench = assemble(JudgeConfig(engine="scripted:x", model=model), said.append)

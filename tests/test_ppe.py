@@ -20,8 +20,8 @@ from jurist.benchmarks.ppe import (
     roc_auc,
     spearman,
 )
-from jurist.errors import InputError
-from jurist.types import Decision, Status, Verdict
+from jurist.core.errors import InputError
+from jurist.core.types import Decision, Status, Verdict
 
 FIRST, SECOND, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
 

@@ -11,9 +11,9 @@ import pytest
 from make import write_pairs
 from shared import shared
 
-from jurist.reports.audits.findings import Finding
-from jurist.reports.audits.probes import FORGED, NAMES, WORTHLESS
-from jurist.store import read_config, read_decisions
+from jurist.core.store import read_config, read_decisions
+from jurist.reports.audit.findings import Finding
+from jurist.reports.audit.probes import FORGED, NAMES, WORTHLESS
 
 A = ("--engine", "scripted:<answer>[[A]]</answer>", "--protocol", "rubrics")
 NAMING_A_PLACE = [name for name, (_, _, first) in FORGED.items() if first]

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from shared import shared
 
-from jurist import published
-from jurist.errors import ProtocolError, UnknownNameError
-from jurist.published import PUBLISHED, Published, cache_folder, prompts, pull
+from jurist.core.errors import ProtocolError, UnknownNameError
+from jurist.protocols import published
+from jurist.protocols.published import PUBLISHED, Published, cache_folder, prompts, pull
 
 SOURCE = '''
 """A harness; it must not be run: reading is enough."""

@@ -11,17 +11,17 @@ from make import A_WINS, case
 from test_views import decide
 
 import jurist
-from jurist.asking import Judge
 from jurist.benchmarks.base import Tally
+from jurist.core.errors import ConfigError
+from jurist.core.types import Completion, agrees
 from jurist.deliberation.effort import escalate
 from jurist.deliberation.tournaments import knockout, round_robin
 from jurist.deliberation.votes import swapped
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError
+from jurist.judging.judge import Judge
 from jurist.protocols.rubrics import rubrics
-from jurist.ranking import matches_of, ranking_of, rewards_of
-from jurist.reports.ranking import best_row
-from jurist.types import Completion, agrees
+from jurist.reports.views.ranking import best_row
+from jurist.rewards.ranking import matches_of, ranking_of, rewards_of
 
 
 def strength(query):

@@ -10,9 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jurist.errors import ConfigError
-from jurist.ratings import Match, bradley_terry, elo, win_rate
-from jurist.rewards import rank_reward, rrm_reward, standardised
+from jurist.core.errors import ConfigError
+from jurist.deliberation.ratings import (
+    Match,
+    bradley_terry,
+    elo,
+    rank_reward,
+    rrm_reward,
+    standardised,
+    win_rate,
+)
 
 CYCLE = [Match(0, 1, 1), Match(1, 2, 1), Match(2, 0, 1)]
 METHODS = [win_rate, lambda n, m: bradley_terry(n, m).values, elo]

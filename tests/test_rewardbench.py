@@ -27,11 +27,9 @@ from jurist.benchmarks.rewardbench import (
     weighted,
 )
 from jurist.benchmarks.rewardbench2 import DOMAINS, REWARDBENCH2, Rated, score_domains, ties
-from jurist.deliberation.tournaments import knockout, round_robin
-from jurist.errors import InputError
-from jurist.protocols.verdicts import parse_letter, parse_rating
-from jurist.statistics import mean_interval, wilson
-from jurist.types import (
+from jurist.core.errors import InputError
+from jurist.core.statistics import mean_interval, wilson
+from jurist.core.types import (
     Case,
     Completion,
     Decision,
@@ -43,6 +41,8 @@ from jurist.types import (
     Status,
     Verdict,
 )
+from jurist.deliberation.tournaments import knockout, round_robin
+from jurist.protocols.verdicts import parse_letter, parse_rating
 
 RIGHT, WRONG, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
 NONE = Verdict(status=Status.UNPARSED)

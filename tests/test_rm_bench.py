@@ -13,9 +13,9 @@ from shared import ROOT, shared
 
 from jurist.benchmarks.mt19937 import numpy_rand
 from jurist.benchmarks.rm_bench import CELLS, DOMAINS, RM_BENCH, RM_BENCH_AS_PUBLISHED_BY_RM_R1
-from jurist.errors import InputError
-from jurist.statistics import macro_interval
-from jurist.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict
+from jurist.core.errors import InputError
+from jurist.core.statistics import macro_interval
+from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict
 
 RIGHT, WRONG, TIE, NULL = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5), None
 BOTH = (RM_BENCH, RM_BENCH_AS_PUBLISHED_BY_RM_R1)

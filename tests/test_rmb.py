@@ -12,11 +12,11 @@ from shared import ROOT, shared
 
 from jurist.benchmarks.rm_r1_logs import shown
 from jurist.benchmarks.rmb import COMPARISONS, RMB, RMB_RM_R1
-from jurist.errors import InputError
+from jurist.core.errors import InputError
+from jurist.core.statistics import mean_interval
+from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict
 from jurist.protocols.rm_r1 import parse_eval, parse_train
 from jurist.protocols.verdicts import parse_letter
-from jurist.statistics import mean_interval
-from jurist.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict
 
 RIGHT, WRONG, TIE, NULL = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5), None
 RUNS = ("RM-R1-Qwen2.5-Instruct-32B", "RM-R1-DeepSeek-Distilled-Qwen-32B")

@@ -13,18 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stub_server import Reply, StubServer, html, models, problem, stub_server
 
-from jurist.asking import Judge
+from jurist.core.errors import EngineError, MissingExtraError, ProtocolError, UnknownNameError
+from jurist.core.types import Case, Completion, Conversation, Message, Query, Response, Sampling, Status
 from jurist.deliberation.effort import cascade
 from jurist.deliberation.views import each
+from jurist.engines.openai.scalar import ScalarHttpEngine
 from jurist.engines.scalar import ScalarEngine, WholeChat, exact_head
-from jurist.engines.scalar_http import ScalarHttpEngine
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import EngineError, MissingExtraError, ProtocolError, UnknownNameError
+from jurist.judging.judge import Judge
 from jurist.protocols.base import Protocol
 from jurist.protocols.guard import JOINER, defuse, guarded
 from jurist.protocols.pairwise import pairwise
 from jurist.protocols.scalar import parse_score, scalar
-from jurist.types import Case, Completion, Conversation, Message, Query, Response, Sampling, Status
 
 USER, SYSTEM = Message("user", "2 + 2 ?"), Message("system", "be brief")
 PROTOCOL: Protocol = scalar()
@@ -554,9 +554,9 @@ async def test_slots_bound_the_requests_and_choices_are_refused_without_one(
     "options", [{"engine": "scalar:x", "protocol": "rubrics"}, {"engine": "embedded", "protocol": "scalar"}]
 )
 def test_scalar_models_and_written_verdicts_do_not_mix(options):
-    from jurist.assemble import assemble
-    from jurist.config import JudgeConfig
-    from jurist.errors import ConfigError
+    from jurist.core.errors import ConfigError
+    from jurist.judging.build import assemble
+    from jurist.judging.config import JudgeConfig
 
     with pytest.raises(ConfigError, match="scalar"):
         assemble(JudgeConfig(**options))

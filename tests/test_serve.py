@@ -12,11 +12,11 @@ import sys
 import pytest
 from served import Strength, running
 
-from jurist.client import AsyncClient, Client, ServerError
-from jurist.errors import ConfigError
+from jurist.core.errors import ConfigError
+from jurist.core.types import Message
+from jurist.serving.client import AsyncClient, Client, ServerError
 from jurist.serving.server import listening
 from jurist.serving.settings import Settings
-from jurist.types import Message
 
 # --- our own JSON ---------------------------------------------------------------------------------
 
@@ -284,7 +284,7 @@ def test_the_client_for_scripts_waits_and_tries_again():
 
 def test_sigterm_ends_the_process_in_order():
     code = (
-        "from jurist.cli.serving import serve\nfrom jurist.config import JudgeConfig\n"
+        "from jurist.cli.serving import serve\nfrom jurist.judging.config import JudgeConfig\n"
         "from jurist.serving.settings import Settings\n"
         "serve(JudgeConfig(engine='scripted:<answer>[[A]]</answer>'), Settings(port=0), 'win-rate', 'none')"
     )

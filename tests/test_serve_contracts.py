@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from served import Strength, judge_of, running
 
+from jurist.core.types import Message
 from jurist.serving.retries import Caller, Keys
 from jurist.serving.templates import turns_of, without_ends
-from jurist.types import Message
 
 
 def openrlhf(number, prompt="p", label=None):

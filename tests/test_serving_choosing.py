@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from served import NUMBERS, Strength, judge_of, running
 from stub_server import Reply, stub_server
 
-from jurist import api, catalog
-from jurist.assemble import assemble
-from jurist.choice import Choice, Leading, choosing, chosen
-from jurist.client import AsyncClient, Client, ServerError
-from jurist.client import Choice as Told
-from jurist.config import JudgeConfig
+from jurist import api
+from jurist.core.types import Case, Completion, Message, Status
 from jurist.engines.base import EngineBase
 from jurist.engines.scripted import ScriptedEngine
-from jurist.group import GroupJudge, exact_answer
-from jurist.types import Case, Completion, Message, Status
+from jurist.judging import registry
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.choice import Choice, Leading, choosing, chosen
+from jurist.rewards.group import GroupJudge, exact_answer
+from jurist.serving.client import AsyncClient, Client, ServerError
+from jurist.serving.client import Choice as Told
 
 PROMPT = (Message("user", "p"),)
 DELIBERATIONS = (
@@ -90,7 +91,7 @@ def test_the_stream_ends_with_what_the_deliberation_decides(seed, n, text):
         case, table = answers(*range(n)), Table(seed, n)
         choice = (await steps_of(judge(table, text), case))[-1]
         asked, whole = table.asked, Table(seed, n)
-        decision = await catalog.deliberation(text)(judge(whole).bench.judge().ask, case)
+        decision = await registry.deliberation(text)(judge(whole).bench.judge().ask, case)
         return choice, decision, asked, whole.asked
 
     choice, decision, asked, all_asked = asyncio.run(both())

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from served import running
 
-from jurist.assemble import assemble
-from jurist.config import JudgeConfig
+from jurist.core.types import Completion, Usage
 from jurist.engines.scripted import ScriptedEngine
-from jurist.group import GroupJudge, GroupResult
-from jurist.serving.decisions import _luce, _normalised, probabilities_of
-from jurist.types import Completion, Usage
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.group import GroupJudge, GroupResult
+from jurist.serving.routes_decisions import _luce, _normalised, probabilities_of
 
 PREDICATE = {"type": "predicate", "instructions": "The customer asks for money."}
 COLOURS = [{"value": "red"}, {"value": "green", "description": "as grass"}, {"value": "blue"}]

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from served import NUMBERS, Strength, judge_of, running
 
-from jurist.assemble import assemble
-from jurist.config import JudgeConfig
+from jurist.core.types import Completion, Usage
 from jurist.engines.scripted import ScriptedEngine
-from jurist.group import GroupJudge
-from jurist.types import Completion, Usage
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.group import GroupJudge
 
 FORMS = [("queries", "documents"), ("text_1", "text_2"), ("data_1", "data_2")]
 CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>\n"

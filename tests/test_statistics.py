@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jurist.statistics import (
+from jurist.core.statistics import (
     Z95,
     bootstrap,
     cohen_kappa,

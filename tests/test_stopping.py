@@ -10,15 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make import A_WINS, B_WINS, case, prefers
 
-from jurist.asking import Judge
-from jurist.deliberation import spec, stopping
-from jurist.deliberation.stopping import chance, confident, exact, likely, needed, soft
-from jurist.deliberation.votes import swapped, vote
-from jurist.engines.base import EngineBase, failed
-from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError
-from jurist.protocols.rubrics import rubrics
-from jurist.types import (
+from jurist.core.errors import ConfigError
+from jurist.core.types import (
     Case,
     Completion,
     Decision,
@@ -30,6 +23,13 @@ from jurist.types import (
     Verdict,
     winner,
 )
+from jurist.deliberation import spec, stopping
+from jurist.deliberation.stopping import chance, confident, exact, likely, needed, soft
+from jurist.deliberation.votes import swapped, vote
+from jurist.engines.base import EngineBase, failed
+from jurist.engines.scripted import ScriptedEngine
+from jurist.judging.judge import Judge
+from jurist.protocols.rubrics import rubrics
 
 LOST = Verdict(status=Status.UNPARSED)
 pairs = st.sampled_from([(1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (0.7, 0.3)]).map(Verdict)

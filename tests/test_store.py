@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from make import A_WINS, case
 
-from jurist.asking import Judge
+from jurist.core.errors import StoreError
+from jurist.core.store import DECISIONS, JUDGMENTS, Store, read_config, read_decisions, read_judgments
+from jurist.core.types import Decision
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import StoreError
+from jurist.judging.judge import Judge
 from jurist.protocols.rubrics import rubrics
-from jurist.store import DECISIONS, JUDGMENTS, Store, read_config, read_decisions, read_judgments
-from jurist.types import Decision
 
 CONFIG = {"protocol": "rubrics", "seed": 0}
 
@@ -86,7 +86,7 @@ async def test_another_configuration_is_refused_and_named(tmp_path: Path):
 
 def test_a_second_process_is_refused(tmp_path: Path):
     with Store(tmp_path, CONFIG):
-        code = "import sys, pathlib, jurist.store as s; s.Store(pathlib.Path(sys.argv[1]), {})"
+        code = "import sys, pathlib, jurist.core.store as s; s.Store(pathlib.Path(sys.argv[1]), {})"
         done = subprocess.run(
             [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False
         )
@@ -114,9 +114,9 @@ import asyncio, resource, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from make import *
-from jurist.asking import Judge
+from jurist.judging.judge import Judge
 from jurist.protocols.rubrics import rubrics
-from jurist.store import Store
+from jurist.core.store import Store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with Store(Path({str(tmp_path)!r}), {CONFIG}) as store:
     limit = {len(before)} + 100

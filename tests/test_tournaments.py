@@ -12,26 +12,8 @@ from hypothesis import strategies as st
 from make import A_WINS, B_WINS, case
 from shared import shared
 
-from jurist.asking import Judge
-from jurist.deliberation import spec
-from jurist.deliberation.brackets import bracket, draw, everyone, neighbours, pair, ring, swiss_round
-from jurist.deliberation.matches import on_pair
-from jurist.deliberation.standings import NUDGE, standings
-from jurist.deliberation.stopping import exact
-from jurist.deliberation.tournaments import (
-    fixed_bracket,
-    knockout,
-    pivot,
-    random_opponents,
-    round_robin,
-    swiss,
-)
-from jurist.deliberation.votes import once, swapped, vote
-from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError
-from jurist.protocols.rubrics import rubrics
-from jurist.ratings import Match
-from jurist.types import (
+from jurist.core.errors import ConfigError
+from jurist.core.types import (
     Case,
     Completion,
     Decision,
@@ -43,6 +25,25 @@ from jurist.types import (
     Verdict,
     winner,
 )
+from jurist.deliberation import spec
+from jurist.deliberation.brackets import bracket, draw, everyone, neighbours, pair, ring, swiss_round
+from jurist.deliberation.matches import on_pair
+from jurist.deliberation.ratings import Match
+from jurist.deliberation.stopping import exact
+from jurist.deliberation.tournaments import (
+    NUDGE,
+    fixed_bracket,
+    knockout,
+    pivot,
+    random_opponents,
+    round_robin,
+    standings,
+    swiss,
+)
+from jurist.deliberation.votes import once, swapped, vote
+from jurist.engines.scripted import ScriptedEngine
+from jurist.judging.judge import Judge
+from jurist.protocols.rubrics import rubrics
 
 FORMATS = {
     "knockout": knockout,

@@ -16,16 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jurist.assemble import assemble
-from jurist.config import JudgeConfig
+from jurist.core.errors import ConfigError, EngineError, InputError, JuristError
+from jurist.core.types import Completion, Message
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError, EngineError, InputError, JuristError
-from jurist.group import GroupJudge, Reward
-from jurist.trainers.groups import Row, groups_of, rows_of, scattered
-from jurist.trainers.processes import together
-from jurist.trainers.trl import group_reward
-from jurist.types import Completion, Message
+from jurist.integrations.groups import Row, groups_of, rows_of, scattered
+from jurist.integrations.processes import together
+from jurist.integrations.trl import group_reward
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.group import GroupJudge, Reward
 
 NUMBERS = re.compile(r"answer (\d+)")
 HERE = Path(__file__).parent

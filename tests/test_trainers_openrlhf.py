@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 import served
 
-from jurist.client import Score, ServerError
-from jurist.errors import ConfigError, InputError, JuristError
-from jurist.trainers.openrlhf import group_reward, rows_of_queries, told
-from jurist.types import Status
+from jurist.core.errors import ConfigError, InputError, JuristError
+from jurist.core.types import Status
+from jurist.integrations.openrlhf import group_reward, rows_of_queries, told
+from jurist.serving.client import Score, ServerError
 
 CHATML = "<|im_start|>user\n7 * 8?<|im_end|>\n<|im_start|>assistant\n"
 
@@ -144,7 +144,7 @@ def test_tensors_are_what_the_trainer_reads(rewarding):
 
 
 REWARDS = """
-from jurist.trainers.openrlhf import group_reward
+from jurist.integrations.openrlhf import group_reward
 
 reward_func = group_reward({url!r}, size=4)
 """
@@ -153,7 +153,7 @@ reward_func = group_reward({url!r}, size=4)
 async def test_openrlhfs_executor_asks_the_function_of_a_file(server, tmp_path):
     """Its own class loads the file and calls it, with a vLLM and a tokenizer of our own."""
     agent = pytest.importorskip("openrlhf.utils.agent", reason="openrlhf is not installed")
-    file = tmp_path / "rewards.py"
+    file = tmp_path / "deliberation/ratings.py"
     file.write_text(REWARDS.format(url=server.url))
     executor, numbers = agent.SingleTurnAgentExecutor([str(file)]), iter([3, 9, 1, 4])
 

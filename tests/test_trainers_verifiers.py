@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import served
 
-from jurist.errors import ConfigError, InputError, JuristError
-from jurist.trainers.verifiers import group_reward, row_of
+from jurist.core.errors import ConfigError, InputError, JuristError
+from jurist.integrations.verifiers import group_reward, row_of
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_options_out_of_range_are_refused(options):
 # --- verifiers itself ------------------------------------------------------------------------------
 
 PLUGGED = """
-from jurist.trainers.verifiers import group_reward
+from jurist.integrations.verifiers import group_reward
 
 win_rate = group_reward({url!r}, size=3)
 """
@@ -122,7 +122,7 @@ async def test_a_task_of_verifiers_scores_its_rollouts_by_a_plugged_reward(serve
     vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
     from verifiers.v1.configs.task import TaskConfig
 
-    file = tmp_path / "rewards.py"
+    file = tmp_path / "deliberation/ratings.py"
     file.write_text(PLUGGED.format(url=server.url))
     config = TaskConfig(rewards={"jurist": {"fn": f"{file}:win_rate", "weight": 2}})
     task = vf.Task(vf.TaskData(prompt=[vf.UserMessage(content="sum?")], system_prompt="be brief"), config)

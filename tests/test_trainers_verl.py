@@ -7,16 +7,16 @@ from array import array
 import pytest
 import served
 
-from jurist.client import ServerError
-from jurist.errors import ConfigError, InputError, JuristError, MissingExtraError
-from jurist.trainers import verl
-from jurist.trainers.verl import Options, compute_score, group_size, options_of, sample_of
-from jurist.types import Message
+from jurist.core.errors import ConfigError, InputError, JuristError, MissingExtraError
+from jurist.core.types import Message
+from jurist.integrations import verl
+from jurist.integrations.verl import Options, compute_score, group_size, options_of, sample_of
+from jurist.serving.client import ServerError
 
 KEYS = ["score", "answered", "siblings", "status"]
 ROLLOUT = {"n": 4, "val_kwargs": {"n": 1}}
 ANY = Options(server="http://127.0.0.1:1")
-MODULE = "pkg://jurist.trainers.verl"
+MODULE = "pkg://jurist.integrations.verl"
 OURS = {"source": "importlib", "name": "GroupRewardManager", "module": {"path": MODULE}}
 NAIVE = {"source": "register", "name": "naive"}
 

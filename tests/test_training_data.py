@@ -18,25 +18,24 @@ from hypothesis import strategies as st
 from make import case, write_pairs
 from shared import shared
 
-from jurist.answers import last_number
 from jurist.cli.data import data as app
-from jurist.errors import ConfigError, InputError, JuristError, MissingExtraError
+from jurist.core.answers import last_number
+from jurist.core.errors import ConfigError, InputError, JuristError, MissingExtraError
+from jurist.core.types import Case, Decision, Judgment, Message, Query, Sampling, Status, Verdict
+from jurist.core.types import Completion as Said
+from jurist.data.dedup import Seen
+from jurist.data.difficulty import difficulty, range_of
+from jurist.data.filters import Filters, fit, pairs_of
+from jurist.data.math_verify import MathVerify, installed
+from jurist.data.mixture import drawn, sizes
+from jurist.data.report import Tally
+from jurist.data.rm_r1_release import released
+from jurist.data.rows import Writer, read, renamed, row_of
+from jurist.data.splits import part_of, parts_of
+from jurist.data.verifiable import same_plainly, stated, verified
 from jurist.inputs import load_cases
 from jurist.inputs.rows import case_of
 from jurist.protocols.rm_r1 import rm_r1
-from jurist.training.difficulty import difficulty, range_of
-from jurist.training.filters import Filters, fit
-from jurist.training.mixture import drawn, sizes
-from jurist.training.near import Seen
-from jurist.training.pairing import pairs_of
-from jurist.training.released import released
-from jurist.training.report import Tally
-from jurist.training.rows import Writer, read, renamed, row_of
-from jurist.training.splits import part_of, parts_of
-from jurist.training.symbolic import MathVerify, installed
-from jurist.training.verifiable import same_plainly, stated, verified
-from jurist.types import Case, Decision, Judgment, Message, Query, Sampling, Status, Verdict
-from jurist.types import Completion as Said
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
 PROMPT = TEXT.filter(lambda t: bool(t.strip()))

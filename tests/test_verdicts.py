@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shared import shared
 
+from jurist.core.types import Completion, Status, Verdict
 from jurist.protocols import pointwise, rm_r1, rrm, rubrics
 from jurist.protocols.base import Protocol
 from jurist.protocols.chain import read_chain
 from jurist.protocols.verdicts import boxes, parse_letter, parse_rating
-from jurist.types import Completion, Status, Verdict
 
 GOLDEN = Path(__file__).parent / "golden"
 RUNS = ("RM-R1-Qwen2.5-Instruct-32B", "RM-R1-DeepSeek-Distilled-Qwen-32B")

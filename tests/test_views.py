@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from make import B_WINS, case, prefers
 
-from jurist.asking import Judge
+from jurist.core.errors import ConfigError, ProtocolError
+from jurist.core.types import Case, Completion, Message, Status
 from jurist.deliberation.tournaments import knockout, round_robin
 from jurist.deliberation.views import anchored, each, teams
 from jurist.deliberation.votes import once, swapped, vote
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError, ProtocolError
+from jurist.judging.judge import Judge
 from jurist.protocols.listwise import listwise, parse_ranking
 from jurist.protocols.pointwise import pointwise
 from jurist.protocols.rubrics import rubrics
-from jurist.types import Case, Completion, Message, Status
 
 
 def decide(judge, deliberation, which):

@@ -8,19 +8,19 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
-from jurist import catalog
-from jurist.assemble import Bench, Say, assemble
 from jurist.benchmarks.base import Benchmark
-from jurist.choice import Choice, Leading
-from jurist.choice import choosing as _choosing
-from jurist.config import JudgeConfig
-from jurist.errors import ConfigError
-from jurist.group import GroupJudge, Guards
+from jurist.core.errors import ConfigError
+from jurist.core.types import Case, Decision, Message, Response, Scorecard, conversation
 from jurist.inputs import load_cases
-from jurist.ranking import Ranking, Rating, ranking_of
-from jurist.reports.ranking import best_row
-from jurist.run import measure, run
-from jurist.types import Case, Decision, Message, Response, Scorecard, conversation
+from jurist.judging import registry
+from jurist.judging.build import Bench, Say, assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.run import measure, run
+from jurist.reports.views.ranking import best_row
+from jurist.rewards.choice import Choice, Leading
+from jurist.rewards.choice import choosing as _choosing
+from jurist.rewards.group import GroupJudge, Guards
+from jurist.rewards.ranking import Ranking, Rating, ranking_of
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def choosing(
     """``best_of_n`` as it comes about: who is ahead, as comparisons finish, and at the end the ``Choice``.
 
     ``for step in choosing(...)``; leaving the loop stops the judging. ``deadline``: seconds from now. For
-    event loops there is ``jurist.choice.choosing``.
+    event loops there is ``jurist.rewards.choice.choosing``.
     """
     case = Case("1", conversation(prompt), tuple(responses))
     if not case.responses:
@@ -137,7 +137,7 @@ def evaluate(
     """The official score of a judge on a benchmark; its published files are in ``data``, or are fetched."""
     bench = assemble(_config(config, options), say)
     folder, files = Path(out) if out else None, Path(data) if data else None
-    return _wait(_measure(bench, catalog.benchmark(benchmark), files, folder, limit))
+    return _wait(_measure(bench, registry.benchmark(benchmark), files, folder, limit))
 
 
 def _config(config: JudgeConfig | None, options: dict[str, Any]) -> JudgeConfig:

@@ -8,11 +8,9 @@ from typing import TypeVar
 
 import msgspec
 
-from jurist.combine import majority, mean
-from jurist.errors import InputError
-from jurist.inputs.files import open_source
-from jurist.statistics import wilson
-from jurist.types import (
+from jurist.core.errors import InputError
+from jurist.core.statistics import wilson
+from jurist.core.types import (
     Case,
     Decision,
     Group,
@@ -25,6 +23,8 @@ from jurist.types import (
     agrees,
     winner,
 )
+from jurist.deliberation.combine import majority, mean
+from jurist.inputs.files import open_source
 
 Row = TypeVar("Row")
 

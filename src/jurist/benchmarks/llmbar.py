@@ -20,9 +20,9 @@ from jurist.benchmarks.base import (
     transcribed,
     usage,
 )
-from jurist.errors import InputError
-from jurist.statistics import cohen_kappa, macro_interval, wilson
-from jurist.types import (
+from jurist.core.errors import InputError
+from jurist.core.statistics import cohen_kappa, macro_interval, wilson
+from jurist.core.types import (
     Case,
     Completion,
     Decision,

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import msgspec
 
 from jurist.benchmarks.base import Benchmark, demand, grouped, proportion, read_rows, statuses, usage
-from jurist.errors import InputError
-from jurist.ratings import PRIOR, Match, Strengths, bradley_terry
-from jurist.statistics import Z95, macro_interval
-from jurist.types import Case, Decision, Group, Message, Noun, Scorecard, Scores, winner
+from jurist.core.errors import InputError
+from jurist.core.statistics import Z95, macro_interval
+from jurist.core.types import Case, Decision, Group, Message, Noun, Scorecard, Scores, winner
+from jurist.deliberation.ratings import PRIOR, Match, Strengths, bradley_terry
 
 SOURCE = "lmarena-ai/PPE-Human-Preference-V1 @main, prompts CC-BY-4.0 (arXiv 2410.14872)"
 SOURCE_CORRECTNESS = "lmarena-ai/PPE-*-Best-of-K @main, terms of the five source sets (arXiv 2410.14872)"

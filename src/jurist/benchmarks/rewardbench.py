@@ -21,9 +21,9 @@ from jurist.benchmarks.base import (
     usage,
 )
 from jurist.benchmarks.mt19937 import numpy_rand
-from jurist.errors import InputError, unknown
-from jurist.statistics import wilson
-from jurist.types import (
+from jurist.core.errors import InputError, unknown
+from jurist.core.statistics import wilson
+from jurist.core.types import (
     Case,
     Completion,
     Decision,

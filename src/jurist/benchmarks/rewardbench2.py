@@ -11,9 +11,9 @@ import msgspec
 
 from jurist.benchmarks.base import Benchmark, demand, grouped, read_rows, statuses, usage
 from jurist.benchmarks.rewardbench import columns_or_rows, unique, weighted
-from jurist.errors import InputError, unknown
-from jurist.statistics import Z95, Interval, wilson
-from jurist.types import (
+from jurist.core.errors import InputError, unknown
+from jurist.core.statistics import Z95, Interval, wilson
+from jurist.core.types import (
     Case,
     Completion,
     Decision,

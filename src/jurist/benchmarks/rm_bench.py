@@ -12,9 +12,9 @@ import msgspec
 
 from jurist.benchmarks.base import Benchmark, demand, gold_winner, read_rows, score_pairs
 from jurist.benchmarks.rm_r1_logs import RmBenchRow, Three, judged, rm_bench_rows, shown
-from jurist.errors import InputError
-from jurist.statistics import macro_interval
-from jurist.types import Case, Decision, Group, Message, Order, Scorecard, winner
+from jurist.core.errors import InputError
+from jurist.core.statistics import macro_interval
+from jurist.core.types import Case, Decision, Group, Message, Order, Scorecard, winner
 
 DOMAINS = ("chat", "math", "code", "safety")
 STYLES = ("concise", "detailed", "markdown")

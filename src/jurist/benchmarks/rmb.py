@@ -12,9 +12,9 @@ import msgspec
 
 from jurist.benchmarks.base import Benchmark, demand, gold_winner, grouped, read_rows, score_pairs
 from jurist.benchmarks.rm_r1_logs import RmbRow, judged, rmb_tables, shown
-from jurist.errors import InputError
-from jurist.statistics import mean_interval
-from jurist.types import Case, Conversation, Decision, Group, Message, Order, Scorecard, winner
+from jurist.core.errors import InputError
+from jurist.core.statistics import mean_interval
+from jurist.core.types import Case, Conversation, Decision, Group, Message, Order, Scorecard, winner
 
 COMPARISONS = {
     "pairwise helpfulness": 10067,

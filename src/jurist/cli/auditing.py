@@ -8,26 +8,26 @@ from typing import Any
 
 from rich.text import Text
 
-from jurist.asking import check_arity
-from jurist.assemble import Bench, assemble
 from jurist.benchmarks.base import statuses
-from jurist.catalog import BENCHMARKS, benchmark
+from jurist.benchmarks.fetch import place
+from jurist.cli.console import out, say, watching, write_json
 from jurist.cli.judging import describe
-from jurist.cli.screen import out, say, watching, write_json
-from jurist.config import JudgeConfig
-from jurist.data import place
-from jurist.errors import ConfigError, InputError
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.store import read_config, read_decisions, read_digests
+from jurist.core.types import Case, Decision
 from jurist.inputs import load_cases
-from jurist.pool import slim, spread
-from jurist.reports.audit import Audit, Known, audit, known, read_items
-from jurist.reports.audit_view import audit_view, findings_view
-from jurist.reports.audits.findings import Finding, best_of_two, one_or_many
-from jurist.reports.audits.plot import plot
-from jurist.reports.audits.probes import FORGED, NAMES, WORTHLESS, probes, read_probes
-from jurist.reports.plotting import check_plot
-from jurist.run import run
-from jurist.store import read_config, read_decisions, read_digests
-from jurist.types import Case, Decision
+from jurist.judging.build import Bench, assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.judge import check_arity
+from jurist.judging.pool import slim, spread
+from jurist.judging.registry import BENCHMARKS, benchmark
+from jurist.judging.run import run
+from jurist.reports.audit.audit import Audit, Known, audit, known, read_items
+from jurist.reports.audit.findings import Finding, best_of_two, one_or_many
+from jurist.reports.audit.probes import FORGED, NAMES, WORTHLESS, probes, read_probes
+from jurist.reports.views.audit import audit_view, findings_view
+from jurist.reports.views.plotting import check_plot
+from jurist.reports.views.reliability import plot
 
 
 def audit_run(folder: Path, data: str | None, picture: Path | None, *, json: bool) -> int:

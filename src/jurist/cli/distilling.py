@@ -8,17 +8,17 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from jurist.assemble import Bench, assemble
-from jurist.cli.screen import out as screen
-from jurist.cli.screen import say, watching, write_json
-from jurist.config import JudgeConfig, config_of
-from jurist.distillation.acceptance import Reason
-from jurist.distillation.passes import Method
-from jurist.distillation.pipeline import DISTILLATION, distil
-from jurist.distillation.tally import Pass, Summary
-from jurist.errors import ConfigError, InputError, JuristError
+from jurist.cli.console import out as screen
+from jurist.cli.console import say, watching, write_json
+from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines
+from jurist.judging.build import Bench, assemble
+from jurist.judging.config import JudgeConfig, config_of
+from jurist.training.distillation.acceptance import Reason
+from jurist.training.distillation.distill import DISTILLATION, distil
+from jurist.training.distillation.passes import Method
+from jurist.training.distillation.tally import Pass, Summary
 
 # What a chain is has to be the same for the teacher, the repairer and the student.
 _SHARED = ("protocol", "family", "rule", "system", "protocol_file")

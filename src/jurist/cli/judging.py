@@ -13,22 +13,22 @@ from typing import Any
 from rich.console import RenderableType
 
 from jurist.api import judge_case
-from jurist.asking import check_arity
-from jurist.assemble import assemble
 from jurist.benchmarks.base import Tally
-from jurist.cli.screen import err, out, say, watching, write_json
-from jurist.config import JudgeConfig
-from jurist.errors import InputError, JuristError, ProtocolError
+from jurist.cli.console import err, out, say, watching, write_json
+from jurist.core.errors import InputError, JuristError, ProtocolError
+from jurist.core.store import write_scorecard
+from jurist.core.types import Case, Decision, conversation
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines
-from jurist.pool import Progress
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.judge import check_arity
+from jurist.judging.pool import Progress
+from jurist.judging.run import run
 from jurist.protocols.base import Protocol
-from jurist.reports.reading import decision_view
-from jurist.reports.rows import decision_row
-from jurist.reports.table import SHOWN, decisions_view, scorecard_view
-from jurist.run import run
-from jurist.store import write_scorecard
-from jurist.types import Case, Decision, conversation
+from jurist.reports.views.json_rows import decision_row
+from jurist.reports.views.judgment import decision_view
+from jurist.reports.views.scorecard import SHOWN, decisions_view, scorecard_view
 
 Decided = tuple[Decision, Case]
 

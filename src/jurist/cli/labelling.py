@@ -14,27 +14,38 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from jurist import catalog
-from jurist.asking import check_arity
-from jurist.assemble import Bench, assemble
 from jurist.benchmarks.base import Tally
+from jurist.cli.console import EVERY, err, say, watching
 from jurist.cli.judging import describe
 from jurist.cli.label import DRAWN, LABELS, POLICY, SHAPING, Plan
-from jurist.cli.screen import EVERY, err, say, watching
-from jurist.config import JudgeConfig, as_dict
+from jurist.core.errors import ConfigError, InputError, JuristError, StoreError
+from jurist.core.files import Lines, read_line, scan, write_whole
+from jurist.core.store import claim, write_scorecard
+from jurist.core.types import (
+    Ask,
+    Case,
+    Completion,
+    Decision,
+    Judgment,
+    Noun,
+    Query,
+    Sampling,
+    Status,
+    Verdict,
+)
+from jurist.data.labels import IDENTICAL, different, is_plain, mark_row, marks_of, pair_row, pairs_of
 from jurist.deliberation.votes import together
-from jurist.errors import ConfigError, InputError, JuristError, StoreError
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines, open_source
 from jurist.inputs.lines import Fields, Place
 from jurist.inputs.rows import RESPONSES, case_of
-from jurist.labels import IDENTICAL, different, is_plain, mark_row, marks_of, pair_row, pairs_of
-from jurist.lines import Lines, read_line, scan, write_whole
-from jurist.pool import Progress, decide_all
-from jurist.reports.table import scorecard_view
-from jurist.run import run
-from jurist.store import claim, write_scorecard
-from jurist.types import Ask, Case, Completion, Decision, Judgment, Noun, Query, Sampling, Status, Verdict
+from jurist.judging import registry
+from jurist.judging.build import Bench, assemble
+from jurist.judging.config import JudgeConfig, as_dict
+from jurist.judging.judge import check_arity
+from jurist.judging.pool import Progress, decide_all
+from jurist.judging.run import run
+from jurist.reports.views.scorecard import scorecard_view
 
 MANY = "swapped | round_robin(swapped)"
 """How a judge of pairs deliberates unless told: both orders; of more responses, each two in both orders."""
@@ -267,7 +278,7 @@ class _Drawing:
                 lines.close()
 
     async def _run(self, prompts: Sequence[Case], lines: Lines) -> None:
-        engine = catalog.engine(self._config)
+        engine = registry.engine(self._config)
         engine.say = say
 
         async def ask(case: Case, _order: object, sample: int) -> Judgment:

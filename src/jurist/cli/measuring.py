@@ -3,17 +3,17 @@
 import asyncio
 from pathlib import Path
 
-from jurist import run
-from jurist.assemble import Bench, assemble
 from jurist.benchmarks.base import Benchmark
-from jurist.catalog import benchmark
+from jurist.cli.console import out as screen
+from jurist.cli.console import say, watching, write_json
 from jurist.cli.judging import describe
-from jurist.cli.screen import out as screen
-from jurist.cli.screen import say, watching, write_json
-from jurist.config import JudgeConfig
-from jurist.reports.known import known_view
-from jurist.reports.table import scorecard_view
-from jurist.types import Scorecard
+from jurist.core.types import Scorecard
+from jurist.judging import run
+from jurist.judging.build import Bench, assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.registry import benchmark
+from jurist.reports.views.published_scores import known_view
+from jurist.reports.views.scorecard import scorecard_view
 
 
 def measure(

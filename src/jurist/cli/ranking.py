@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 
 from jurist.cli.judging import Decided, Face
-from jurist.ranking import Rating, Reward
-from jurist.reports.ranking import best_row, ranking_row, rankings_view
+from jurist.reports.views.ranking import best_row, ranking_row, rankings_view
+from jurist.rewards.ranking import Rating, Reward
 
 
 def rank_face(rating: Rating, reward: Reward) -> Face:

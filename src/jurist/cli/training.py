@@ -7,15 +7,15 @@ from typing import TypeVar
 
 from rich.table import Table
 
-from jurist.cli.screen import out as screen
-from jurist.cli.screen import say, write_json
-from jurist.learning import export as exporting
-from jurist.learning.export import Dtype
-from jurist.learning.held_out import Standing
-from jurist.learning.options import TrainOptions
-from jurist.learning.presets import PRESETS
-from jurist.learning.processes import part, rank
-from jurist.learning.session import MODEL, Result, Say
+from jurist.cli.console import out as screen
+from jurist.cli.console import say, write_json
+from jurist.training import export as exporting
+from jurist.training.config import TrainOptions
+from jurist.training.distributed import part, rank
+from jurist.training.evaluation import Standing
+from jurist.training.export import Dtype
+from jurist.training.presets import PRESETS
+from jurist.training.session import MODEL, Result, Say
 
 Options = TypeVar("Options", bound=TrainOptions)
 

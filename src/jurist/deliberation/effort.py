@@ -4,9 +4,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from jurist.core.errors import ConfigError
+from jurist.core.types import Ask, Case, Decision, Deliberation, Judgment, Order, Scores, winner
 from jurist.deliberation.votes import swapped
-from jurist.errors import ConfigError
-from jurist.types import Ask, Case, Decision, Deliberation, Judgment, Order, Scores, winner
 
 
 def budget(tokens: int = 512, inner: Deliberation | None = None) -> Deliberation:

@@ -3,8 +3,8 @@
 import re
 from typing import Literal
 
+from jurist.core.types import Completion, Noun
 from jurist.protocols.base import split_thinking
-from jurist.types import Completion, Noun
 
 # One line that opens a criterion: "1. Name (40%): text", "- **Name** [40%] - text", "Name (weight: 40%)".
 _ITEM = re.compile(

@@ -9,10 +9,10 @@ from math import isclose
 from statistics import fmean
 
 from jurist.benchmarks.base import UNRESOLVED, score_pairs, statuses
-from jurist.catalog import benchmark
-from jurist.errors import ConfigError, InputError
-from jurist.statistics import Interval, holm, mcnemar, paired_difference, wilson
-from jurist.types import Decision, Noun, Scorecard, Scores, Verdict, winner
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.statistics import Interval, holm, mcnemar, paired_difference, wilson
+from jurist.core.types import Decision, Noun, Scorecard, Scores, Verdict, winner
+from jurist.judging.registry import benchmark
 
 Count = Callable[[Iterable[Decision]], Scorecard]
 """A rule that counts decisions; of one decision, its headline says what that case is worth."""

@@ -6,9 +6,9 @@ from types import FrameType
 
 import uvicorn
 
-from jurist.assemble import Say
-from jurist.errors import ConfigError
-from jurist.group import GroupJudge
+from jurist.core.errors import ConfigError
+from jurist.judging.build import Say
+from jurist.rewards.group import GroupJudge
 from jurist.serving.app import application
 from jurist.serving.service import Service
 from jurist.serving.settings import Settings

@@ -8,13 +8,13 @@ from time import monotonic
 
 import msgspec
 
-from jurist.cohort import Cohorts, CohortsClosed, Sample, group_name
-from jurist.group import GroupJudge, GroupResult, Guards, Reward
-from jurist.serving.counting import Metrics
-from jurist.serving.refusals import Refusal
+from jurist.core.types import Case, Judgment, Noun, Order, Scores, Status
+from jurist.rewards.cohort import Cohorts, CohortsClosed, Sample, group_name
+from jurist.rewards.group import GroupJudge, GroupResult, Guards, Reward
+from jurist.serving.errors import Refusal
+from jurist.serving.metrics import Metrics
 from jurist.serving.retries import Caller, Keys, sample_name
 from jurist.serving.settings import Settings
-from jurist.types import Case, Judgment, Noun, Order, Scores, Status
 
 
 class Trace(Noun, frozen=True):

@@ -1,0 +1,140 @@
+"""One run: a judge, its cases, and a folder if there is one; or several benchmarks that share one pool."""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from jurist.benchmarks.base import Benchmark, scored
+from jurist.benchmarks.fetch import place
+from jurist.core.files import Warn
+from jurist.core.store import Store, write_scorecard
+from jurist.core.types import Case, Decision, Scorecard
+from jurist.judging.build import Bench
+from jurist.judging.judge import check_arity
+from jurist.judging.pool import Progress, Task, Watch, decide_all, decide_tasks, slim, spread
+
+
+async def run(
+    bench: Bench,
+    cases: Iterable[Case],
+    *,
+    out: Path | None = None,
+    source: str = "",
+    benchmark: str | None = None,
+    progress: Progress | None = None,
+    watch: Watch = lambda _: None,
+    warn: Warn = lambda _: None,
+) -> AsyncGenerator[Decision]:
+    """Decisions as they fall. With ``out`` they are kept there, and what is there is not asked again."""
+    await bench.check()
+    config = {**bench.fingerprint(), "input": source, "benchmark": benchmark}
+    store = Store(out, config, warn=warn) if out else None
+    try:
+        stream = decide_all(
+            cases,
+            bench.judge(store).ask,
+            bench.deliberate,
+            concurrency=bench.concurrency,
+            store=store,
+            progress=progress,
+            watch=watch,
+            give_up_after=bench.config.give_up_after,
+        )
+        async with aclosing(stream):
+            async for decision in stream:
+                yield decision
+    finally:
+        if store:
+            store.close()
+
+
+@dataclass(slots=True)
+class _Measured:
+    """One benchmark on its way: what is asked, where it is kept, what was decided."""
+
+    benchmark: Benchmark
+    cases: Sequence[Case]
+    of: int
+    task: Task
+    decisions: list[Decision] = field(default_factory=list[Decision])
+    seconds: float = 0.0
+    """When its last decision fell, since the beginning."""
+
+
+async def measure(
+    bench: Bench,
+    benchmarks: Sequence[Benchmark],
+    data: Path | None,
+    *,
+    out: Path | None = None,
+    limit: int | None = None,
+    watching: Callable[[int], AbstractContextManager[Watch]] = lambda _: nullcontext(_unwatched),
+    warn: Warn = lambda _: None,
+) -> list[Scorecard]:
+    """The scorecards of a judge on benchmarks, which share one pool of cases.
+
+    With several benchmarks ``out`` has a folder for each. Of ``limit`` evenly spread cases the scorecard
+    says so in its name. A judge of pairs for which no deliberation was chosen decides larger cases by the
+    benchmark's own (``Benchmark.many``).
+    """
+    await bench.check()
+    progress, started = Progress(), time.monotonic()
+    running: list[_Measured] = []
+    try:
+        for chosen in benchmarks:
+            folder = out / chosen.name if out and len(benchmarks) > 1 else out
+            running.append(_begun(bench, chosen, place(chosen, data), folder, limit, warn))
+        work = [(one.task, case) for one in running for case in one.cases]
+        by_task = {id(one.task): one for one in running}
+        with watching(len(work)) as watch:
+            stream = decide_tasks(
+                work,
+                concurrency=bench.concurrency,
+                progress=progress,
+                watch=watch,
+                give_up_after=bench.config.give_up_after,
+            )
+            async with aclosing(stream):
+                async for task, decision in stream:
+                    one = by_task[id(task)]
+                    one.decisions.append(slim(decision))
+                    one.seconds = time.monotonic() - started
+        # What is remembered took its time in an earlier run.
+        return [_card(one, timed=not progress.remembered) for one in running]
+    finally:
+        for one in running:
+            if one.task.store:
+                one.task.store.close()
+
+
+def _begun(
+    bench: Bench, chosen: Benchmark, data: Path, out: Path | None, limit: int | None, warn: Warn
+) -> _Measured:
+    everything = list(chosen.load(data))
+    cases = spread(everything, limit, chosen.unit)
+    bench = bench.for_many(chosen.many) if chosen.many else bench
+    for case in () if bench.takes_many else cases:
+        check_arity(bench.protocol, case, len(case.responses))
+    config = {**bench.fingerprint(), "input": str(data), "benchmark": chosen.name}
+    store = Store(out, config, warn=warn) if out else None
+    task = Task(bench.judge(store).ask, bench.deliberate, store)
+    return _Measured(chosen, cases, len(everything), task)
+
+
+def _card(one: _Measured, *, timed: bool) -> Scorecard:
+    card = scored(one.benchmark.score, one.decisions)
+    if len(one.cases) < one.of:
+        part = f"{len(one.cases)} of {one.of} cases, not the official score"
+        card = replace(card, name=f"{card.name}: {part}")
+    card = replace(card, seconds=one.seconds if timed else 0.0)
+    if one.task.store:
+        write_scorecard(one.task.store.folder, card)
+    return card
+
+
+def _unwatched(_: Progress) -> None:
+    """Nobody looks."""
