@@ -1,4 +1,4 @@
-"""The rooms of src/jurist: each imports only rooms below it, no file takes part in a circle, and importing is light."""
+"""The rooms of src/jurist: each imports only rooms below it, and importing the package is light."""
 
 import ast
 import subprocess
@@ -42,7 +42,7 @@ MODULES = {_module(path) for path in FILES}
 
 
 def _imports(path: Path) -> set[str]:
-    """The modules of jurist that a file imports, also inside its functions, by their names below ``jurist``."""
+    """The modules of jurist that a file imports, also inside functions: their names below ``jurist``."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jurist":

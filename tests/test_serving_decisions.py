@@ -178,7 +178,7 @@ async def test_the_judge_reads_the_input_the_question_and_two_of_its_answers():
         {"type": "function_call_output", "call_id": "c", "output": "five"},
     ]
     with running(judge=judged(prefers(3, 2, 1))) as server:
-        engine = server.service.judge.bench.engine
+        engine = server.service.judge.setup.engine
         status, _, _ = await server.post("/v1/decisions", asking(CHOICE, input=messages))
         assert status == 200
         shown = engine.queries[0].messages[-1].content

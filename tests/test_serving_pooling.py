@@ -217,7 +217,7 @@ async def test_the_mean_of_the_others_stands_in_for_one():
     silent = ScriptedEngine(lambda q: "hm" if "answer 9" in q.messages[-1].content else rating(q))
     for unanswered, expected in (("mean", [2.0, 3.0, 4.0]), ("error", None)):
         with running(
-            judge=replace(judge, bench=replace(judge.bench, engine=silent)), unanswered=unanswered
+            judge=replace(judge, setup=replace(judge.setup, engine=silent)), unanswered=unanswered
         ) as server:
             texts = ["answer 2", "answer 9", "answer 4"]
             _, told, _ = await server.post("/score", {"queries": "q", "documents": texts})

@@ -16,7 +16,7 @@ from jurist.core.errors import ConfigError, InputError
 from jurist.core.store import read_config, read_decisions, read_digests
 from jurist.core.types import Case, Decision
 from jurist.inputs import load_cases
-from jurist.judging.build import Bench, assemble
+from jurist.judging.build import JudgeSetup, assemble
 from jurist.judging.config import JudgeConfig
 from jurist.judging.judge import check_arity
 from jurist.judging.pool import slim, spread
@@ -50,11 +50,11 @@ def probe_judge(
 ) -> int:
     """Judge probes made from pairs, and say what they show; a folder keeps them."""
     cases = probes(_right_pairs(source, data, limit))
-    bench = assemble(config, say)
-    say(describe(bench.config))
-    for case in () if bench.takes_many else cases:
-        check_arity(bench.protocol, case, len(case.responses))
-    decisions = asyncio.run(_judged(bench, cases, f"probes of {source}", folder))
+    setup = assemble(config, say)
+    say(describe(setup.config))
+    for case in () if setup.takes_many else cases:
+        check_arity(setup.protocol, case, len(case.responses))
+    decisions = asyncio.run(_judged(setup, cases, f"probes of {source}", folder))
     findings = read_probes(decisions)
     if json:
         write_json(findings)
@@ -80,14 +80,16 @@ def _right_pairs(source: str, data: str | None, limit: int | None) -> Sequence[C
     return pairs
 
 
-async def _judged(bench: Bench, cases: Sequence[Case], source: str, folder: Path | None) -> list[Decision]:
+async def _judged(
+    setup: JudgeSetup, cases: Sequence[Case], source: str, folder: Path | None
+) -> list[Decision]:
     try:
         with watching(len(cases)) as watch:
-            stream = run(bench, cases, out=folder, source=source, watch=watch, warn=say)
+            stream = run(setup, cases, out=folder, source=source, watch=watch, warn=say)
             async with aclosing(stream):
                 return [slim(decision) async for decision in stream]
     finally:
-        await bench.aclose()
+        await setup.aclose()
 
 
 def _show(title: str, decisions: Sequence[Decision], findings: Sequence[Finding]) -> None:

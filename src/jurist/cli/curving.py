@@ -16,7 +16,7 @@ from jurist.core.files import write_whole
 from jurist.core.types import Case
 from jurist.inputs import load_cases
 from jurist.judging import registry
-from jurist.judging.build import Bench, assemble
+from jurist.judging.build import JudgeSetup, assemble
 from jurist.judging.config import JudgeConfig
 from jurist.judging.curve import Point, Policy, Score, curve, decided, policies_of
 from jurist.judging.pool import spread
@@ -44,16 +44,16 @@ def draw(
         check_plot(plot)
     cases, score = _cases(source, data, limit)
     score = score if official else decided
-    bench = assemble(_with_policies(config, policies), say)
+    setup = assemble(_with_policies(config, policies), say)
     say(f"{len(policies)} policies over {len(cases):,} cases; engine {config.engine}")
-    points = asyncio.run(_run(bench, cases, policies, score, out, source))
+    points = asyncio.run(_run(setup, cases, policies, score, out, source))
     count = "official count" if official else "decided right"
     _show(points, f"{source}, {len(cases):,} cases, {count}", out, plot, json=json)
     return 0
 
 
 async def _run(
-    bench: Bench,
+    setup: JudgeSetup,
     cases: Sequence[Case],
     policies: Sequence[Policy],
     score: Score,
@@ -62,9 +62,9 @@ async def _run(
 ) -> list[Point]:
     try:
         with watching(len(cases) * len(policies)) as watch:
-            return await curve(bench, cases, policies, score, out=out, source=source, watch=watch, warn=say)
+            return await curve(setup, cases, policies, score, out=out, source=source, watch=watch, warn=say)
     finally:
-        await bench.aclose()
+        await setup.aclose()
 
 
 def _cases(source: str, data: Path | None, limit: int | None) -> tuple[Sequence[Case], Score]:

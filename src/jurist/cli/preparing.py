@@ -227,18 +227,18 @@ def released(source: str, out: Path, *, skip_bad: bool) -> int:
 
 
 async def _measured(source: str, folder: Path, k: int, config: JudgeConfig) -> dict[str, Difficulty]:
-    bench = assemble(config, say, pairs=f"vote({k})")
-    say(describe(bench.config))
+    setup = assemble(config, say, pairs=f"vote({k})")
+    say(describe(setup.config))
     rates: dict[str, Difficulty] = {}
     try:
         with watching(count_lines(source)) as watch:
             cases = (_once(check_pair(case), rates) for case in read(source))
-            stream = run(bench, cases, out=folder, source=source, progress=Progress(), watch=watch, warn=say)
+            stream = run(setup, cases, out=folder, source=source, progress=Progress(), watch=watch, warn=say)
             async with aclosing(stream):
                 async for decision in stream:
                     rates[decision.case_id] = measured(decision)
     finally:
-        await bench.aclose()
+        await setup.aclose()
     return rates
 
 

@@ -24,7 +24,7 @@ def serve(
             raise
         raise MissingExtraError(error.name or "", "serve", "the reward server") from None
     judge = GroupJudge(assemble(config, say), rating, reward, verify=exact_answer if verify else None)
-    say(describe(judge.bench.config))
+    say(describe(judge.setup.config))
     asyncio.run(server.serve(judge, settings, say))
     say("drained; goodbye")
     return 0

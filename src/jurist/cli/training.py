@@ -12,7 +12,7 @@ from jurist.cli.console import say, write_json
 from jurist.training import export as exporting
 from jurist.training.config import TrainOptions
 from jurist.training.distributed import part, rank
-from jurist.training.evaluation import Standing
+from jurist.training.evaluation import EvalResult
 from jurist.training.export import Dtype
 from jurist.training.presets import PRESETS
 from jurist.training.session import MODEL, Result, Say
@@ -56,7 +56,7 @@ def _show(result: Result) -> None:
     screen.print(f"{result.method}: {result.steps:,} steps in {minutes:,.1f} minutes", style="bold")
 
 
-def _cells(s: Standing) -> list[str]:
+def _cells(s: EvalResult) -> list[str]:
     consistent = "" if s.consistent is None else f"{s.consistent:.1%}"
     return [
         f"{s.accuracy:.1%}",

@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from math import sqrt
+from math import isfinite, sqrt
 from random import Random
 from statistics import NormalDist, fmean, variance
 from typing import TypeVar
+
+from jurist.core.errors import ConfigError
+from jurist.core.types import Scores
 
 T = TypeVar("T")
 
@@ -149,3 +152,25 @@ def bootstrap(
     values = sorted(statistic(random.choices(items, k=len(items))) for _ in range(resamples))
     cut = round(0.025 * (resamples - 1))
     return values[cut], values[-1 - cut]
+
+
+def rank_reward(values: Sequence[float]) -> Scores:
+    """1 for the best, 0 for the worst, evenly spaced between: 1 - rank / (n - 1).
+
+    Equal values share the mean of their ranks, so that a group of equals (or of one) gets 0.5.
+    """
+    values = finite(values)
+    if len(values) == 1:
+        return (0.5,)
+    places: dict[float, list[int]] = {}
+    for place, value in enumerate(sorted(values)):
+        places.setdefault(value, []).append(place)
+    top = len(values) - 1
+    return tuple((places[v][0] + places[v][-1]) / 2 / top for v in values)
+
+
+def finite(values: Sequence[float]) -> Sequence[float]:
+    """The values as they are; raises ``ConfigError`` where there is none or one is not finite."""
+    if not values or not all(map(isfinite, values)):
+        raise ConfigError(f"no rewards from {list(values)}", hint="at least one value, all of them finite")
+    return values

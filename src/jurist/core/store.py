@@ -11,7 +11,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from jurist.core.errors import StoreError
 from jurist.core.files import Lines, Warn, read_line, scan, write_whole
-from jurist.core.types import Decision, Judgment, Noun, Scorecard, Scores, Status, Verdict
+from jurist.core.types import Decision, Judgment, Record, Scorecard, Scores, Status, Verdict
 
 RUN, JUDGMENTS, DECISIONS, SCORECARD = "run.json", "judgments.jsonl", "decisions.jsonl", "scorecard.json"
 
@@ -19,12 +19,12 @@ RUN, JUDGMENTS, DECISIONS, SCORECARD = "run.json", "judgments.jsonl", "decisions
 _FREE = frozenset({"concurrency", "timeout", "retry_for", "give_up_after", "jurist", "input"})
 
 
-class _JudgmentLine(Noun, frozen=True):
+class _JudgmentLine(Record, frozen=True):
     key: str
     judgment: Judgment
 
 
-class _DecisionLine(Noun, frozen=True):
+class _DecisionLine(Record, frozen=True):
     """A decision as it stands in the file: judgments by key, and the digest of the case it decided."""
 
     case_id: str
@@ -40,20 +40,20 @@ class _DecisionLine(Noun, frozen=True):
 
 
 # What the index needs of a line: decoding skips the rest.
-class _VerdictHead(Noun, frozen=True):
+class _VerdictHead(Record, frozen=True):
     status: Status = Status.OK
 
 
-class _InnerHead(Noun, frozen=True):
+class _InnerHead(Record, frozen=True):
     verdict: _VerdictHead
 
 
-class _JudgmentHead(Noun, frozen=True):
+class _JudgmentHead(Record, frozen=True):
     key: str
     judgment: _InnerHead
 
 
-class _DecisionHead(Noun, frozen=True):
+class _DecisionHead(Record, frozen=True):
     case_id: str
     digest: str = ""
     complete: bool = True

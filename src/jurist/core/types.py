@@ -14,11 +14,11 @@ Scores = tuple[float, ...]
 """One number per response, in the order of the case: ``(1, 0)``, a tie ``(.5, .5)``, a rating ``(4,)``."""
 
 
-class Noun(msgspec.Struct, frozen=True, omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of all nouns: frozen, slotted, JSON in and out."""
 
 
-class Message(Noun, frozen=True):
+class Message(Record, frozen=True):
     """One turn of a conversation."""
 
     role: str
@@ -30,7 +30,7 @@ Response = str | Conversation
 """A response is a text, or several turns when its conversation went on."""
 
 
-class Case(Noun, frozen=True):
+class Case(Record, frozen=True):
     """What is to be judged: 1 response (a rating), 2 (a pair), n (best-of-n).
 
     ``gold`` has one number per response and the shape of ``Verdict.scores``; None where nobody knows.
@@ -59,7 +59,7 @@ class Case(Noun, frozen=True):
         return msgspec.structs.replace(self, responses=tuple(self.responses[i] for i in order), gold=gold)
 
 
-class Sampling(Noun, frozen=True):
+class Sampling(Record, frozen=True):
     """How tokens are drawn. ``max_tokens`` counts thinking and answer together.
 
     ``thinking_budget`` caps the thinking alone (tokens; None: no cap); the answer after thinking that it
@@ -75,7 +75,7 @@ class Sampling(Noun, frozen=True):
     answer_tokens: int = 100
 
 
-class Query(Noun, frozen=True):
+class Query(Record, frozen=True):
     """One call of a model. ``key`` is the cache key and the resume key.
 
     With ``prefill`` the model continues an assistant turn that begins so; with ``choices`` it is asked
@@ -101,7 +101,7 @@ class Query(Noun, frozen=True):
 Finish = Literal["stop", "length", "filter", "error"]
 
 
-class Usage(Noun, frozen=True):
+class Usage(Record, frozen=True):
     """Tokens read and written by one call; ``cached`` of the read ones came from a shared prefix."""
 
     prompt_tokens: int = 0
@@ -117,7 +117,7 @@ class Usage(Noun, frozen=True):
         )
 
 
-class Completion(Noun, frozen=True):
+class Completion(Record, frozen=True):
     """What an engine returns, always, also when it failed (then ``finish`` is "error").
 
     ``thinking`` is set where the server separates it from the answer; otherwise it stands in ``text``.
@@ -148,7 +148,7 @@ Via = Literal["text", "logprobs", "choice", "recorded"]
 choice, or recorded by somebody else's program."""
 
 
-class Verdict(Noun, frozen=True):
+class Verdict(Record, frozen=True):
     """What a text says. ``scores`` has the shape of ``Case.gold``, and is None unless status is ok.
 
     ``errors`` are the standard errors of the scores, where a deliberation knows them.
@@ -161,7 +161,7 @@ class Verdict(Noun, frozen=True):
     errors: Scores | None = None
 
 
-class Judgment(Noun, frozen=True):
+class Judgment(Record, frozen=True):
     """One call, whole; ``forced`` is the short second call that read a forced verdict, if there was one."""
 
     query: Query
@@ -175,7 +175,7 @@ class Judgment(Noun, frozen=True):
         return self.completion.usage + (self.forced.usage if self.forced else Usage())
 
 
-class Decision(Noun, frozen=True):
+class Decision(Record, frozen=True):
     """What a deliberation says about a case. ``agreement``: share of resolved judgments that say the same."""
 
     case_id: str
@@ -192,7 +192,7 @@ class Decision(Noun, frozen=True):
         return sum((j.usage for j in self.judgments), Usage())
 
     @property
-    def standing(self) -> tuple[Judgment, ...]:
+    def final_judgments(self) -> tuple[Judgment, ...]:
         """The judgments that the verdict rests on: on the same responses, those of the last stage.
 
         What a cascade's first judge or a brief look said is paid, but overruled by what came after it.
@@ -201,7 +201,7 @@ class Decision(Noun, frozen=True):
         return tuple(j for j in self.judgments if _stage(j.query) == last[frozenset(j.query.order)])
 
 
-class Group(Noun, frozen=True):
+class ScoreRow(Record, frozen=True):
     """One row of a scorecard: a value in [0, 1] over n cases and its 95% interval (None: not stated)."""
 
     name: str
@@ -210,12 +210,12 @@ class Group(Noun, frozen=True):
     interval: tuple[float, float] | None = None
 
 
-class Scorecard(Noun, frozen=True):
+class Scorecard(Record, frozen=True):
     """The number with its interval, and what was not answered; no headline where no case has gold."""
 
     name: str
-    headline: Group | None = None
-    groups: tuple[Group, ...] = ()
+    headline: ScoreRow | None = None
+    groups: tuple[ScoreRow, ...] = ()
     statistics: dict[str, float] = {}
     statuses: dict[str, int] = {}
     unresolved: str = ""
@@ -269,5 +269,5 @@ def _stage(query: Query) -> tuple[str, int | None]:
     return query.judge, query.sampling.thinking_budget
 
 
-def _digest(noun: Noun) -> str:
+def _digest(noun: Record) -> str:
     return blake2b(msgspec.json.encode(noun), digest_size=12).hexdigest()

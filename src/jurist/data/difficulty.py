@@ -1,10 +1,10 @@
 """How hard a pair is: the share of a judge's samples that name the better response."""
 
 from jurist.core.errors import ConfigError, InputError
-from jurist.core.types import Case, Decision, Noun, Status, winner
+from jurist.core.types import Case, Decision, Record, Status, winner
 
 
-class Difficulty(Noun, frozen=True, omit_defaults=False):
+class Difficulty(Record, frozen=True, omit_defaults=False):
     """Of ``samples`` judgments ``right`` named the better response, ``unresolved`` gave no verdict.
 
     ``rate`` is right / samples: a sample without a verdict did not solve the pair. Calls that failed are
@@ -23,7 +23,7 @@ class Difficulty(Noun, frozen=True, omit_defaults=False):
 
 def difficulty(decision: Decision) -> Difficulty:
     """The judgments of a decision against its gold; both in the order of the case."""
-    samples = [j.verdict for j in decision.standing if j.verdict.status is not Status.FAILED]
+    samples = [j.verdict for j in decision.final_judgments if j.verdict.status is not Status.FAILED]
     best = winner(decision.gold)
     right = sum(v.scores is not None and winner(v.scores) == best for v in samples)
     return Difficulty(len(samples), right, sum(v.scores is None for v in samples))

@@ -7,7 +7,7 @@ from math import exp, inf
 from typing import Any, Literal
 
 from jurist.core.errors import ConfigError
-from jurist.core.types import Case, Conversation, Decision, Message, Noun, Response, Scores
+from jurist.core.types import Case, Conversation, Decision, Message, Record, Response, Scores
 from jurist.deliberation.matches import originals
 from jurist.rewards.ranking import matches_of, ranking_of
 
@@ -21,7 +21,7 @@ IDENTICAL, AGREEMENT = "identical responses", "under the agreement"
 TIE, MARGIN, CONTRADICTED, ONE_ORDER = "tie", "under the margin", "orders disagree", "not in both orders"
 
 
-class Rules(Noun, frozen=True):
+class Rules(Record, frozen=True):
     """Which labels are kept. Margins are in the unit of the scores: 0 to 1 for shares and win rates."""
 
     pairs: Pairs = "best-worst"
@@ -42,7 +42,7 @@ class Rules(Noun, frozen=True):
             )
 
 
-class Pair(Noun, frozen=True):
+class Pair(Record, frozen=True):
     """Response ``chosen`` is better than ``rejected`` (indices into the case); numbers as in ``pairs_of``."""
 
     chosen: int
@@ -52,7 +52,7 @@ class Pair(Noun, frozen=True):
     agreement: float | None
 
 
-class Mark(Noun, frozen=True):
+class Mark(Record, frozen=True):
     """Response ``index`` is good (``label``) or bad; numbers as in ``marks_of``."""
 
     index: int
@@ -94,8 +94,8 @@ def marks_of(decision: Decision, case: Case, rules: Rules) -> tuple[list[Mark], 
 def chance_of(decision: Decision, case: Case) -> Chance:
     """The judge's own estimate of the chance that one response of a case beats another.
 
-    Of two different responses: the mean share that the standing judgments (``Decision.standing``) give the
-    first, a hard verdict being 1 or 0 and a tie half. Of more: 1 / (1 + exp(b - a)) with the Bradley-Terry
+    Of two different responses: the mean share that the final judgments (``Decision.final_judgments``) give
+    the first, a hard verdict being 1 or 0, a tie half. Of more: 1 / (1 + exp(b - a)) with the Bradley-Terry
     strengths a and b of all matches, fitted by ``bradley_terry`` with its default prior.
     None where no two responses were compared (ratings of single responses, rankings in one call). It is as
     calibrated as the judge is, which `jurist audit` measures; two judgments that agree give 1.
@@ -112,7 +112,7 @@ def chance_of(decision: Decision, case: Case) -> Chance:
 
 def agreement_of(decision: Decision) -> float | None:
     """``Decision.agreement`` where judgments saw responses side by side; ratings alone cannot agree."""
-    compared = any(len(judgment.query.order) > 1 for judgment in decision.standing)
+    compared = any(len(judgment.query.order) > 1 for judgment in decision.final_judgments)
     return decision.agreement if compared else None
 
 
@@ -217,7 +217,7 @@ def _order_flaw(decision: Decision, better: int, worse: int, rules: Rules) -> st
     if not rules.consistent:
         return ""
     leads: dict[bool, list[float]] = {True: [], False: []}
-    for judgment in decision.standing:
+    for judgment in decision.final_judgments:
         order, scores = judgment.query.order, judgment.verdict.scores
         if scores and better in order and worse in order:
             # A judgment's scores stand in the order of the case.

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from jurist.core.files import write_whole
-from jurist.core.types import Noun
+from jurist.core.types import Record
 from jurist.core.version import __version__
 
 
@@ -26,7 +26,7 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter[str])
 
 
-class Output(Noun, frozen=True, omit_defaults=False):
+class Output(Record, frozen=True, omit_defaults=False):
     """A file that was written."""
 
     name: str
@@ -34,7 +34,7 @@ class Output(Noun, frozen=True, omit_defaults=False):
     sha256: str
 
 
-class Report(Noun, frozen=True, omit_defaults=False):
+class Report(Record, frozen=True, omit_defaults=False):
     """``counts`` holds what only this command counts; ``options`` what it was told.
 
     ``benchmarks``: number of cases and hash of the texts of each that rows were compared with.

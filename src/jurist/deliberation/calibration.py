@@ -7,13 +7,13 @@ from statistics import fmean
 
 from jurist.core.errors import InputError
 from jurist.core.statistics import wilson
-from jurist.core.types import Decision, Group, Noun, Scores, agrees
+from jurist.core.types import Decision, Record, ScoreRow, Scores, agrees
 from jurist.deliberation.effort import margin_of
 
 FOLDS = 5
 
 
-class Trial(Noun, frozen=True):
+class Trial(Record, frozen=True):
     """A case that both judges decided: the cheap one's lead (None: no verdict), and who was right."""
 
     case_id: str
@@ -24,22 +24,22 @@ class Trial(Noun, frozen=True):
     """What the thorough judge wrote."""
 
 
-class Threshold(Noun, frozen=True):
+class Threshold(Record, frozen=True):
     """A cascade at a threshold: its accuracy, and the share of cases that the thorough judge is asked."""
 
     value: float
-    score: Group
+    score: ScoreRow
     asked: float
     tokens: float
 
 
-class Calibration(Noun, frozen=True):
+class Calibration(Record, frozen=True):
     """The chosen threshold, the two judges alone, and the choice on cases that it was not made on."""
 
     chosen: Threshold
     held_out: Threshold
-    cheap: Group
-    thorough: Group
+    cheap: ScoreRow
+    thorough: ScoreRow
     steps: tuple[Threshold, ...]
     loss: float
     tokens: float
@@ -128,8 +128,8 @@ def _measured(trials: Sequence[Trial], values: Mapping[str, float], value: float
     return Threshold(value, _group("cascade", right), fmean(asked), tokens)
 
 
-def _group(name: str, right: Sequence[bool]) -> Group:
-    return Group(name, fmean(right), len(right), wilson(sum(right), len(right)))
+def _group(name: str, right: Sequence[bool]) -> ScoreRow:
+    return ScoreRow(name, fmean(right), len(right), wilson(sum(right), len(right)))
 
 
 def _fold(case_id: str) -> int:

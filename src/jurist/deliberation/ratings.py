@@ -8,7 +8,8 @@ from math import fsum, inf, isfinite, log, log1p, sqrt, tanh
 from random import Random
 
 from jurist.core.errors import ConfigError
-from jurist.core.types import Noun, Scores
+from jurist.core.statistics import finite
+from jurist.core.types import Record, Scores
 
 PRIOR = 2.0
 """Standard deviation of strengths (in logits) that ``bradley_terry`` expects before any match."""
@@ -20,7 +21,7 @@ Rows = list[list[float]]
 """Row i of a symmetric system: columns i to n-1 (the others are known from above), then the right side."""
 
 
-class Match(Noun, frozen=True):
+class Match(Record, frozen=True):
     """Player ``first`` met player ``second``; ``score`` is the first's share of the win.
 
     1 is a win, 0 a defeat, 0.5 a tie, and anything between is legal, so that the soft verdict of a
@@ -45,7 +46,7 @@ class Match(Noun, frozen=True):
             )
 
 
-class Strengths(Noun, frozen=True):
+class Strengths(Record, frozen=True):
     """What ``bradley_terry`` says: per player the strength in logits and its standard error."""
 
     values: Scores
@@ -253,12 +254,12 @@ def rrm_reward(ratings: Sequence[float]) -> Scores:
     Source: ``ResponseArenaElo`` of RRM (arXiv 2505.14674). Within a group these differ by a tenth or
     two only, so they need an advantage that is divided by the group's standard deviation.
     """
-    return tuple((r - 1000) / 200 + 0.5 for r in _finite(ratings))
+    return tuple((r - 1000) / 200 + 0.5 for r in finite(ratings))
 
 
 def standardised(values: Sequence[float]) -> Scores:
     """Values shifted to mean 0 and scaled to population standard deviation 1; all equal: zeros."""
-    values = _finite(values)
+    values = finite(values)
     mean = fsum(values) / len(values)
     spread = max(values) - min(values)
     # Rounding is no difference, and must not be blown up to one.
@@ -268,24 +269,3 @@ def standardised(values: Sequence[float]) -> Scores:
     shifted = [(v - mean) / spread for v in values]
     deviation = sqrt(fsum(v**2 for v in shifted) / len(values))
     return tuple(v / deviation for v in shifted)
-
-
-def rank_reward(values: Sequence[float]) -> Scores:
-    """1 for the best, 0 for the worst, evenly spaced between: 1 - rank / (n - 1).
-
-    Equal values share the mean of their ranks, so that a group of equals (or of one) gets 0.5.
-    """
-    values = _finite(values)
-    if len(values) == 1:
-        return (0.5,)
-    places: dict[float, list[int]] = {}
-    for place, value in enumerate(sorted(values)):
-        places.setdefault(value, []).append(place)
-    top = len(values) - 1
-    return tuple((places[v][0] + places[v][-1]) / 2 / top for v in values)
-
-
-def _finite(values: Sequence[float]) -> Sequence[float]:
-    if not values or not all(map(isfinite, values)):
-        raise ConfigError(f"no rewards from {list(values)}", hint="at least one value, all of them finite")
-    return values

@@ -12,12 +12,12 @@ from typing import Any, Literal, cast
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, JuristError
-from jurist.core.types import Case, Conversation, Message, Noun, Response, response_text
+from jurist.core.types import Case, Conversation, Message, Record, Response, response_text
 from jurist.rewards.group import Reward
 from jurist.serving.client import Score
 
 
-class Row(Noun, frozen=True):
+class Row(Record, frozen=True):
     """One completion, with all that its reward depends on."""
 
     prompt: Conversation
@@ -26,7 +26,7 @@ class Row(Noun, frozen=True):
     rubric: str | None = None
 
 
-class Group(Noun, frozen=True):
+class Group(Record, frozen=True):
     """Siblings: ``places[i]`` is where response i of the case stands among the rows of all processes.
 
     ``owner``: the process that judges it, the one that holds its first row.

@@ -129,13 +129,13 @@ def group_reward(
         remote = _Remote(server, token or os.environ.get(TOKEN), patience)
         return GroupReward(remote.rewards, closed=remote.close, at_once=GROUPS_AT_ONCE, **shared)
     if not isinstance(judge, GroupJudge):
-        bench = assemble(judge or _config(options), say)
-        judge = GroupJudge(bench, rating, reward, guards or Guards(), verify)
+        setup = assemble(judge or _config(options), say)
+        judge = GroupJudge(setup, rating, reward, guards or Guards(), verify)
     elif options:
         raise ConfigError(f"a whole judge and the options {', '.join(options)}", hint="one of the two")
-    bench = judge.bench
-    opened, closed = bench.check, bench.aclose
-    return GroupReward(judge.rewards, opened=opened, closed=closed, at_once=bench.concurrency, **shared)
+    setup = judge.setup
+    opened, closed = setup.check, setup.aclose
+    return GroupReward(judge.rewards, opened=opened, closed=closed, at_once=setup.concurrency, **shared)
 
 
 def _config(options: dict[str, Any]) -> JudgeConfig:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, MissingExtraError
-from jurist.core.types import Noun
+from jurist.core.types import Record
 from jurist.integrations.groups import Row, Unanswered, check_unanswered, number, rows_of
 from jurist.integrations.trl import TOKEN
 from jurist.serving.client import AsyncClient
@@ -25,7 +25,7 @@ PROMPTS = ("raw_prompt", "prompt", "question")
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class Options(Noun, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Options(Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """verl's ``reward.custom_reward_function.reward_kwargs``; the manager reads them there too.
 
     ``server``: the address of a `jurist serve`, as the reward workers see it. ``size``: how many siblings a
@@ -46,7 +46,7 @@ class Options(Noun, frozen=True, forbid_unknown_fields=True, kw_only=True):
     group: str = "uid"
 
 
-class Sample(Noun, frozen=True):
+class Sample(Record, frozen=True):
     """One row of a batch: ``group`` names its siblings (None: those with its prompt and reference)."""
 
     row: Row

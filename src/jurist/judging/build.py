@@ -21,7 +21,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class JudgeSetup:
     """A judge with its engine and its way to deliberate; ``config`` is what the options resolved to."""
 
     protocol: Protocol
@@ -29,13 +29,13 @@ class Bench:
     sampling: Sampling
     deliberate: Deliberation
     config: JudgeConfig
-    first: "Bench | None" = None
+    first: "JudgeSetup | None" = None
     """The cheap judge of a cascade, if it is another one."""
     name: str = ""
     chosen: bool = True
     """The deliberation was the user's choice."""
 
-    def for_many(self, many: str) -> "Bench":
+    def for_many(self, many: str) -> "JudgeSetup":
         """This judge, deciding cases of more than two responses by ``many``, if it needs to and may."""
         if self.chosen or self.protocol.arity != 2:
             return self
@@ -89,7 +89,7 @@ class Bench:
         return {"jurist": __version__, **config, "served_model": served, "sampling": sampling}
 
 
-def assemble(config: JudgeConfig, say: Say = lambda _: None, pairs: str = "swapped") -> Bench:
+def assemble(config: JudgeConfig, say: Say = lambda _: None, pairs: str = "swapped") -> JudgeSetup:
     """Resolve the options; each choice that was not the user's is said in one line.
 
     ``pairs`` is how a judge of pairs deliberates where nothing was chosen.
@@ -114,10 +114,10 @@ def assemble(config: JudgeConfig, say: Say = lambda _: None, pairs: str = "swapp
     deliberate = registry.deliberation(deliberation)
     engine = registry.engine(config)
     engine.say = say
-    return Bench(protocol, engine, sampling, deliberate, config, _first(config, say), chosen=chosen)
+    return JudgeSetup(protocol, engine, sampling, deliberate, config, _first(config, say), chosen=chosen)
 
 
-def _first(config: JudgeConfig, say: Say) -> Bench | None:
+def _first(config: JudgeConfig, say: Say) -> JudgeSetup | None:
     """The cheap judge, from its own file of options."""
     if config.first is None:
         return None

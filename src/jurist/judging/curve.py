@@ -12,9 +12,9 @@ from jurist.core.errors import ConfigError
 from jurist.core.files import Warn
 from jurist.core.statistics import wilson
 from jurist.core.store import Store
-from jurist.core.types import Case, Decision, Group, Judgment, Noun, Scorecard, Scores, Status, winner
+from jurist.core.types import Case, Decision, Judgment, Record, Scorecard, ScoreRow, Scores, Status, winner
 from jurist.judging import registry
-from jurist.judging.build import Bench
+from jurist.judging.build import JudgeSetup
 from jurist.judging.pool import Progress, Watch, decide_all, slim
 
 _CHOICES = re.compile(r"\{([^{}]*)\}")
@@ -22,14 +22,14 @@ _CHOICES = re.compile(r"\{([^{}]*)\}")
 Score = Callable[[Iterable[Decision]], Scorecard]
 
 
-class Policy(Noun, frozen=True):
+class Policy(Record, frozen=True):
     """A deliberation by its text, and its line of the plot: the points of ``vote({1,2,4})`` are one line."""
 
     text: str
     line: str
 
 
-class Point(Noun, frozen=True):
+class Point(Record, frozen=True):
     """What a policy reached on n cases and what it cost, per case; unresolved is a share of the cases.
 
     ``tokens`` were written, ``read`` stood in prompts (what a server had cached included).
@@ -37,7 +37,7 @@ class Point(Noun, frozen=True):
 
     policy: str
     line: str
-    score: Group
+    score: ScoreRow
     judgments: float
     tokens: float
     read: float
@@ -56,7 +56,7 @@ def decided(decisions: Iterable[Decision]) -> Scorecard:
     if not worth:
         return Scorecard("decided")
     n = len(worth)
-    return Scorecard("decided", Group("decided", sum(worth) / n, n, wilson(sum(worth), n)))
+    return Scorecard("decided", ScoreRow("decided", sum(worth) / n, n, wilson(sum(worth), n)))
 
 
 def _worth(scores: Scores | None, gold: Scores) -> float:
@@ -82,7 +82,7 @@ def policies_of(texts: Sequence[str]) -> list[Policy]:
 
 
 async def curve(
-    bench: Bench,
+    setup: JudgeSetup,
     cases: Sequence[Case],
     policies: Sequence[Policy],
     score: Score,
@@ -97,11 +97,11 @@ async def curve(
     What a judgment cost counts for each policy that used it, whether it was paid now, before, or by
     another policy. Raises ``ConfigError`` where a replayed run lacks judgments that a policy needs.
     """
-    await bench.check()
-    config = {**bench.fingerprint(), "deliberation": None, "input": source, "curve": True}
+    await setup.check()
+    config = {**setup.fingerprint(), "deliberation": None, "input": source, "curve": True}
     store = Store(out, config, warn=warn) if out else None
     memory = store or _Kept()
-    judge = bench.judge(memory)
+    judge = setup.judge(memory)
     progress = Progress()
     try:
         points: dict[str, Point] = {}
@@ -110,14 +110,14 @@ async def curve(
                 cases,
                 judge.ask,
                 registry.deliberation(policy.text),
-                concurrency=bench.concurrency,
+                concurrency=setup.concurrency,
                 progress=progress,
                 watch=watch,
-                give_up_after=bench.config.give_up_after,
+                give_up_after=setup.config.give_up_after,
             )
             async with aclosing(stream):
                 decisions = [slim(d) async for d in stream]
-            _demand_recorded(bench, policy, decisions)
+            _demand_recorded(setup, policy, decisions)
             points[policy.text] = _point(policy, decisions, score)
         return _marked([points[policy.text] for policy in policies])
     finally:
@@ -153,8 +153,8 @@ def _expanded(text: str) -> list[str]:
     return ["".join(picked) for picked in product(*choices)]
 
 
-def _demand_recorded(bench: Bench, policy: Policy, decisions: Sequence[Decision]) -> None:
-    if not bench.config.engine.startswith("replay:"):
+def _demand_recorded(setup: JudgeSetup, policy: Policy, decisions: Sequence[Decision]) -> None:
+    if not setup.config.engine.startswith("replay:"):
         return
     missing = sum(j.verdict.status is Status.FAILED for d in decisions for j in d.judgments)
     if missing:

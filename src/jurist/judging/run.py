@@ -13,13 +13,13 @@ from jurist.benchmarks.fetch import place
 from jurist.core.files import Warn
 from jurist.core.store import Store, write_scorecard
 from jurist.core.types import Case, Decision, Scorecard
-from jurist.judging.build import Bench
+from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import check_arity
 from jurist.judging.pool import Progress, Task, Watch, decide_all, decide_tasks, slim, spread
 
 
 async def run(
-    bench: Bench,
+    setup: JudgeSetup,
     cases: Iterable[Case],
     *,
     out: Path | None = None,
@@ -30,19 +30,19 @@ async def run(
     warn: Warn = lambda _: None,
 ) -> AsyncGenerator[Decision]:
     """Decisions as they fall. With ``out`` they are kept there, and what is there is not asked again."""
-    await bench.check()
-    config = {**bench.fingerprint(), "input": source, "benchmark": benchmark}
+    await setup.check()
+    config = {**setup.fingerprint(), "input": source, "benchmark": benchmark}
     store = Store(out, config, warn=warn) if out else None
     try:
         stream = decide_all(
             cases,
-            bench.judge(store).ask,
-            bench.deliberate,
-            concurrency=bench.concurrency,
+            setup.judge(store).ask,
+            setup.deliberate,
+            concurrency=setup.concurrency,
             store=store,
             progress=progress,
             watch=watch,
-            give_up_after=bench.config.give_up_after,
+            give_up_after=setup.config.give_up_after,
         )
         async with aclosing(stream):
             async for decision in stream:
@@ -66,7 +66,7 @@ class _Measured:
 
 
 async def measure(
-    bench: Bench,
+    setup: JudgeSetup,
     benchmarks: Sequence[Benchmark],
     data: Path | None,
     *,
@@ -81,22 +81,22 @@ async def measure(
     says so in its name. A judge of pairs for which no deliberation was chosen decides larger cases by the
     benchmark's own (``Benchmark.many``).
     """
-    await bench.check()
+    await setup.check()
     progress, started = Progress(), time.monotonic()
     running: list[_Measured] = []
     try:
         for chosen in benchmarks:
             folder = out / chosen.name if out and len(benchmarks) > 1 else out
-            running.append(_begun(bench, chosen, place(chosen, data), folder, limit, warn))
+            running.append(_begun(setup, chosen, place(chosen, data), folder, limit, warn))
         work = [(one.task, case) for one in running for case in one.cases]
         by_task = {id(one.task): one for one in running}
         with watching(len(work)) as watch:
             stream = decide_tasks(
                 work,
-                concurrency=bench.concurrency,
+                concurrency=setup.concurrency,
                 progress=progress,
                 watch=watch,
-                give_up_after=bench.config.give_up_after,
+                give_up_after=setup.config.give_up_after,
             )
             async with aclosing(stream):
                 async for task, decision in stream:
@@ -112,16 +112,16 @@ async def measure(
 
 
 def _begun(
-    bench: Bench, chosen: Benchmark, data: Path, out: Path | None, limit: int | None, warn: Warn
+    setup: JudgeSetup, chosen: Benchmark, data: Path, out: Path | None, limit: int | None, warn: Warn
 ) -> _Measured:
     everything = list(chosen.load(data))
     cases = spread(everything, limit, chosen.unit)
-    bench = bench.for_many(chosen.many) if chosen.many else bench
-    for case in () if bench.takes_many else cases:
-        check_arity(bench.protocol, case, len(case.responses))
-    config = {**bench.fingerprint(), "input": str(data), "benchmark": chosen.name}
+    setup = setup.for_many(chosen.many) if chosen.many else setup
+    for case in () if setup.takes_many else cases:
+        check_arity(setup.protocol, case, len(case.responses))
+    config = {**setup.fingerprint(), "input": str(data), "benchmark": chosen.name}
     store = Store(out, config, warn=warn) if out else None
-    task = Task(bench.judge(store).ask, bench.deliberate, store)
+    task = Task(setup.judge(store).ask, setup.deliberate, store)
     return _Measured(chosen, cases, len(everything), task)
 
 

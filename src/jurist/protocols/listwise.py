@@ -4,8 +4,8 @@ import re
 from string import ascii_uppercase
 
 from jurist.core.errors import ProtocolError
+from jurist.core.statistics import rank_reward
 from jurist.core.types import Case, Completion, Conversation, Sampling, Verdict
-from jurist.deliberation.ratings import rank_reward
 from jurist.protocols.base import Protocol, VerdictSlot, flatten, messages
 from jurist.protocols.rubrics import turns_text
 from jurist.protocols.verdicts import answer_of, nothing

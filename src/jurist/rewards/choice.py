@@ -19,7 +19,7 @@ from jurist.core.types import (
     Decision,
     Deliberation,
     Judgment,
-    Noun,
+    Record,
     Response,
     Status,
     Verdict,
@@ -42,7 +42,7 @@ _COMPARES = {**dict.fromkeys(registry.TOURNAMENTS, "match"), "each": "inner"}
 """Deliberations made of comparisons (or of ratings), and which of their arguments is one of these."""
 
 
-class Leading(Noun, frozen=True, omit_defaults=False):
+class Leading(Record, frozen=True, omit_defaults=False):
     """Who is ahead after so many comparisons; None while nobody is.
 
     Ahead is who has most wins above defeats (the best rating, where responses are rated alone), and stays
@@ -54,7 +54,7 @@ class Leading(Noun, frozen=True, omit_defaults=False):
     final: bool = False
 
 
-class Choice(Noun, frozen=True, omit_defaults=False):
+class Choice(Record, frozen=True, omit_defaults=False):
     """The best response by index, None unless ``status`` is ok; of several that are level the first.
 
     ``tied`` are all that are level at the top. ``leader`` is who was ahead at the end: without a choice
@@ -189,12 +189,12 @@ class _Told:
 
 def _watched(judge: GroupJudge, told: _Told) -> GroupJudge:
     """The judge, choosing, with every comparison told."""
-    bench = judge.bench
-    free = not bench.chosen and bench.protocol.arity == 2
-    text = BEST if free else bench.config.deliberation or ""
-    config = replace(bench.config, deliberation=text)
-    watched = replace(bench, deliberate=_deliberation(text, told), config=config, chosen=True)
-    return replace(judge, bench=watched, rating="score", reward="none")
+    setup = judge.setup
+    free = not setup.chosen and setup.protocol.arity == 2
+    text = BEST if free else setup.config.deliberation or ""
+    config = replace(setup.config, deliberation=text)
+    watched = replace(setup, deliberate=_deliberation(text, told), config=config, chosen=True)
+    return replace(judge, setup=watched, rating="score", reward="none")
 
 
 def _deliberation(text: str, told: _Told) -> Deliberation:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, JuristError
-from jurist.core.types import Case, Conversation, Noun, Response, Status, response_text
+from jurist.core.types import Case, Conversation, Record, Response, Status, response_text
 from jurist.rewards.group import Reward
 
 JudgeGroup = Callable[[Case, float | None], Awaitable[Sequence[Reward]]]
@@ -32,7 +32,7 @@ class CohortsClosed(JuristError):
     """No new sample is taken now: too many groups are open, or the cohorts are draining (HTTP: 503)."""
 
 
-class Sample(Noun, frozen=True):
+class Sample(Record, frozen=True):
     """One response that waits for its siblings.
 
     ``group`` names its group; without a name, samples with the same prompt and reference are siblings.
@@ -54,7 +54,7 @@ class Sample(Noun, frozen=True):
     anchors: tuple[Response, ...] = ()
 
 
-class Counts(Noun, frozen=True):
+class Counts(Record, frozen=True):
     """Now: groups that are ``open`` (gathering) or ``judging``, samples ``waiting`` in both.
 
     Since the start: ``samples`` taken, ``retries`` of them, groups ``judged``, of these ``partial`` (fewer

@@ -19,9 +19,9 @@ from jurist.core.types import (
     Deliberation,
     Judgment,
     Message,
-    Noun,
     Order,
     Query,
+    Record,
     Response,
     Sampling,
     Scores,
@@ -34,7 +34,7 @@ from jurist.deliberation.combine import mean, unresolved
 from jurist.deliberation.ratings import win_rate
 from jurist.deliberation.views import anchored
 from jurist.judging import registry
-from jurist.judging.build import Bench
+from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import Memory
 from jurist.protocols.base import split_thinking
 from jurist.protocols.guard import defuse
@@ -52,7 +52,7 @@ Guard = Literal["judge", "lowest", "none"]
 """Judged like any other; not judged, and level with the lowest that was; not judged, no reward."""
 
 
-class Reward(Noun, frozen=True):
+class Reward(Record, frozen=True):
     """The reward of one response; ``value`` is None where there is none: it is never made up.
 
     ``status`` says why: "truncated", the deadline came first; "refused", there was nothing to judge (a
@@ -65,7 +65,7 @@ class Reward(Noun, frozen=True):
     note: str = ""
 
 
-class GroupResult(Noun, frozen=True):
+class GroupResult(Record, frozen=True):
     """Rewards, and what they rest on; rewards and ratings have one entry per response, in order.
 
     ``decision`` (None where no judge was asked) speaks of the responses ``judged``: identical and guarded
@@ -80,7 +80,7 @@ class GroupResult(Noun, frozen=True):
     ranking: Ranking = Ranking()
 
 
-class Guards(Noun, frozen=True):
+class Guards(Record, frozen=True):
     """What is done with responses that are not what they should be.
 
     ``empty``: there is nothing to read in it. ``forged``: it holds marks of verdicts, of the judges'
@@ -111,7 +111,7 @@ class GroupJudge:
     ``memory`` keeps the judgments, as in ``Judge``.
     """
 
-    bench: Bench
+    setup: JudgeSetup
     rating: Rating = "win-rate"
     reward: Mapping = "none"
     guards: Guards = field(default_factory=Guards)
@@ -119,9 +119,9 @@ class GroupJudge:
     memory: Memory | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bench", self.bench.for_many(MANY))
-        text = self.bench.config.deliberation or ""
-        if not self.bench.takes_many:
+        object.__setattr__(self, "setup", self.setup.for_many(MANY))
+        text = self.setup.config.deliberation or ""
+        if not self.setup.takes_many:
             raise ConfigError(
                 f"the deliberation {text!r} takes no group of responses", hint=f"for example {MANY}"
             )
@@ -160,7 +160,7 @@ class GroupJudge:
 
     @property
     def _names(self) -> set[str]:
-        return spec.names(self.bench.config.deliberation or "")
+        return spec.names(self.setup.config.deliberation or "")
 
     def _ruled(self, case: Case) -> dict[int, float]:
         """What the rule says, by index."""
@@ -173,18 +173,18 @@ class GroupJudge:
 
     def _deliberation(self, case: Case) -> Deliberation | None:
         """How the case is decided; None where this judge cannot."""
-        if len(case.responses) != 1 or self.bench.protocol.arity == 1:
-            return self.bench.deliberate if case.responses else None
+        if len(case.responses) != 1 or self.setup.protocol.arity == 1:
+            return self.setup.deliberate if case.responses else None
         if not case.anchors:
             return None
-        return self.bench.deliberate if "anchored" in self._names else anchored()
+        return self.setup.deliberate if "anchored" in self._names else anchored()
 
     async def _decided(
         self, case: Case, deliberate: Deliberation, ruled: dict[int, float], deadline: float | None
     ) -> tuple[Decision, bool]:
         """The decision, and whether the deadline cut it."""
         told: list[Judgment] = []
-        ask = _overheard(self.bench.judge(self.memory).ask, ruled, told)
+        ask = _overheard(self.setup.judge(self.memory).ask, ruled, told)
         limit = asyncio.timeout(deadline)
         try:
             async with limit:
@@ -336,7 +336,7 @@ def _so_far(case: Case, told: Sequence[Judgment]) -> Decision:
     decision = Decision(case.id, Verdict(), judgments, None, case.gold, case.group, case.meta)
     note = f"the deadline came after {len(judgments)} judgments"
     matches = matches_of(decision)
-    whole = [j.verdict for j in decision.standing if j.verdict.scores and len(j.verdict.scores) == n]
+    whole = [j.verdict for j in decision.final_judgments if j.verdict.scores and len(j.verdict.scores) == n]
     if n == 1 and matches:
         # As ``views.anchored``: the posterior mean of the chance to beat an anchor.
         verdict = Verdict(((sum(m.score for m in matches) + 0.5) / (len(matches) + 1),))
@@ -357,7 +357,7 @@ def _rate(decision: Decision, n: int, rating: Rating, *, cut: bool, teams: bool)
     if matches:
         ranked = ranking_of(decision, n, rating)
         met = {i for m in matches for i in (m.first, m.second)}
-        asked = {i for j in decision.standing for i in j.query.order}
+        asked = {i for j in decision.final_judgments for i in j.query.order}
         # A member of a team that was not asked about shares the rating of the one that was.
         known = [i in met or (teams and i not in asked) for i in range(n)]
         ratings = [r if k else None for r, k in zip(ranked.ratings, known, strict=True)]
@@ -369,7 +369,7 @@ def _rate(decision: Decision, n: int, rating: Rating, *, cut: bool, teams: bool)
 def _singles(decision: Decision) -> dict[int, float]:
     """Mean ratings of the responses that were rated alone."""
     found: dict[int, list[float]] = {}
-    for judgment in decision.standing:
+    for judgment in decision.final_judgments:
         if len(judgment.query.order) == 1 and judgment.verdict.scores:
             found.setdefault(judgment.query.order[0], []).append(judgment.verdict.scores[0])
     return {i: sum(ratings) / len(ratings) for i, ratings in found.items()}
@@ -377,7 +377,7 @@ def _singles(decision: Decision) -> dict[int, float]:
 
 def _missing(decision: Decision, i: int, *, cut: bool) -> Verdict:
     """Why response i has no rating, if it has none."""
-    own = [j.verdict for j in decision.standing if i in j.query.order and j.verdict.scores is None]
+    own = [j.verdict for j in decision.final_judgments if i in j.query.order and j.verdict.scores is None]
     if cut:
         return Verdict(status=Status.TRUNCATED, note=decision.verdict.note)
     if own or decision.verdict.scores is None:

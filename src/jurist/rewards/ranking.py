@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from jurist.core.types import Decision, Noun, Scores, Verdict
+from jurist.core.statistics import rank_reward
+from jurist.core.types import Decision, Record, Scores, Verdict
 from jurist.deliberation.combine import mean
 from jurist.deliberation.ratings import (
     Match,
     bradley_terry,
     elo,
-    rank_reward,
     rrm_reward,
     share,
     standardised,
@@ -20,7 +20,7 @@ Rating = Literal["score", "win-rate", "bradley-terry", "elo"]
 Reward = Literal["none", "standardised", "rank", "rrm"]
 
 
-class Ranking(Noun, frozen=True):
+class Ranking(Record, frozen=True):
     """Responses from best to worst with a rating each, by index; empty where the case has no verdict.
 
     ``errors`` are standard errors, where the rating has them; ``matches`` how many pairs were compared.
@@ -74,7 +74,7 @@ def _rated(n: int, matches: Sequence[Match], rating: Rating) -> tuple[Scores, Sc
 def matches_of(decision: Decision) -> list[Match]:
     """One match per pair of responses that was judged with a verdict, its judgments averaged."""
     pairs: dict[tuple[int, int], list[Verdict]] = {}
-    for judgment in decision.standing:
+    for judgment in decision.final_judgments:
         if len(judgment.query.order) == 2 and judgment.verdict.scores:
             first, second = sorted(judgment.query.order)
             pairs.setdefault((first, second), []).append(judgment.verdict)

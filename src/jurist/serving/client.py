@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 
 from jurist.core.errors import JuristError
-from jurist.core.types import Message, Noun, Response, Scores, Status, Usage
+from jurist.core.types import Message, Record, Response, Scores, Status, Usage
 
 T = TypeVar("T")
 Prompt = str | Sequence[Message]
@@ -29,7 +29,7 @@ class ServerError(JuristError):
         self.status = status
 
 
-class Comparison(Noun, frozen=True):
+class Comparison(Record, frozen=True):
     """``scores`` of two responses; ``winner`` is 0 or 1, None for a tie or where ``status`` is not ok."""
 
     status: Status
@@ -41,7 +41,7 @@ class Comparison(Noun, frozen=True):
     trace: tuple[dict[str, Any], ...] = ()
 
 
-class Score(Noun, frozen=True):
+class Score(Record, frozen=True):
     """The reward of one response among ``siblings``; None where ``status`` is not ok."""
 
     status: Status
@@ -53,7 +53,7 @@ class Score(Noun, frozen=True):
     trace: tuple[dict[str, Any], ...] = ()
 
 
-class Ranked(Noun, frozen=True):
+class Ranked(Record, frozen=True):
     """One response of a ranking."""
 
     status: Status
@@ -62,7 +62,7 @@ class Ranked(Noun, frozen=True):
     note: str = ""
 
 
-class Ranks(Noun, frozen=True):
+class Ranks(Record, frozen=True):
     """``order`` is best first, empty where a response has no rating; ``responses`` are as they were sent."""
 
     order: tuple[int, ...]
@@ -73,7 +73,7 @@ class Ranks(Noun, frozen=True):
     trace: tuple[dict[str, Any], ...] = ()
 
 
-class Leading(Noun, frozen=True):
+class Leading(Record, frozen=True):
     """Who of several is ahead after ``compared`` comparisons; None while nobody is."""
 
     leader: int | None
@@ -81,7 +81,7 @@ class Leading(Noun, frozen=True):
     final: bool = False
 
 
-class Choice(Noun, frozen=True):
+class Choice(Record, frozen=True):
     """``best`` of several, by index, None where ``status`` is not ok.
 
     ``tied`` are all that are level with it; ``leader`` was ahead when the judging ended.

@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response as Reply
 from starlette.responses import StreamingResponse
 
-from jurist.core.types import Case, Noun, Response, Status, Usage, conversation
+from jurist.core.types import Case, Record, Response, Status, Usage, conversation
 from jurist.rewards.choice import Choice, Leading, choosing, chosen
 from jurist.serving.contract import Contract
 from jurist.serving.errors import refused
@@ -31,7 +31,7 @@ class BestRequest(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stream: bool = False
 
 
-class BestReply(Noun, frozen=True):
+class BestReply(Record, frozen=True):
     """``best`` is the index of the best response, null where ``status`` is not ok.
 
     ``tied`` are all that are level with it. ``leader`` was ahead when the judging ended, after so many

@@ -186,7 +186,7 @@ async def decide(service: Service, asked: DecisionsRequest, _: Caller) -> Decisi
     evidence = _evidence(asked.input)
     cases = [case_of(evidence, question, f"questions[{i}]") for i, question in enumerate(asked.questions)]
     results = await gather(*(service.options(case, asked.deadline) for case in cases))
-    scale = _luce if service.judge.bench.protocol.name == "scalar" else _normalised
+    scale = _luce if service.judge.setup.protocol.name == "scalar" else _normalised
     answers: list[Answer] = []
     for i, (question, result) in enumerate(zip(asked.questions, results, strict=True)):
         missing = next((r for r in result.rewards if r.value is None), None)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from jurist.core.types import Case, Message, Noun, Response, Scores, Status, Usage, conversation, winner
+from jurist.core.types import Case, Message, Record, Response, Scores, Status, Usage, conversation, winner
 from jurist.rewards.cohort import Sample
 from jurist.rewards.group import GroupResult
 from jurist.serving.contract import Contract
@@ -50,7 +50,7 @@ class ScoreRequest(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True)
     key: str | None = None
 
 
-class CompareReply(Noun, frozen=True):
+class CompareReply(Record, frozen=True):
     """``scores`` in the order of the responses; ``winner`` is 0 or 1, null for a tie or no verdict."""
 
     status: Status
@@ -62,7 +62,7 @@ class CompareReply(Noun, frozen=True):
     trace: tuple[Trace, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
-class ScoreReply(Noun, frozen=True):
+class ScoreReply(Record, frozen=True):
     """``reward`` is null where there is none, and ``status`` says why; ``siblings`` were judged together."""
 
     status: Status
@@ -74,7 +74,7 @@ class ScoreReply(Noun, frozen=True):
     trace: tuple[Trace, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
-class RankedResponse(Noun, frozen=True):
+class RankedResponse(Record, frozen=True):
     """One response of a ranking, in the order of the request."""
 
     status: Status
@@ -83,7 +83,7 @@ class RankedResponse(Noun, frozen=True):
     note: str
 
 
-class RankReply(Noun, frozen=True):
+class RankReply(Record, frozen=True):
     """``order`` has the indices, best first; empty where a response has no rating."""
 
     order: tuple[int, ...]

@@ -218,7 +218,7 @@ async def _rewards(
 
 def _groups(service: Service, samples: Sequence[Sample]) -> list[list[int]]:
     """Places of the samples that are judged together: those of one prompt, or each alone."""
-    if any(sample.anchors for sample in samples) and service.judge.bench.protocol.arity != 1:
+    if any(sample.anchors for sample in samples) and service.judge.setup.protocol.arity != 1:
         return [[i] for i in range(len(samples))]
     found: dict[Conversation, list[int]] = {}
     for i, sample in enumerate(samples):
@@ -231,7 +231,7 @@ def _judgeable(service: Service, samples: Sequence[Sample], group: Sequence[int]
     if len({samples[i].response for i in group}) > 1:
         return True
     judge = service.judge
-    rates_one = judge.bench.protocol.arity == 1 or bool(samples[group[0]].anchors)
+    rates_one = judge.setup.protocol.arity == 1 or bool(samples[group[0]].anchors)
     return rates_one and judge.reward == "none"
 
 
@@ -260,7 +260,7 @@ def _check(service: Service, asked: PoolingRequest) -> None:
 def _lone(service: Service) -> Refusal:
     """What a response needs that came alone."""
     judge = service.judge
-    why = f"the judge ({judge.bench.protocol.name}) compares responses"
+    why = f"the judge ({judge.setup.protocol.name}) compares responses"
     if judge.reward != "none":
         why = f"the server's rewards ({judge.reward}) are relative to a group"
     return Refusal(

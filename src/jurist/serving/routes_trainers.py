@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from jurist.core.types import Case, Conversation, Message, Noun, conversation
+from jurist.core.types import Case, Conversation, Message, Record, conversation
 from jurist.rewards.cohort import Sample
 from jurist.rewards.group import Reward
 from jurist.serving.contract import Contract
@@ -89,7 +89,7 @@ class RerankRequest(msgspec.Struct, frozen=True):
     instruction: str | None = None
 
 
-class RerankResult(Noun, frozen=True):
+class RerankResult(Record, frozen=True):
     """A document, its place in the request, and its reward."""
 
     index: int

@@ -71,12 +71,12 @@ async def serve(judge: GroupJudge, settings: Settings, say: Say) -> None:
     try:
         door = listening(settings)
         try:
-            await judge.bench.check()
+            await judge.setup.check()
             await Server(Service(judge, settings), say).serve(sockets=[door])
         finally:
             door.close()
     finally:
-        await judge.bench.aclose()
+        await judge.setup.aclose()
 
 
 def listening(settings: Settings) -> socket.socket:

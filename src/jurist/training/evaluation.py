@@ -20,7 +20,7 @@ from jurist.benchmarks.base import score_pairs
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.files import write_whole
 from jurist.core.store import Store, write_scorecard
-from jurist.core.types import Case, Completion, Decision, Deliberation, Noun, Query, Sampling, Usage, winner
+from jurist.core.types import Case, Completion, Decision, Deliberation, Query, Record, Sampling, Usage, winner
 from jurist.deliberation.votes import both_orders, swapped
 from jurist.engines.base import EngineBase, failed
 from jurist.engines.chat_template import ChatError, ChatIds, overflow
@@ -34,7 +34,7 @@ from jurist.training.config import GrpoOptions, TrainOptions
 from jurist.training.distributed import everyone, package, rank, world
 from jurist.training.generation import generate
 from jurist.training.metrics import Watcher
-from jurist.training.model import Learner
+from jurist.training.model import PolicyModel
 
 Generate = Callable[[list[list[int]], int], list[list[int]]]
 """(prompts, most new tokens) -> a greedy continuation of each, with the token that ended it."""
@@ -47,7 +47,7 @@ _ROWS = 64
 """Prompts that are answered at once, so that memory does not grow with the pairs."""
 
 
-class Standing(Noun, frozen=True):
+class EvalResult(Record, frozen=True):
     """How the model did: shares, and the accuracy's 95% interval (Wilson)."""
 
     accuracy: float
@@ -100,7 +100,7 @@ class HeldOut:
         self._chat, self._context, self._eos = chat, context, set(eos)
         self._facts = facts
 
-    def measure(self, name: str, generate: Generate) -> Standing:
+    def measure(self, name: str, generate: Generate) -> EvalResult:
         """Judge every pair in both orders, keep the run in ``out / name``; every process has to call."""
         judge = Judge(self._protocol, Answered({}), self._sampling)
         asked = [judge.query(case, order, 0) for case in self.cases for order in both_orders(case)]
@@ -110,7 +110,7 @@ class HeldOut:
         decisions = asyncio.run(decided(self.cases, answered, swapped(), self.out / name, self._facts))
         return keep(self.out / name, standing_of(decisions))
 
-    def read(self, name: str) -> Standing | None:
+    def read(self, name: str) -> EvalResult | None:
         """What an earlier measurement came to."""
         return read_standing(self.out / name)
 
@@ -199,26 +199,26 @@ def _emptied(folder: Path) -> None:
         file.unlink()
 
 
-def keep(folder: Path, standing: Standing) -> Standing:
+def keep(folder: Path, standing: EvalResult) -> EvalResult:
     """Write down what a measurement came to (on the first process); returns it."""
     if rank() == 0:
         write_whole(folder / STANDING, msgspec.json.encode(standing) + b"\n")
     return standing
 
 
-def read_standing(folder: Path) -> Standing | None:
+def read_standing(folder: Path) -> EvalResult | None:
     """What a measurement came to; None where it did not end."""
     path = folder / STANDING
-    return msgspec.json.decode(path.read_bytes(), type=Standing) if path.exists() else None
+    return msgspec.json.decode(path.read_bytes(), type=EvalResult) if path.exists() else None
 
 
-def standing_of(decisions: Sequence[Decision]) -> Standing:
+def standing_of(decisions: Sequence[Decision]) -> EvalResult:
     """What decisions about pairs with gold come to."""
     card = score_pairs(decisions)
     head = card.headline
     low, high = (head.interval if head else None) or (0.0, 1.0)
     asked = sum(card.statuses.values())
-    return Standing(
+    return EvalResult(
         accuracy=head.value if head else 0.0,
         low=low,
         high=high,
@@ -241,11 +241,11 @@ class Pairs(TypingProtocol):
         """What is measured on."""
         ...
 
-    def measure(self, name: str, how: Any, /) -> Standing:
+    def measure(self, name: str, how: Any, /) -> EvalResult:
         """Measure by ``how``, which is what was opened; keep it under a name. Every process calls."""
         ...
 
-    def read(self, name: str) -> Standing | None:
+    def read(self, name: str) -> EvalResult | None:
         """What an earlier measurement came to."""
         ...
 
@@ -258,7 +258,7 @@ class Held(Watcher):
     """Measures held-out pairs before, every so many steps, and after."""
 
     def __init__(self, trainer: Any, pairs: Pairs, opening: Opening, every: int | None) -> None:
-        self._measured: dict[str, Standing] = {}
+        self._measured: dict[str, EvalResult] = {}
         self._trainer, self._pairs, self._opening, self._every = trainer, pairs, opening, every
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -285,7 +285,7 @@ class Held(Watcher):
         """How many pairs are measured on."""
         return len(self._pairs.cases)
 
-    def standing(self, name: str) -> Standing | None:
+    def standing(self, name: str) -> EvalResult | None:
         """What was measured under a name, in this session or an earlier one."""
         return self._measured.get(name) or self._pairs.read(name)
 
@@ -297,7 +297,7 @@ class Held(Watcher):
 
 
 @contextmanager
-def generating(trainer: Any, learner: Learner) -> Generator[Generate]:
+def generating(trainer: Any, learner: PolicyModel) -> Generator[Generate]:
     """The model of a trainer as it stands, writing greedily."""
     with written_by(trainer) as model:
 
@@ -352,7 +352,7 @@ def judge_of(options: TrainOptions) -> Judge:
     return Judge(protocol, _Nobody(), seed=options.seed)
 
 
-def held_out_pairs(options: TrainOptions, learner: Learner, out: Path, tokens: int) -> HeldOut | None:
+def held_out_pairs(options: TrainOptions, learner: PolicyModel, out: Path, tokens: int) -> HeldOut | None:
     """The pairs of ``--held-out``, if there are any."""
     if options.held_out is None:
         return None

@@ -19,9 +19,9 @@ from jurist.training.config import GrpoOptions, chosen
 from jurist.training.distributed import package, rank, world
 from jurist.training.evaluation import held_out_pairs, judge_of
 from jurist.training.metrics import Watcher
-from jurist.training.model import Learner, load
+from jurist.training.model import PolicyModel, load
 from jurist.training.presets import with_preset
-from jurist.training.prompts import Question, questions
+from jurist.training.prompts import PromptExample, questions
 from jurist.training.rollout_backends import Writing, reload_on_cpu, writing
 from jurist.training.rollouts import Asking, Group, Traces, Write, counted, draw
 from jurist.training.session import Result, Say, Session
@@ -38,7 +38,7 @@ class Rollouts:
 
     def __init__(
         self,
-        pairs: Sequence[tuple[Question, ...]],
+        pairs: Sequence[tuple[PromptExample, ...]],
         asking: Asking,
         writing: Writing,
         *,
@@ -141,8 +141,8 @@ def _check(options: GrpoOptions) -> None:
 
 
 def _pairs(
-    options: GrpoOptions, source: str, judge: Judge, learner: Learner, say: Say
-) -> list[tuple[Question, ...]]:
+    options: GrpoOptions, source: str, judge: Judge, learner: PolicyModel, say: Say
+) -> list[tuple[PromptExample, ...]]:
     """The questions of each pair, one for each order in which it is shown."""
     longest = chosen(options.max_completion)
     room = learner.context - longest
@@ -163,7 +163,11 @@ def _pairs(
 
 
 def _rollouts(
-    session: Session, options: GrpoOptions, learner: Learner, judge: Judge, pairs: list[tuple[Question, ...]]
+    session: Session,
+    options: GrpoOptions,
+    learner: PolicyModel,
+    judge: Judge,
+    pairs: list[tuple[PromptExample, ...]],
 ) -> Rollouts:
     sampling = Sampling(chosen(options.temperature), options.top_p, chosen(options.max_completion))
     asking = Asking(
@@ -184,7 +188,9 @@ def _rollouts(
     )
 
 
-def _trainer(session: Session, options: GrpoOptions, learner: Learner, rollouts: Rollouts, pairs: int) -> Any:
+def _trainer(
+    session: Session, options: GrpoOptions, learner: PolicyModel, rollouts: Rollouts, pairs: int
+) -> Any:
     trl, datasets = package("trl"), package("datasets")
     batch, updates = chosen(options.batch), chosen(options.updates)
     if batch > pairs:

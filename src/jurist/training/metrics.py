@@ -9,7 +9,7 @@ import msgspec
 
 from jurist.core.errors import StoreError
 from jurist.core.files import Lines, Warn, scan, write_whole
-from jurist.core.types import Noun
+from jurist.core.types import Record
 
 ENDING = "train_loss"
 """A metric that the trainer logs once, in its summary when it ends."""
@@ -29,7 +29,7 @@ class Watcher:
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
 
-class Line(Noun, frozen=True):
+class Line(Record, frozen=True):
     """One log event. ``seconds``: of training until then, over all sessions; None: no finite number."""
 
     step: int

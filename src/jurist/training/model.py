@@ -16,7 +16,7 @@ EMBEDDED = "embedded"
 
 
 @dataclass(slots=True)
-class Learner:
+class PolicyModel:
     """A model with float32 weights, ready for a trainer, and how it is spoken to."""
 
     name: str
@@ -43,7 +43,7 @@ class Learner:
         return sorted(i for i in ids if i is not None)
 
 
-def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: Any) -> Learner:
+def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: Any) -> PolicyModel:
     """The model and its tokenizer; raises ``ConfigError`` with the reason where one cannot be had."""
     torch, transformers = package("torch"), package("transformers")
     quiet()
@@ -63,7 +63,7 @@ def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: A
     model.config.pad_token_id = tokenizer.pad_token_id
     config: Any = model.config.get_text_config()
     context = getattr(config, "max_position_embeddings", None) or 2**31
-    return Learner(name, model, tokenizer, chat, context, _bf16(options, torch), _adapters(options))
+    return PolicyModel(name, model, tokenizer, chat, context, _bf16(options, torch), _adapters(options))
 
 
 def check_base(options: TrainOptions, checkpoint: Path) -> None:

@@ -15,13 +15,13 @@ import msgspec
 
 from jurist.core.errors import ConfigError, InputError, MissingExtraError
 from jurist.core.files import write_whole
-from jurist.core.types import Noun, Scorecard
+from jurist.core.types import Record, Scorecard
 from jurist.core.version import __version__
 from jurist.data.overlap.report import Summary, file_hash, stamp
 from jurist.reports.views.plotting import COLOURS, INK, figure, plain, save
 from jurist.training.config import TrainOptions
 from jurist.training.distributed import package, world
-from jurist.training.evaluation import Standing
+from jurist.training.evaluation import EvalResult
 from jurist.training.metrics import Line
 from jurist.training.model import EMBEDDED
 from jurist.training.presets import Method
@@ -59,7 +59,7 @@ _SCORED = (
 )
 
 
-class DataFile(Noun, frozen=True):
+class DataFile(Record, frozen=True):
     """What was learned from, or measured on: rows that were used, and of the file (sha256, hex).
 
     ``hub``: the data set's id, where it is published.
@@ -72,7 +72,7 @@ class DataFile(Noun, frozen=True):
     hub: str | None = None
 
 
-class Score(Noun, frozen=True):
+class Score(Record, frozen=True):
     """How well n pairs were judged, as shares in [0, 1]; ``low`` and ``high``: the 95% interval.
 
     ``consistent``: pairs judged alike in both orders. ``unanswered``: judgments without a verdict.
@@ -86,7 +86,7 @@ class Score(Noun, frozen=True):
     unanswered: float | None = None
 
 
-class Measured(Noun, frozen=True):
+class Measured(Record, frozen=True):
     """Scores on one set of pairs, before and after the training; ``hub``: the data set's id."""
 
     name: str
@@ -95,14 +95,14 @@ class Measured(Noun, frozen=True):
     hub: str | None = None
 
 
-class Overlap(Noun, frozen=True):
+class Overlap(Record, frozen=True):
     """What `jurist overlap` found of the training data in benchmarks; the sha256 of its report."""
 
     summary: Summary
     report: str
 
 
-class Facts(Noun, frozen=True):
+class Facts(Record, frozen=True):
     """All that a card says. ``base_model`` is a hub id, or with ``base_local`` the name of a folder.
 
     ``picture``: the file with the curves beside the card. ``seconds``: of training, over all sessions;
@@ -416,7 +416,7 @@ _PACKAGES = ("torch", "transformers", "trl", "accelerate")
 _EMBEDDED, _EMBEDDED_LICENSE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
 
 
-class Result(Noun, frozen=True):
+class Result(Record, frozen=True):
     """What a training came to. ``seconds`` are of all its sessions; ``tokens`` those the trainer counted."""
 
     method: Method
@@ -424,8 +424,8 @@ class Result(Noun, frozen=True):
     steps: int
     seconds: float
     tokens: float | None = None
-    before: Standing | None = None
-    after: Standing | None = None
+    before: EvalResult | None = None
+    after: EvalResult | None = None
 
 
 def describe(
@@ -515,7 +515,7 @@ def _hub(source: str) -> str | None:
     return re.split(r"[:@#]", source.removeprefix("hf:"))[0] if source.startswith("hf:") else None
 
 
-def _score(s: Standing) -> Score:
+def _score(s: EvalResult) -> Score:
     return Score(s.accuracy, s.n, s.low, s.high, s.consistent, s.unanswered)
 
 

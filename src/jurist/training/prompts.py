@@ -15,7 +15,7 @@ _CUT = " [...]"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PromptExample:
     """One prompt of the judge, and which response it ought to choose."""
 
     case: Case
@@ -77,9 +77,9 @@ def questions(
     orders: Orders = "random",
     max_prompt: int,
     too_long: TooLong = "drop",
-) -> tuple[list[Question], Count]:
+) -> tuple[list[PromptExample], Count]:
     """The prompts of labelled pairs. Raises ``InputError`` where nothing could be learned from them."""
-    found: list[Question] = []
+    found: list[PromptExample] = []
     count = Count()
     for case in cases:
         count.read += 1
@@ -124,11 +124,11 @@ def _orders(case: Case, orders: Orders, judge: Judge) -> Sequence[Order]:
 
 def _question(
     case: Case, order: Order, judge: Judge, chat: ChatIds, limit: int, too_long: TooLong
-) -> Question | None:
+) -> PromptExample | None:
     query = judge.query(case, order, 0)
     ids = prompt_ids(chat, query)
     if len(ids) <= limit:
-        return Question(case, query, ids)
+        return PromptExample(case, query, ids)
     if too_long == "stop":
         raise InputError(
             f"case {case.id!r}: its prompt has {len(ids):,} tokens, the limit is {limit:,}",
@@ -137,17 +137,17 @@ def _question(
     return _truncated(case, order, judge, chat, limit) if too_long == "truncate" else None
 
 
-def _truncated(case: Case, order: Order, judge: Judge, chat: ChatIds, limit: int) -> Question | None:
+def _truncated(case: Case, order: Order, judge: Judge, chat: ChatIds, limit: int) -> PromptExample | None:
     """The question with its responses cut at equal lengths until it fits; None where the rest is too long."""
     low, high = 0, max(len(response_text(r)) for r in case.responses)
-    best: Question | None = None
+    best: PromptExample | None = None
     while low <= high:
         keep = (low + high) // 2
         shorter = replace(case, responses=tuple(cut(r, keep) for r in case.responses))
         query = judge.query(shorter, order, 0)
         ids = prompt_ids(chat, query)
         if len(ids) <= limit:
-            best, low = Question(shorter, query, ids), keep + 1
+            best, low = PromptExample(shorter, query, ids), keep + 1
         else:
             high = keep - 1
     return best if best and len({response_text(r) for r in best.case.responses}) > 1 else None
@@ -167,7 +167,7 @@ def prompt_ids(chat: ChatIds, query: Query) -> list[int]:
         raise InputError(f"case {query.case_id!r}: {error}") from error
 
 
-def _check(found: Sequence[Question], count: Count, orders: Orders) -> None:
+def _check(found: Sequence[PromptExample], count: Count, orders: Orders) -> None:
     if not count.read:
         raise InputError("no pair to train on: the file has no rows")
     if not found:

@@ -20,7 +20,7 @@ from jurist.training.distributed import package, rank
 from jurist.training.evaluation import written_by
 from jurist.training.export import check_gguf, write_gguf
 from jurist.training.generation import generate
-from jurist.training.model import Learner
+from jurist.training.model import PolicyModel
 from jurist.training.rollouts import Write, Written
 
 Writing = Callable[[Any], AbstractContextManager[Write]]
@@ -30,7 +30,7 @@ _PAGE = 256
 _CACHE_GIGABYTES = 2
 
 
-def writing(options: GrpoOptions, learner: Learner, sampling: Sampling) -> Writing:
+def writing(options: GrpoOptions, learner: PolicyModel, sampling: Sampling) -> Writing:
     """The writer that the options name. Raises ``ConfigError`` where it cannot write for this model."""
     if options.rollouts in ("vllm", "vllm-server"):
         return _by_vllm
@@ -45,7 +45,7 @@ def writing(options: GrpoOptions, learner: Learner, sampling: Sampling) -> Writi
 class _Model:
     """The trained model, each prompt read once."""
 
-    learner: Learner
+    learner: PolicyModel
     sampling: Sampling
 
     @contextmanager
@@ -107,7 +107,7 @@ class _Paged:
     Its cache takes what a GPU has left; on a CPU that would be the machine's, so it gets what the rows need.
     """
 
-    learner: Learner
+    learner: PolicyModel
     sampling: Sampling
 
     @contextmanager
@@ -156,7 +156,7 @@ class _Paged:
 class _Embedded:
     """The embedded engine's runtime: quick on a CPU, loaded anew at each step, for it keeps its weights."""
 
-    def __init__(self, learner: Learner, sampling: Sampling) -> None:
+    def __init__(self, learner: PolicyModel, sampling: Sampling) -> None:
         if learner.device.type != "cpu":
             raise ConfigError("--rollouts embedded writes on the CPU, and this model is trained elsewhere",
                               hint="--rollouts auto, or vllm")  # fmt: skip

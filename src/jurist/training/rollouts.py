@@ -18,8 +18,8 @@ from jurist.deliberation.combine import majority
 from jurist.judging.judge import to_case_order
 from jurist.protocols.base import Protocol
 from jurist.training.evaluation import written_text
-from jurist.training.model import Learner
-from jurist.training.prompts import Question
+from jurist.training.model import PolicyModel
+from jurist.training.prompts import PromptExample
 from jurist.training.reward import consistent, reward, well_formed
 
 Written = tuple[list[int], list[float]]
@@ -33,7 +33,7 @@ Write = Callable[[list[list[int]], int, int], Sequence[Sequence[Written]]]
 class Member:
     """One judgment of a group: what the trainer needs of it, and what it is."""
 
-    question: Question
+    question: PromptExample
     written: Written
     judgment: Judgment
     reward: float | None
@@ -57,7 +57,7 @@ class Asking:
     """How groups are made: by whom, how large, and what is rewarded."""
 
     protocol: Protocol
-    learner: Learner
+    learner: PolicyModel
     sampling: Sampling
     size: int
     both: bool
@@ -66,7 +66,7 @@ class Asking:
     seed: int
 
     def groups(
-        self, pairs: Sequence[tuple[Question, ...]], step: int, attempt: int, write: Write
+        self, pairs: Sequence[tuple[PromptExample, ...]], step: int, attempt: int, write: Write
     ) -> list[Group]:
         """A group for each pair, which has one question, or one for each order."""
         copies = self.size // (2 if self.both else 1)
@@ -74,14 +74,14 @@ class Asking:
         written = iter(write(prompts, copies, draw(self.seed, step, attempt)))
         return [self._group([(q, next(written)) for q in pair], step) for pair in pairs]
 
-    def _group(self, asked: Sequence[tuple[Question, Sequence[Written]]], step: int) -> Group:
+    def _group(self, asked: Sequence[tuple[PromptExample, Sequence[Written]]], step: int) -> Group:
         orders = [[self._member(q, w, step, i) for i, w in enumerate(written)] for q, written in asked]
         if self.rewarded == "consistent" and len(orders) == 2:
             both = consistent([m.reward for m in orders[0]], [m.reward for m in orders[1]])
             orders = [[_with(m, r) for m, r in zip(members, both, strict=True)] for members in orders]
         return Group(tuple(m for members in orders for m in members))
 
-    def _member(self, question: Question, written: Written, step: int, sample: int) -> Member:
+    def _member(self, question: PromptExample, written: Written, step: int, sample: int) -> Member:
         ids, _ = written
         learner = self.learner
         completion = Completion(

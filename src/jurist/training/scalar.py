@@ -24,14 +24,14 @@ from jurist.training.config import ScalarOptions, TooLong, chosen
 from jurist.training.distributed import everyone, package, rank, world
 from jurist.training.evaluation import (
     Answered,
-    Standing,
+    EvalResult,
     decided,
     keep,
     read_standing,
     standing_of,
     written_by,
 )
-from jurist.training.model import Learner, load
+from jurist.training.model import PolicyModel, load
 from jurist.training.presets import with_preset
 from jurist.training.prompts import Count, cut, prompt_ids, usable
 from jurist.training.session import HELD_OUT, Result, Say, Session
@@ -67,7 +67,7 @@ def train_scalar(options: ScalarOptions, source: str, out: Path, say: Say) -> Re
         )
 
 
-def load_scalar(options: ScalarOptions) -> Learner:
+def load_scalar(options: ScalarOptions) -> PolicyModel:
     """The model with a head of one output; a model that has none gets one drawn by the seed."""
     package("transformers").set_seed(options.seed)
     # The head that is missing is what is trained here, so its absence is nothing to warn of.
@@ -81,7 +81,7 @@ def load_scalar(options: ScalarOptions) -> Learner:
 
 
 def preferences(
-    cases: Iterable[Case], learner: Learner, *, limit: int, too_long: TooLong = "drop"
+    cases: Iterable[Case], learner: PolicyModel, *, limit: int, too_long: TooLong = "drop"
 ) -> tuple[list[Preference], Count]:
     """Labelled pairs as the scalar engine would read them. Raises ``InputError`` where there are none."""
     found: list[Preference] = []
@@ -120,7 +120,7 @@ def told(count: Count, kept: int) -> Iterator[str]:
 
 
 def _preference(
-    case: Case, learner: Learner, limit: int, too_long: TooLong, count: Count
+    case: Case, learner: PolicyModel, limit: int, too_long: TooLong, count: Count
 ) -> Preference | None:
     pair = _conversations(case, learner)
     longest = max(len(pair.chosen), len(pair.rejected))
@@ -138,7 +138,7 @@ def _preference(
     return None
 
 
-def _truncated(case: Case, learner: Learner, limit: int) -> Preference | None:
+def _truncated(case: Case, learner: PolicyModel, limit: int) -> Preference | None:
     """The pair with its responses cut at equal lengths until both fit; None where they would be the same."""
     low, high = 0, max(len(response_text(r)) for r in case.responses)
     best: Preference | None = None
@@ -153,7 +153,7 @@ def _truncated(case: Case, learner: Learner, limit: int) -> Preference | None:
     return best if best and best.chosen != best.rejected else None
 
 
-def _conversations(case: Case, learner: Learner) -> Preference:
+def _conversations(case: Case, learner: PolicyModel) -> Preference:
     better = winner(case.gold)
     assert better is not None
     first, second = (prompt_ids(learner.chat, query) for query in _queries(case))
@@ -166,7 +166,9 @@ def _queries(case: Case) -> list[Query]:
     return [judge.query(case, (i,), 0) for i in range(len(case.responses))]
 
 
-def _trainer(session: Session, options: ScalarOptions, learner: Learner, pairs: Sequence[Preference]) -> Any:
+def _trainer(
+    session: Session, options: ScalarOptions, learner: PolicyModel, pairs: Sequence[Preference]
+) -> Any:
     trl, datasets = package("trl"), package("datasets")
     batch = chosen(options.batch)
     rows = [{"chosen_ids": pair.chosen, "rejected_ids": pair.rejected} for pair in pairs]
@@ -186,14 +188,14 @@ class ScoredPairs:
     """Held-out pairs and the run folders with their scores, in the format of ``held_out.HeldOut``."""
 
     def __init__(
-        self, cases: Iterable[Case], learner: Learner, *, out: Path, limit: int, facts: dict[str, Any]
+        self, cases: Iterable[Case], learner: PolicyModel, *, out: Path, limit: int, facts: dict[str, Any]
     ) -> None:
         labelled = [case for case in cases if case.gold is not None and winner(case.gold) is not None]
         self.cases = list(spread(labelled, limit))
         self.out = out
         self._learner, self._facts = learner, facts
 
-    def measure(self, name: str, score: Score, /) -> Standing:
+    def measure(self, name: str, score: Score, /) -> EvalResult:
         """Score both responses of every pair, keep the run in ``out / name``; every process has to call.
 
         A score knows no order, so all pairs are consistent.
@@ -205,7 +207,7 @@ class ScoredPairs:
         decisions = asyncio.run(decided(self.cases, judge, each(), folder, self._facts))
         return keep(folder, msgspec.structs.replace(standing_of(decisions), consistent=1.0))
 
-    def read(self, name: str) -> Standing | None:
+    def read(self, name: str) -> EvalResult | None:
         """What an earlier measurement came to."""
         return read_standing(self.out / name)
 
@@ -228,7 +230,7 @@ class ScoredPairs:
         return scored
 
 
-def _held_out(options: ScalarOptions, learner: Learner, out: Path) -> ScoredPairs | None:
+def _held_out(options: ScalarOptions, learner: PolicyModel, out: Path) -> ScoredPairs | None:
     if options.held_out is None:
         return None
     facts = {"engine": "training", "model": options.model, "protocol": "scalar", "deliberation": "each",

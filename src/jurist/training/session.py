@@ -22,7 +22,7 @@ from jurist.training.config import TrainOptions
 from jurist.training.distributed import everyone, package, rank, world
 from jurist.training.evaluation import AFTER, BEFORE, Held, Opening, Pairs, generating
 from jurist.training.metrics import Line, Metrics, Recorder, Watcher, read_metrics
-from jurist.training.model import Learner, check_base
+from jurist.training.model import PolicyModel, check_base
 from jurist.training.model_card import Result, describe, overlap_of
 from jurist.training.presets import Method
 from jurist.training.progress import View
@@ -85,7 +85,7 @@ class Session:
         return {"jurist": __version__, "method": self.method, "processes": world(), **data,
                 **as_dict(self.options)}  # fmt: skip
 
-    def arguments(self, learner: Learner, rows_per_step: int, micro: int) -> dict[str, Any]:
+    def arguments(self, learner: PolicyModel, rows_per_step: int, micro: int) -> dict[str, Any]:
         """Settings of the trainer (transformers' names) that all methods share."""
         o, torch = self.options, package("torch")
         schedule = {"min_lr_rate": 0.1} if o.schedule == "cosine_with_min_lr" else {}
@@ -129,7 +129,7 @@ class Session:
         return max(n for n in range(1, min(share, self.options.micro_batch) + 1) if share % n == 0)
 
     def train(
-        self, trainer: Any, checkpoint: Path | None, learner: Learner, pairs: Pairs | None,
+        self, trainer: Any, checkpoint: Path | None, learner: PolicyModel, pairs: Pairs | None,
         dull_after: int = 50, opening: Opening | None = None, rows: int | None = None,
     ) -> Result:  # fmt: skip
         """Train to the end, save the model, measure it, and write down what it came to.

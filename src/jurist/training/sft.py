@@ -19,9 +19,9 @@ from jurist.protocols.base import Protocol
 from jurist.training.config import SftOptions, chosen
 from jurist.training.distributed import package
 from jurist.training.evaluation import held_out_pairs, judge_of
-from jurist.training.model import Learner, load
+from jurist.training.model import PolicyModel, load
 from jurist.training.presets import with_preset
-from jurist.training.prompts import Question, questions
+from jurist.training.prompts import PromptExample, questions
 from jurist.training.session import Result, Say, Session
 
 
@@ -38,7 +38,9 @@ def train_sft(options: SftOptions, source: str, out: Path, say: Say) -> Result:
         return session.train(_trainer(session, options, learner, rows), checkpoint, learner, held)
 
 
-def _rows(options: SftOptions, source: str, judge: Judge, learner: Learner, say: Say) -> list[dict[str, Any]]:
+def _rows(
+    options: SftOptions, source: str, judge: Judge, learner: PolicyModel, say: Say
+) -> list[dict[str, Any]]:
     longest = min(options.max_length, learner.context)
     if options.target == "chain":
         lessons, lengths = lessons_of(source, learner.chat, longest)
@@ -61,7 +63,7 @@ def _rows(options: SftOptions, source: str, judge: Judge, learner: Learner, say:
     ]
 
 
-def _trainer(session: Session, options: SftOptions, learner: Learner, rows: list[dict[str, Any]]) -> Any:
+def _trainer(session: Session, options: SftOptions, learner: PolicyModel, rows: list[dict[str, Any]]) -> Any:
     trl, datasets = package("trl"), package("datasets")
     attention = getattr(learner.model.config, "_attn_implementation", "")
     if options.packing and not attention.startswith("flash_attention"):
@@ -120,7 +122,7 @@ def lessons_of(source: str, chat: ChatIds, max_length: int) -> tuple[list[Lesson
 
 
 def answers_of(
-    questions: Iterable[Question], protocol: Protocol, chat: ChatIds, max_length: int
+    questions: Iterable[PromptExample], protocol: Protocol, chat: ChatIds, max_length: int
 ) -> tuple[list[Lesson], Lengths]:
     """Lessons that teach the bare verdict of each question, with no reasons before it."""
     return kept((_answer(question, protocol, chat) for question in questions), max_length)
@@ -200,7 +202,7 @@ def _turns(value: Any, field: str) -> Conversation:
     return tuple(turns)
 
 
-def _answer(question: Question, protocol: Protocol, chat: ChatIds) -> Lesson:
+def _answer(question: PromptExample, protocol: Protocol, chat: ChatIds) -> Lesson:
     slot = protocol.slot
     label = slot.labels_of(len(question.query.order))[question.slot]
     opened = "<think>\n\n</think>\n\n" if protocol.opens_thinking or chat.opened else ""

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-from jurist.core.types import Case, Noun
+from jurist.core.types import Case, Record
 from jurist.data.overlap.index import Index, Part, Sample, samples
 from jurist.data.overlap.rule import SHORT
 
@@ -12,7 +12,7 @@ Kind = Literal["pair", "same", "near"]
 WORDS_SHOWN = 12
 
 
-class Hit(Noun, frozen=True):
+class Hit(Record, frozen=True):
     """A text of a training row that a benchmark has too.
 
     ``row`` and ``line`` say where it stands in the source, ``field`` which text it is ("response 2" is the

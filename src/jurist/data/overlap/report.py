@@ -10,7 +10,7 @@ from typing import IO, Literal, Self
 import msgspec
 
 from jurist.core.errors import StoreError
-from jurist.core.types import Noun
+from jurist.core.types import Record
 from jurist.data.overlap.index import Index
 from jurist.data.overlap.match import Hit, Match
 from jurist.data.overlap.rule import Rule
@@ -19,7 +19,7 @@ EXAMPLES = 3
 """How many hits of each sort and benchmark are kept for showing."""
 
 
-class Count(Noun, frozen=True, omit_defaults=False):
+class Count(Record, frozen=True, omit_defaults=False):
     """Rows that touch a benchmark, each counted once, by its strongest hit.
 
     ``pair``: the same prompt and a same response of one case; ``same``: the same prompt (or last turn);
@@ -42,7 +42,7 @@ class Count(Noun, frozen=True, omit_defaults=False):
         return self.pair + self.same + self.near + self.response
 
 
-class Clean(Noun, frozen=True, omit_defaults=False):
+class Clean(Record, frozen=True, omit_defaults=False):
     """The filtered file: its name, rows and hash."""
 
     name: str
@@ -50,7 +50,7 @@ class Clean(Noun, frozen=True, omit_defaults=False):
     sha256: str
 
 
-class Summary(Noun, frozen=True, omit_defaults=False):
+class Summary(Record, frozen=True, omit_defaults=False):
     """The last line of a report. ``unread`` rows could not be read; ``touched`` ones have a hit."""
 
     jurist: str
@@ -125,7 +125,7 @@ class Report:
             Path(self._file.name).replace(self._path)
         return self._hash.hexdigest()
 
-    def _write(self, lines: Iterable[Noun]) -> None:
+    def _write(self, lines: Iterable[Record]) -> None:
         for line in lines:
             data = msgspec.json.encode(line) + b"\n"
             self._hash.update(data)

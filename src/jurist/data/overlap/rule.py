@@ -1,13 +1,13 @@
 """When two texts overlap: the numbers, and what they mean in words."""
 
 from jurist.core.errors import ConfigError
-from jurist.core.types import Noun
+from jurist.core.types import Record
 
 SHORT = 3
 """Words from which a prompt that is the same counts: "hi" and "thank you" are nobody's."""
 
 
-class Rule(Noun, frozen=True, omit_defaults=False):
+class Rule(Record, frozen=True, omit_defaults=False):
     """What counts as overlap.
 
     Two texts are *the same* if their words are (``jurist.data.overlap.words``), and *near* if at least

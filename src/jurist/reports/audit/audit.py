@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from jurist.core.errors import InputError
-from jurist.core.types import Case, Decision, Noun, Scores
+from jurist.core.types import Case, Decision, Record, Scores
 from jurist.judging.pool import slim
 from jurist.reports.audit.calibration import Calibration, calibration
 from jurist.reports.audit.cells import Matrix, cells
@@ -23,7 +23,7 @@ class Known:
     traits: tuple[Traits, ...]
 
 
-class Audit(Noun, frozen=True):
+class Audit(Record, frozen=True):
     """What a run shows of its judge's habits; ``left_out`` says what could not be looked at, and why."""
 
     name: str

@@ -5,7 +5,7 @@ from math import isclose, pi, sqrt
 from statistics import fmean
 
 from jurist.core.statistics import Interval, bootstrap, mean_interval
-from jurist.core.types import Noun, winner
+from jurist.core.types import Record, winner
 from jurist.reports.audit.findings import (
     Finding,
     Item,
@@ -27,7 +27,7 @@ Sure = tuple[float, bool]
 """(confidence in the response that won, whether that one is right)."""
 
 
-class Bin(Noun, frozen=True):
+class Bin(Record, frozen=True):
     """Decisions of like confidence: its mean, and the share that is right with its 95% interval."""
 
     confidence: float
@@ -37,7 +37,7 @@ class Bin(Noun, frozen=True):
     interval: Interval
 
 
-class Calibration(Noun, frozen=True):
+class Calibration(Record, frozen=True):
     """Reliability by confidence, least sure first; ``ties`` took no side and are in no bin."""
 
     bins: tuple[Bin, ...]

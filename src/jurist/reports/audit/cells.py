@@ -5,14 +5,14 @@ from collections.abc import Iterable
 from statistics import fmean
 from typing import Any
 
-from jurist.core.types import Noun, winner
+from jurist.core.types import Record, winner
 from jurist.reports.audit.findings import Finding, Item, best_of_two, gap, points
 
 STYLES = ("concise", "detailed", "markdown")
 """The styles of THU-KEG/RM-Bench @73c52d7, plainest first."""
 
 
-class Matrix(Noun, frozen=True):
+class Matrix(Record, frozen=True):
     """``accuracy[i][j]``: share right where the right response has style i and the wrong one j."""
 
     accuracy: tuple[tuple[float, ...], ...]

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from jurist.core.statistics import Interval, difference, wilson
-from jurist.core.types import Decision, Noun, Scores, winner
+from jurist.core.types import Decision, Record, Scores, winner
 
 FEW = 10
 """Below so many items on a side, no gap between two sides is stated."""
 
 
-class Finding(Noun, frozen=True):
+class Finding(Record, frozen=True):
     """``value`` over n items with its 95% interval; ``neutral`` is what a judge without the habit shows."""
 
     name: str
@@ -28,7 +28,7 @@ class Finding(Noun, frozen=True):
         return not self.interval[0] <= self.neutral <= self.interval[1]
 
 
-class Gap(Noun, frozen=True):
+class Gap(Record, frozen=True):
     """Two shares over different items, and their difference with its 95% interval."""
 
     k1: int

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from jurist.core.statistics import Interval
-from jurist.core.types import Noun, Response, response_text, winner
+from jurist.core.types import Record, Response, response_text, winner
 from jurist.reports.audit.findings import (
     Gap,
     Item,
@@ -26,7 +26,7 @@ _FENCE = re.compile(r"^ {0,3}```.*?(?:^ {0,3}```|\Z)", re.M | re.S)
 _CODE = re.compile(r"`[^`\n]+`")
 
 
-class Leaning(Noun, frozen=True):
+class Leaning(Record, frozen=True):
     """How a judge treats pairs that differ in one trait.
 
     Of ``n`` such pairs with a verdict it prefers the response with more in the share ``prefers``; gold does

@@ -9,12 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jurist.core.types import Noun, Scorecard
+from jurist.core.types import Record, Scorecard
 
 _MARKS = "¹²³⁴⁵⁶⁷⁸⁹"
 
 
-class Source(Noun, frozen=True):
+class Source(Record, frozen=True):
     """Where rows were published: paper or repository. A row is the headline, then groups, in percent."""
 
     name: str
@@ -22,7 +22,7 @@ class Source(Noun, frozen=True):
     note: str = ""
 
 
-class KnownScores(Noun, frozen=True):
+class KnownScores(Record, frozen=True):
     """The published scores on a benchmark; ``groups`` names the columns behind the headline."""
 
     benchmarks: tuple[str, ...]
@@ -30,7 +30,7 @@ class KnownScores(Noun, frozen=True):
     sources: tuple[Source, ...]
 
 
-class _File(Noun, frozen=True):
+class _File(Record, frozen=True):
     tables: tuple[KnownScores, ...]
 
 

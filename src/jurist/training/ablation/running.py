@@ -18,7 +18,7 @@ import msgspec
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.files import write_whole
 from jurist.core.store import RUN, read_digests
-from jurist.core.types import Noun, winner
+from jurist.core.types import Record, winner
 from jurist.data.overlap import file_hash
 from jurist.data.rows import Writer
 from jurist.inputs import load_cases
@@ -41,7 +41,7 @@ class StageError(JuristError):
     """A stage whose command did not end well."""
 
 
-class Record(Noun, frozen=True):
+class StageRecord(Record, frozen=True):
     """A stage that was done: its words, what it was made from, when it ended, and how long it took."""
 
     words: tuple[str, ...]
@@ -75,7 +75,7 @@ def run_stage(stage: Stage, records: Path, say: Say) -> bool:
         say(f"{stage.name}: {shown(stage)}")
         _called(stage)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    record = Record(stage.words, made_from, now, round(time.monotonic() - started, 3))
+    record = StageRecord(stage.words, made_from, now, round(time.monotonic() - started, 3))
     records.mkdir(parents=True, exist_ok=True)
     write_whole(path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     return True
@@ -147,8 +147,8 @@ def _made_from(stage: Stage, records: Path) -> dict[str, str | None]:
     }
 
 
-def _read(path: Path) -> Record | None:
-    return msgspec.json.decode(path.read_bytes(), type=Record) if path.exists() else None
+def _read(path: Path) -> StageRecord | None:
+    return msgspec.json.decode(path.read_bytes(), type=StageRecord) if path.exists() else None
 
 
 _AS_IN_TRAINING = frozenset(

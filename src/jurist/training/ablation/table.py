@@ -12,7 +12,7 @@ from rich.text import Text
 from jurist.benchmarks.base import UNRESOLVED, score_pairs
 from jurist.core.statistics import holm, wilson
 from jurist.core.store import SCORECARD, read_decisions
-from jurist.core.types import Noun, Scorecard, Status, agrees
+from jurist.core.types import Record, Scorecard, Status, agrees
 from jurist.core.version import __version__
 from jurist.judging.pool import slim
 from jurist.reports.comparison import difference
@@ -22,7 +22,7 @@ from jurist.training.metrics import read_metrics
 from jurist.training.session import METRICS, RESULT, Result
 
 
-class Row(Noun, frozen=True, omit_defaults=False):
+class Row(Record, frozen=True, omit_defaults=False):
     """One arm. Shares are between 0 and 1, seconds and tokens of training are summed over its trainings.
 
     ``consistent``, ``first`` are None for judges that see one response at a time; ``difference``, ``p``,
@@ -50,7 +50,7 @@ class Row(Noun, frozen=True, omit_defaults=False):
     benchmarks: dict[str, float] = {}
 
 
-class Ablation(Noun, frozen=True, omit_defaults=False):
+class Ablation(Record, frozen=True, omit_defaults=False):
     """All arms on the same n pairs; the first row is the base."""
 
     pairs: str

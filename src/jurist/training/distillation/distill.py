@@ -14,7 +14,7 @@ from jurist.core.store import Store
 from jurist.core.types import Ask, Case, Decision, winner
 from jurist.deliberation.combine import majority
 from jurist.deliberation.votes import decide
-from jurist.judging.build import Bench
+from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import Judge, check_arity
 from jurist.judging.pool import Watch, decide_all
 from jurist.training.distillation.passes import Method, Passes, Teacher
@@ -25,39 +25,39 @@ DISTILLATION = "distillation.json"
 
 
 async def distil(
-    bench: Bench,
+    setup: JudgeSetup,
     cases: Iterable[Case],
     method: Method,
     *,
     out: Path,
     rows: Path,
     source: str = "",
-    repairer: Bench | None = None,
+    repairer: JudgeSetup | None = None,
     bad: list[JuristError] | None = None,
     watch: Watch = lambda _: None,
     warn: Warn = lambda _: None,
 ) -> Summary:
     """Write the rows of all pairs to ``rows``, in their order, and the counts to ``out``.
 
-    ``repairer`` mends what the judge of ``bench`` got wrong (None: that judge itself). Rows without a
+    ``repairer`` mends what the judge of ``setup`` got wrong (None: that judge itself). Rows without a
     preference known raise ``InputError``, or are added to ``bad`` and left out; ties are left out. What
     ``out`` holds is not asked again: another ``keep``, more samples or a second pass pay only what is new.
     """
-    await bench.check()
+    await setup.check()
     if repairer:
         await repairer.check()
-    config = {**bench.fingerprint(), "deliberation": None, "input": source, "distil": True}
+    config = {**setup.fingerprint(), "deliberation": None, "input": source, "distil": True}
     config["repairer"] = repairer.fingerprint() | {"deliberation": None} if repairer else None
     with Store(out, config, warn=warn) as store, RowFile(rows) as file:
-        teacher = Teacher(bench.judge(store), _repairer(bench, repairer, store))
+        teacher = Teacher(setup.judge(store), _repairer(setup, repairer, store))
         work = _Work(Passes(teacher, method), store, file)
         stream = decide_all(
             work.usable(cases, bad),
             teacher.ask,
             work.pair,
-            concurrency=bench.concurrency,
+            concurrency=setup.concurrency,
             watch=watch,
-            give_up_after=bench.config.give_up_after,
+            give_up_after=setup.config.give_up_after,
         )
         async with aclosing(stream):
             async for _ in stream:
@@ -68,11 +68,11 @@ async def distil(
     return summary
 
 
-def _repairer(bench: Bench, repairer: Bench | None, store: Store) -> Judge:
+def _repairer(setup: JudgeSetup, repairer: JudgeSetup | None, store: Store) -> Judge:
     """The judge of the second pass; its name tells its queries apart in the store."""
-    chosen = repairer or bench
+    chosen = repairer or setup
     sampling = changed(chosen.sampling, thinking_budget=None)
-    return Judge(bench.protocol, chosen.engine, sampling, "never", chosen.config.seed, store, name="repair")
+    return Judge(setup.protocol, chosen.engine, sampling, "never", chosen.config.seed, store, name="repair")
 
 
 @dataclass(slots=True)

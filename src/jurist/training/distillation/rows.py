@@ -9,14 +9,24 @@ from typing import Literal
 import msgspec
 
 from jurist.core.errors import StoreError
-from jurist.core.types import Completion, Conversation, Finish, Judgment, Message, Noun, Order, Query, Verdict
+from jurist.core.types import (
+    Completion,
+    Conversation,
+    Finish,
+    Judgment,
+    Message,
+    Order,
+    Query,
+    Record,
+    Verdict,
+)
 from jurist.protocols.base import Protocol, split_thinking
 
 Keep = Literal["first", "shortest", "longest", "all"]
 """Which of a pair's accepted chains become rows; lengths are those of the content, in characters."""
 
 
-class Draft(Noun, frozen=True):
+class Draft(Record, frozen=True):
     """A judgment in the student's form.
 
     ``query`` is what the student is asked, ``verdict`` is in the order of the case. ``tokens`` are those of
@@ -40,7 +50,7 @@ class Draft(Noun, frozen=True):
         return content_of(self.thinking, self.answer)
 
 
-class Row(Noun, frozen=True, omit_defaults=False, rename={"turn": "pass"}):
+class Row(Record, frozen=True, omit_defaults=False, rename={"turn": "pass"}):
     """One line of training data, in TRL's conversational prompt-completion format."""
 
     prompt: Conversation

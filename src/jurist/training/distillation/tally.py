@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from jurist.core.types import Noun
+from jurist.core.types import Record
 from jurist.core.version import __version__
 from jurist.training.distillation.acceptance import Reason, Reasons
 from jurist.training.distillation.rows import Draft
@@ -13,7 +13,7 @@ Judged = tuple[Draft, Reasons]
 """A draft and what is wrong with it."""
 
 
-class Outcome(Noun, frozen=True):
+class Outcome(Record, frozen=True):
     """What became of one pair: its chains in both passes, and those that are rows.
 
     ``want`` is the response that gold prefers. Of ``repaired`` all are second-pass drafts.
@@ -26,7 +26,7 @@ class Outcome(Noun, frozen=True):
     rows: tuple[Draft, ...] = ()
 
 
-class Pass(Noun, frozen=True, omit_defaults=False):
+class Pass(Record, frozen=True, omit_defaults=False):
     """One pass: ``asked`` chains are those accepted and those rejected; ``tokens`` were written for them."""
 
     asked: int = 0
@@ -35,7 +35,7 @@ class Pass(Noun, frozen=True, omit_defaults=False):
     tokens: int = 0
 
 
-class Summary(Noun, frozen=True, omit_defaults=False):
+class Summary(Record, frozen=True, omit_defaults=False):
     """The counts of a distillation, as they stand in distillation.json.
 
     ``pairs`` have a preferred response; ``ties`` and ``unread`` rows were left out. ``pairs_first`` have

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jurist.core.errors import ConfigError
+from jurist.core.statistics import rank_reward
 from jurist.deliberation.ratings import (
     Match,
     bradley_terry,
     elo,
-    rank_reward,
     rrm_reward,
     standardised,
     win_rate,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_local_engines import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE, vocabulary
+from test_engines_local import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE, vocabulary
 
 from jurist.core.errors import EngineError, InputError, ProtocolError
 from jurist.core.types import Case, Completion, Message
@@ -18,7 +18,7 @@ from jurist.engines.chat_template import ChatIds
 from jurist.judging.judge import Judge, to_case_order
 from jurist.training.config import GrpoOptions, Orders
 from jurist.training.evaluation import judge_of, written_text
-from jurist.training.prompts import Count, Question, questions
+from jurist.training.prompts import Count, PromptExample, questions
 from jurist.training.reward import reward
 from jurist.training.sft import answers_of, lessons_of
 
@@ -93,7 +93,7 @@ def chat(template: str = TEMPLATE) -> ChatIds:
     return ChatIds(tokenizer(template), "tiny")
 
 
-def asked(cases: Iterable[Case], **options: Any) -> tuple[list[Question], Count]:
+def asked(cases: Iterable[Case], **options: Any) -> tuple[list[PromptExample], Count]:
     return questions(cases, judge(), chat(), **{"max_prompt": 500} | options)
 
 
@@ -136,7 +136,9 @@ def test_cut_prompts_fit_and_lose_no_more_than_they_must(first: str, second: str
         fits_as_well_as_it_can(found, count, (first, second), limit)
 
 
-def fits_as_well_as_it_can(found: list[Question], count: Count, whole: tuple[str, str], limit: int) -> None:
+def fits_as_well_as_it_can(
+    found: list[PromptExample], count: Count, whole: tuple[str, str], limit: int
+) -> None:
     assert len(found) == 2
     assert all(len(q.ids) <= limit for q in found)
     cut = [q for q in found if q.case.responses != whole]

@@ -229,9 +229,9 @@ def test_a_reference_goes_to_the_rule_first_and_asks_nobody():
     prompts, completions = ["p"] * 3, ["answer 5", "answer 6", "answer 5"]
     reward = group_reward(judge, num_generations=3, reference="solution")
     assert called(reward, prompts, completions, solution=["5"] * 3) == [1, 0, 1]
-    assert judge.bench.engine.queries == []
+    assert judge.setup.engine.queries == []
     assert called(reward, prompts, completions) == [0, 1, 0]
-    assert judge.bench.engine.queries
+    assert judge.setup.engine.queries
 
 
 def test_a_judge_of_options_verifies_by_the_final_answer():
@@ -261,7 +261,7 @@ def test_an_engine_that_cannot_answer_is_told_at_the_first_call_and_closed_with_
     async def aclose():
         told.append("closed")
 
-    judge.bench.engine.check, judge.bench.engine.aclose = check, aclose
+    judge.setup.engine.check, judge.setup.engine.aclose = check, aclose
     reward = group_reward(judge, num_generations=2)
     for _ in range(2):
         with pytest.raises(EngineError, match="no such model"):
@@ -352,7 +352,7 @@ def test_rewards_are_equal_whatever_the_number_of_processes(n):
     expected = called(alone, prompts, completions)
     assert len(set(expected)) > 2
     assert list(chain.from_iterable(all_at_once(n, work))) == expected
-    asked = [len(judge.bench.engine.queries) for judge in judges]
+    asked = [len(judge.setup.engine.queries) for judge in judges]
     groups = {4 * g // each for g in range(3)}
     assert [i for i, count in enumerate(asked) if count] == sorted(groups)  # each by the owner of its start
 
@@ -372,7 +372,7 @@ PROCESS = """
 import json, pathlib, sys
 sys.path.insert(0, {here!r})
 import torch.distributed as dist
-from test_trainers import rewarding
+from test_integrations_trl import rewarding
 dist.init_process_group("gloo")
 rank, n = dist.get_rank(), dist.get_world_size()
 prompts, completions = list("aaaabbbb"), [f"answer {{k}}" for k in (3, 9, 1, 4, 7, 2, 8, 5)]

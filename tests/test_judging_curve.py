@@ -14,7 +14,7 @@ from jurist.benchmarks.base import score_pairs
 from jurist.core.errors import JuristError
 from jurist.core.types import Case, Completion, Decision, Message, Status, Usage, Verdict
 from jurist.engines.scripted import ScriptedEngine
-from jurist.judging.build import Bench, assemble
+from jurist.judging.build import JudgeSetup, assemble
 from jurist.judging.config import JudgeConfig
 from jurist.judging.curve import curve, decided, policies_of
 from jurist.reports.views.curve import draw_curve
@@ -44,8 +44,8 @@ class Counting(ScriptedEngine):
 
 
 def bench_of(engine):
-    bench = assemble(JudgeConfig(engine="scripted:x", protocol="rubrics", deliberation="vote(16)"))
-    return Bench(bench.protocol, engine, bench.sampling, bench.deliberate, bench.config)
+    setup = assemble(JudgeConfig(engine="scripted:x", protocol="rubrics", deliberation="vote(16)"))
+    return JudgeSetup(setup.protocol, engine, setup.sampling, setup.deliberate, setup.config)
 
 
 def drawn(engine, policies=POLICIES, out=None, n=150):

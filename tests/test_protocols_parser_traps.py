@@ -1,7 +1,7 @@
 """Texts on which parsers of official code go astray: what each of them says, and what ours says.
 
 The rules are those of the repositories' code as the benchmarks' files name it, written down here again.
-RewardBench's and RewardBench 2's are in test_rewardbench.py.
+RewardBench's and RewardBench 2's are in test_benchmarks_rewardbench.py.
 """
 
 import re

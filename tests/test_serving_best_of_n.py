@@ -91,7 +91,7 @@ def test_the_stream_ends_with_what_the_deliberation_decides(seed, n, text):
         case, table = answers(*range(n)), Table(seed, n)
         choice = (await steps_of(judge(table, text), case))[-1]
         asked, whole = table.asked, Table(seed, n)
-        decision = await registry.deliberation(text)(judge(whole).bench.judge().ask, case)
+        decision = await registry.deliberation(text)(judge(whole).setup.judge().ask, case)
         return choice, decision, asked, whole.asked
 
     choice, decision, asked, all_asked = asyncio.run(both())

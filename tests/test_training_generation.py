@@ -10,7 +10,7 @@ trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'juri
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from test_learning_prefix import CONFIGS, PAD, TOKENIZER, VOCABULARY, folder, make  # noqa: E402, F401
+from test_training_shared_prefix import CONFIGS, PAD, TOKENIZER, VOCABULARY, folder, make  # noqa: E402, F401
 
 from jurist.core.errors import ConfigError  # noqa: E402
 from jurist.training import generation  # noqa: E402

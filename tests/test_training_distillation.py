@@ -23,7 +23,7 @@ from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine
 from jurist.engines.scripted import ScriptedEngine
 from jurist.inputs import load_cases
-from jurist.judging.build import Bench, assemble
+from jurist.judging.build import JudgeSetup, assemble
 from jurist.judging.config import JudgeConfig
 from jurist.judging.judge import Judge
 from jurist.judging.run import run
@@ -66,24 +66,24 @@ def good(query: Query) -> Completion:
     return says(chain(right(query)))
 
 
-def bench_of(script, protocol: Protocol = PAIRS["rubrics"], **config) -> Bench:
+def bench_of(script, protocol: Protocol = PAIRS["rubrics"], **config) -> JudgeSetup:
     options = {"engine": "scripted:x", "protocol": "rubrics", "deliberation": "once", "forced": "never"}
-    bench = assemble(JudgeConfig(**{**options, **config}))
-    return replace(bench, engine=ScriptedEngine(script), protocol=protocol)
+    setup = assemble(JudgeConfig(**{**options, **config}))
+    return replace(setup, engine=ScriptedEngine(script), protocol=protocol)
 
 
 def distilled(folder: Path, script, cases=None, *, protocol=PAIRS["rubrics"], repairer=None, bad=None, **how):
     """(rows, counts, queries in the order they were asked) of one distillation."""
-    bench = bench_of(script, protocol)
+    setup = bench_of(script, protocol)
     other = repairer and bench_of(repairer, seed=1)
     pairs = cases if cases is not None else [case("1")]
     rows = folder.with_suffix(".jsonl")
-    work = distil(bench, pairs, Method(**how), out=folder, rows=rows, repairer=other, bad=bad)
+    work = distil(setup, pairs, Method(**how), out=folder, rows=rows, repairer=other, bad=bad)
     summary = asyncio.run(work)
     lines = [json.loads(line) for line in rows.read_text("utf-8").splitlines()]
     assert summary.rows == len(lines)
     assert json.loads((folder / "distillation.json").read_text())["rows"] == len(lines)
-    return lines, summary, [*bench.engine.queries, *(other.engine.queries if other else ())]
+    return lines, summary, [*setup.engine.queries, *(other.engine.queries if other else ())]
 
 
 def content(row) -> str:
@@ -290,9 +290,9 @@ def test_rows_stand_in_the_order_of_the_source_and_ties_are_left_out(tmp_path: P
             await asyncio.sleep(Random(query.case_id).random() / 50)
             return await super().__call__(query)
 
-    bench = replace(bench_of(good), engine=Slow(good))
+    setup = replace(bench_of(good), engine=Slow(good))
     cases = [case(name, gold=gold) for name, gold in golds.items()]
-    work = distil(bench, cases, Method(), out=tmp_path / "run", rows=tmp_path / "rows")
+    work = distil(setup, cases, Method(), out=tmp_path / "run", rows=tmp_path / "rows")
     summary = asyncio.run(work)
     ids = [json.loads(line)["case_id"] for line in (tmp_path / "rows").read_text().splitlines()]
     assert ids == [name for name, gold in golds.items() if gold == (1.0, 0.0)]
@@ -568,10 +568,10 @@ def test_an_interrupted_run_goes_on_without_loss(tmp_path: Path):
         calls += 1
         return failed("gone") if calls > 25 else good(query)
 
-    bench = bench_of(breaking, give_up_after=3)
+    setup = bench_of(breaking, give_up_after=3)
     out, rows = tmp_path / "run", tmp_path / "run.jsonl"
     with pytest.raises(EngineError, match="3 calls in a row"):
-        asyncio.run(distil(bench, cases, Method(), out=out, rows=rows))
+        asyncio.run(distil(setup, cases, Method(), out=out, rows=rows))
     assert not rows.exists()
     lines, summary, queries = distilled(out, good, cases)
     assert (len(lines), len(queries), summary.first.asked) == (40, 15, 40)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_learning_questions import OPENS, A, B, pairs, rows, tiny
+from test_training_prompts import OPENS, A, B, pairs, rows, tiny
 
 trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[train]'")
 
-from test_learning_sft import course, held, model, said, same, stopping, weights  # noqa: E402, F401
+from test_training_sft import course, held, model, said, same, stopping, weights  # noqa: E402, F401
 
 from jurist.cli.main import run  # noqa: E402
 from jurist.core.errors import ConfigError, InputError, JuristError  # noqa: E402
@@ -66,7 +66,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from test_learning_grpo import options, train_grpo
+from test_training_grpo import options, train_grpo
 from jurist.training.session import SignalGuard
 def stop(self, args, state, control, **_):
     if state.global_step == 3:

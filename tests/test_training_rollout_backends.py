@@ -6,15 +6,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_learning_export import make
-from test_learning_questions import pairs
+from test_training_export import make
+from test_training_prompts import pairs
 
 torch = pytest.importorskip("torch")
 trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[train]'")
 peft = pytest.importorskip("peft")
 
-from test_learning_grpo import options, stopping  # noqa: E402
-from test_learning_sft import held, same  # noqa: E402, F401
+from test_training_grpo import options, stopping  # noqa: E402
+from test_training_sft import held, same  # noqa: E402, F401
 
 from jurist.core.errors import ConfigError, EngineError  # noqa: E402
 from jurist.core.types import Sampling  # noqa: E402
@@ -22,7 +22,7 @@ from jurist.training import rollouts as rollouts_module  # noqa: E402
 from jurist.training.config import GrpoOptions  # noqa: E402
 from jurist.training.grpo import train_grpo  # noqa: E402
 from jurist.training.metrics import read_metrics  # noqa: E402
-from jurist.training.model import Learner, load  # noqa: E402
+from jurist.training.model import PolicyModel, load  # noqa: E402
 from jurist.training.rollout_backends import writing  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ def trainer_of(model: Any) -> Any:
     return SimpleNamespace(model=model, accelerator=accelerator)
 
 
-def moved(learner: Learner) -> None:
+def moved(learner: PolicyModel) -> None:
     """Other weights than those of the folder, float16 still."""
     with torch.no_grad():
         for weight in learner.model.parameters():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_learning_questions import OPENS, TEMPLATE, A, pairs, rows, tiny
+from test_training_prompts import OPENS, TEMPLATE, A, pairs, rows, tiny
 
 trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[train]'")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_local_engines import make_tokenizer
+from test_engines_local import make_tokenizer
 
 trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[train]'")
 

@@ -287,7 +287,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines():
 
 def test_it_shows_a_real_trainer(tmp_path):
     pytest.importorskip("transformers")
-    from test_learning_guards import tiny
+    from test_training_callbacks import tiny
 
     console = Console(file=io.StringIO(), width=200)
     with View("a training", console) as view:

@@ -369,7 +369,7 @@ import os, signal, sys
 import torch
 sys.path.insert(0, {here!r})
 from pathlib import Path
-from test_learning_guards import tiny
+from test_training_callbacks import tiny
 from jurist.training.callbacks import DiskGuard, NumberGuard
 from jurist.training.metrics import Metrics, Recorder
 

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_tournaments import FAILED, Referee, by_rank, champions, favours, group, played
+from test_deliberation_tournaments import FAILED, Referee, by_rank, champions, favours, group, played
 
 from jurist.core.errors import ConfigError
 from jurist.core.types import Case, Decision, Deliberation, Status, Verdict, winner

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from make import A_WINS, case
-from test_views import decide
+from test_deliberation_views import decide
 
 import jurist
 from jurist.benchmarks.base import Tally

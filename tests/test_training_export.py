@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_scalar import make_model
+from test_engines_scalar import make_model
 
 from jurist.cli.main import run as jurist
 from jurist.core.errors import ConfigError, EngineError

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_learning_questions import A, B, asked, case, chat
+from test_training_prompts import A, B, asked, case, chat
 
 from jurist.cli.main import run
 from jurist.core.store import read_decisions
 from jurist.core.types import Sampling
 from jurist.protocols.pairwise import pairwise_short
 from jurist.training.grpo import Rollouts, pass_on
-from jurist.training.prompts import Question
+from jurist.training.prompts import PromptExample
 from jurist.training.rollouts import Asking, Traces, counted, draw
 
 END = chat().reply("")[-1]
@@ -38,7 +38,7 @@ class Writer:
         return [[(ids, [-0.5] * len(ids)) for ids in row] for row in rows]
 
 
-def pairs(n: int, both: bool = False) -> list[tuple[Question, ...]]:
+def pairs(n: int, both: bool = False) -> list[tuple[PromptExample, ...]]:
     cases = [case(f"c{i}", gold=(1.0, 0.0) if i % 2 else (0.0, 1.0)) for i in range(n)]
     found, _ = asked(cases, orders="both" if both else "given")
     return [tuple(q for q in found if q.case.id == c.id) for c in cases]

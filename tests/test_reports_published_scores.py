@@ -17,7 +17,7 @@ from jurist.benchmarks.judgebench import JUDGEBENCH
 from jurist.benchmarks.llmbar import LLMBAR, SETS
 from jurist.benchmarks.rewardbench import SECTIONS, score_subsets
 from jurist.benchmarks.rewardbench2 import DOMAINS, score_domains
-from jurist.core.types import Group, Scorecard
+from jurist.core.types import Scorecard, ScoreRow
 from jurist.judging.registry import BENCHMARKS
 from jurist.reports.views.published_scores import known_scores, known_view
 
@@ -134,7 +134,7 @@ def _seen(card: Scorecard, width: int = 110) -> list[str]:
     return screen.file.getvalue().splitlines()
 
 
-WHOLE = Scorecard("rmb", Group("overall", 0.712345, 4), (Group("bon helpfulness", 0.5, 1),))
+WHOLE = Scorecard("rmb", ScoreRow("overall", 0.712345, 4), (ScoreRow("bon helpfulness", 0.5, 1),))
 
 
 def test_the_run_stands_first_and_the_others_by_their_headline():
@@ -155,7 +155,7 @@ def _headlines(lines: list[str]) -> Iterator[float]:
 
 
 def test_numbers_are_rounded_as_people_round_and_none_is_cut_on_a_narrow_terminal():
-    card = Scorecard("rm-bench", Group("mean of chat, code, safety", 0.5, 9))
+    card = Scorecard("rm-bench", ScoreRow("mean of chat, code, safety", 0.5, 9))
     lines = _seen(card, 80)
     assert any("83.4  73.2  91.8  73.3    95.0  73.5    85.5  91.1" in line for line in lines)
     assert "…" not in "".join(lines)
@@ -166,9 +166,9 @@ def test_numbers_are_rounded_as_people_round_and_none_is_cut_on_a_narrow_termina
 @pytest.mark.parametrize(
     "card",
     [
-        Scorecard("gsm8k", Group("overall", 0.5, 9)),
-        Scorecard("judgebench-claude: 3 of 270 cases", Group("overall", 0.5, 3)),
-        Scorecard("pairs.jsonl", Group("overall", 0.5, 3)),
+        Scorecard("gsm8k", ScoreRow("overall", 0.5, 9)),
+        Scorecard("judgebench-claude: 3 of 270 cases", ScoreRow("overall", 0.5, 3)),
+        Scorecard("pairs.jsonl", ScoreRow("overall", 0.5, 3)),
         Scorecard("rmb"),
     ],
 )

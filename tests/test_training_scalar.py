@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from make import case
-from test_scalar import CONTEXT, make_model
+from test_engines_scalar import CONTEXT, make_model
 
 from jurist.cli.main import run as jurist
 from jurist.core.errors import ConfigError, InputError

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_learning_questions import OPENS, TEMPLATE, chat
-from test_verdicts import Golden, ids, lines, protocol
+from test_protocols_verdicts import Golden, ids, lines, protocol
+from test_training_prompts import OPENS, TEMPLATE, chat
 
 from jurist.core.types import Case, Completion, Message, Query, Sampling, Status, Verdict, agrees
 from jurist.judging.judge import to_case_order
 from jurist.protocols.base import Protocol
 from jurist.protocols.rubrics import rubrics, rubrics_short
 from jurist.training.evaluation import HeldOut
-from jurist.training.prompts import Question
+from jurist.training.prompts import PromptExample
 from jurist.training.reward import consistent, reward, well_formed
 from jurist.training.rollouts import Asking
 
@@ -46,7 +46,7 @@ def member(golden: Golden, judged: Protocol, template: str, order: tuple[int, in
     learner: Any = SimpleNamespace(chat=words, eos=end)
     asking = Asking(judged, learner, Sampling(), 2, False, "verdict", 0.0, 0)
     written = ids + end if golden.finish == "stop" else ids
-    question = Question(CASE, Query("1", order, 0, CASE.prompt, Sampling()), [0])
+    question = PromptExample(CASE, Query("1", order, 0, CASE.prompt, Sampling()), [0])
     return asking.groups([(question,)], 0, 0, lambda *_: [[(written, [0.0] * len(written))]])[0].members[0]
 
 

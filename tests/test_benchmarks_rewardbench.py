@@ -33,11 +33,11 @@ from jurist.core.types import (
     Case,
     Completion,
     Decision,
-    Group,
     Judgment,
     Message,
     Query,
     Sampling,
+    ScoreRow,
     Status,
     Verdict,
 )
@@ -207,7 +207,7 @@ rates = st.tuples(st.integers(0, 30), st.integers(1, 30)).filter(lambda kn: kn[0
 
 @given(st.lists(st.tuples(st.floats(0.1, 9), rates), min_size=1, max_size=8))
 def test_the_interval_of_a_weighted_mean(parts):
-    rows = [(w, Group("g", k / n, n, wilson(k, n))) for w, (k, n) in parts]
+    rows = [(w, ScoreRow("g", k / n, n, wilson(k, n))) for w, (k, n) in parts]
     whole = weighted("all", rows)
     low, high = whole.interval
     assert -1e-12 <= low < high <= 1 + 1e-12
@@ -216,7 +216,7 @@ def test_the_interval_of_a_weighted_mean(parts):
     total = sum(w for w, _ in rows)
     assert low >= sum(w * g.interval[0] for w, g in rows) / total - 1e-12
     assert weighted("one", rows[:1]).interval == pytest.approx(rows[0][1].interval, abs=1e-12)
-    assert weighted("none", [*rows, (1, Group("g", 0.5, 3))]).interval is None
+    assert weighted("none", [*rows, (1, ScoreRow("g", 0.5, 3))]).interval is None
 
 
 @pytest.mark.parametrize(
