@@ -35,9 +35,9 @@ from jurist.core.types import (
 )
 from jurist.data.labels import IDENTICAL, different, is_plain, mark_row, marks_of, pair_row, pairs_of
 from jurist.deliberation.votes import together
-from jurist.inputs import load_cases
-from jurist.inputs.files import count_lines, open_source
-from jurist.inputs.lines import Fields, Place
+from jurist.inputs import load_cases, read_rows
+from jurist.inputs.files import count_lines
+from jurist.inputs.lines import Fields, Place, Row
 from jurist.inputs.rows import RESPONSES, case_of
 from jurist.judging import registry
 from jurist.judging.build import JudgeSetup, assemble
@@ -341,23 +341,15 @@ class _Drawing:
 def _prompts(plan: Plan, bad: list[JuristError]) -> Iterator[Case]:
     """The prompts of a source, as cases without responses; those that rows bring are not used."""
     places: dict[str, Place] = {}
-    for row in open_source(plan.source):
-        try:
-            if isinstance(row.fields, InputError):
-                raise row.fields
-            case = _prompt_case(row.fields, row.default_id)
-            if case.id in places:
-                raise InputError(
-                    f"id: {case.id!r} was taken by {places[case.id]}", "give each row its own id"
-                )
-        except InputError as error:
-            placed = InputError(f"{row.place}: {error.message}", error.hint)
-            if not plan.skip_bad:
-                raise placed from None
-            bad.append(placed)
-            continue
+
+    def prompt(row: Row) -> Case:
+        case = _prompt_case(row.fields, row.default_id)
+        if case.id in places:
+            raise InputError(f"id: {case.id!r} was taken by {places[case.id]}", "give each row its own id")
         places[case.id] = row.place
-        yield case
+        return case
+
+    return read_rows(plan.source, prompt, bad.append if plan.skip_bad else None)
 
 
 def _prompt_case(fields: Fields, default_id: str) -> Case:

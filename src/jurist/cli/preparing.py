@@ -26,11 +26,13 @@ from jurist.data.overlap import Index
 from jurist.data.report import Output, Report, Tally, write_report
 from jurist.data.rm_r1_release import count as count_released
 from jurist.data.rm_r1_release import released as taken_apart
-from jurist.data.rows import Writer, check_target, read, read_with, renamed
+from jurist.data.rows import Writer, check_target, read, renamed
 from jurist.data.sources import index_of, pair_of, renames_of, stem, tallies_of
 from jurist.data.splits import part_of, parts_of
 from jurist.data.verifiable import Same, question_of, same_plainly, verified
+from jurist.inputs import read_rows
 from jurist.inputs.files import count_lines
+from jurist.inputs.lines import Row
 from jurist.judging.build import assemble
 from jurist.judging.config import JudgeConfig, as_dict
 from jurist.judging.pool import Progress
@@ -108,8 +110,8 @@ def verifiable(
     check_target(out, tally.source)
     names, bad, counts = renames_of(field), Bad(skip=skip_bad), Counter[str]()
 
-    def question(fields: dict[str, Any], name: str) -> Case:
-        return named(question_of(renamed(fields, names), name), tally.name)
+    def question(row: Row) -> Case:
+        return named(question_of(renamed(row.fields, names), row.default_id), tally.name)
 
     with ExitStack() as stack:
         prove = (
@@ -117,7 +119,7 @@ def verifiable(
         )
         say(f"answers are compared plainly{f', then by {prove.name}' if prove else ''}")
         writer = stack.enter_context(Writer(out))
-        for case in _watched(read_with(tally.source, question, bad.take), tally.source):
+        for case in _watched(read_rows(tally.source, question, bad.take), tally.source):
             tally.read += 1
             made = list(verified(case, _same(prove), choose, seed, counts, find))
             tally.written += bool(made)
@@ -211,13 +213,13 @@ def released(source: str, out: Path, *, skip_bad: bool) -> int:
     check_target(out, tally.source)
     bad, counts = Bad(skip=skip_bad), Counter[str]()
 
-    def case_from(fields: dict[str, Any], name: str) -> Case:
-        found = taken_apart(fields, name)
+    def case_from(row: Row) -> Case:
+        found = taken_apart(row.fields, row.default_id)
         count_released(found, counts)
         return named(found.case, tally.name)
 
     with Writer(out) as writer:
-        for case in _watched(read_with(tally.source, case_from, bad.take), tally.source):
+        for case in _watched(read_rows(tally.source, case_from, bad.take), tally.source):
             writer.write(case)
         tally.read = tally.written = writer.rows
         tally.unread = bad.n

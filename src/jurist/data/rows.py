@@ -1,6 +1,6 @@
 """Training rows: read from any format, written in one, each under an id of its own."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import IO, Self
@@ -9,14 +9,12 @@ import msgspec
 
 from jurist.core.errors import ConfigError, InputError, StoreError
 from jurist.core.types import Case
-from jurist.inputs.files import open_source
-from jurist.inputs.lines import Fields, Row, seen
+from jurist.inputs import OnBad, read_rows
+from jurist.inputs.lines import Fields, seen
 from jurist.inputs.rows import case_of
 
 Renames = Mapping[str, Sequence[str]]
 """For a field of ours the fields of the source whose texts, joined, it is."""
-
-OnBad = Callable[[InputError], None]
 
 
 def read(source: str, renames: Renames | None = None, on_bad: OnBad | None = None) -> Iterator[Case]:
@@ -24,31 +22,7 @@ def read(source: str, renames: Renames | None = None, on_bad: OnBad | None = Non
 
     Raises ``InputError`` naming file, line and field; with ``on_bad`` a bad row is handed there and left out.
     """
-    return read_with(source, lambda row, name: case_of(renamed(row, renames or {}), name), on_bad)
-
-
-def read_with(
-    source: str, case_from: Callable[[Fields, str], Case], on_bad: OnBad | None = None
-) -> Iterator[Case]:
-    """As ``read``, with another way to make a case of (fields, id)."""
-    return _cases(open_source(source), case_from, on_bad)
-
-
-def _cases(
-    rows: Iterator[Row], case_from: Callable[[Fields, str], Case], on_bad: OnBad | None
-) -> Iterator[Case]:
-    for row in rows:
-        try:
-            if isinstance(row.fields, InputError):
-                raise row.fields
-            case = case_from(row.fields, row.default_id)
-        except InputError as error:
-            placed = InputError(f"{row.place}: {error.message}", error.hint)
-            if on_bad is None:
-                raise placed from None
-            on_bad(placed)
-            continue
-        yield case
+    return read_rows(source, lambda row: case_of(renamed(row.fields, renames or {}), row.default_id), on_bad)
 
 
 def renamed(fields: Fields, renames: Renames) -> Fields:

@@ -11,9 +11,8 @@ from typing import Any, cast
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.types import Conversation, Message
 from jurist.engines.chat_template import ChatError, ChatIds
-from jurist.inputs import load_cases
-from jurist.inputs.files import open_source
-from jurist.inputs.lines import Fields, seen
+from jurist.inputs import load_cases, read_rows
+from jurist.inputs.lines import Fields, Row, seen
 from jurist.judging.judge import Judge
 from jurist.protocols.base import Protocol
 from jurist.training.config import SftOptions, chosen
@@ -148,16 +147,14 @@ def kept(lessons: Iterable[Lesson], max_length: int) -> tuple[list[Lesson], Leng
 
 
 def _lessons(source: str, chat: ChatIds) -> Iterator[Lesson]:
-    for row in open_source(source):
+    def lesson(row: Row) -> Lesson:
+        prompt, completion = _parts(row.fields)
         try:
-            if isinstance(row.fields, InputError):
-                raise row.fields
-            prompt, completion = _parts(row.fields)
-            yield Lesson(chat.prompt(prompt, None), chat.reply(completion))
+            return Lesson(chat.prompt(prompt, None), chat.reply(completion))
         except ChatError as error:
-            raise InputError(f"{row.place}: {error}") from error
-        except InputError as error:
-            raise InputError(f"{row.place}: {error.message}", error.hint) from None
+            raise InputError(str(error)) from error
+
+    return read_rows(source, lesson)
 
 
 def _parts(fields: Fields) -> tuple[Conversation, str]:
