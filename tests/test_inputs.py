@@ -575,7 +575,7 @@ def test_ifbench_as_it_is_published() -> None:
 
 
 CALL = {"id": "1", "type": "function", "function": {"name": "rm", "arguments": '{"path": "/"}'}}
-SHOWN = '[tool call] rm {"path": "/"}'
+SHOWN = '<tool_call>\n{"name":"rm","arguments":{"path":"/"}}\n</tool_call>'
 
 
 @pytest.mark.parametrize(
@@ -586,11 +586,11 @@ SHOWN = '[tool call] rm {"path": "/"}'
         ({"content": "Done.", "tool_calls": [CALL], "function_call": None}, f"Done.\n\n{SHOWN}"),
         ({"content": "", "function_call": {"name": "rm", "arguments": '{"path": "/"}'}}, SHOWN),
         ({"content": [{"type": "tool_use", "id": "1", "name": "rm", "input": {"path": "/"}}]},
-         '[tool call] rm {"path":"/"}'),
+         SHOWN),
         ({"content": [{"type": "text", "text": "a", "image_url": None}, {"type": "text", "text": "b"}]},
          "a\nb"),
         ({"content": ["a", {"type": "tool_result", "content": [{"type": "text", "text": "7"}]}]},
-         "a\n[tool result] 7"),
+         "a\n<tool_response>\n7\n</tool_response>"),
         ({"content": "7", "reasoning_content": "hm", "reasoning": "hm"}, "<think>\nhm\n</think>\n\n7"),
         ({"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "7"}]},
          "<think>\nhm\n</think>\n7"),

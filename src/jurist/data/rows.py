@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b, sha256
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Self
 
 import msgspec
@@ -117,6 +118,53 @@ class Writer:
             own = f"{name}~{n}"
         self._ids.add(key(own))
         return own
+
+
+class RowsInOrder:
+    """Rows of cases that come in any order, written in the order of their cases, whole, by ``finish``.
+
+    Until then they lie in a file without a name beside ``path``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        try:
+            self._spool = TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed on exit
+        except OSError as error:
+            raise StoreError(f"cannot write beside {path}: {error.strerror or error}") from error
+        self._blocks: dict[int, tuple[int, int]] = {}
+
+    @property
+    def cases(self) -> int:
+        """Cases that gave a row."""
+        return len(self._blocks)
+
+    def add(self, place: int, rows: Sequence[object]) -> None:
+        """Keep the rows of the case at a place of the source; none is legal."""
+        if rows:
+            block = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+            self._blocks[place] = self._spool.tell(), len(block)
+            self._spool.write(block)
+            self.rows += len(rows)
+
+    def finish(self) -> None:
+        """Write the file in one step: readers see the old one or the new one."""
+        draft = self.path.with_name(self.path.name + ".tmp")
+        try:
+            with draft.open("wb") as file:
+                for _, (offset, size) in sorted(self._blocks.items()):
+                    self._spool.seek(offset)
+                    file.write(self._spool.read(size))
+            draft.replace(self.path)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
 
 
 def check_target(target: Path, *sources: str) -> None:

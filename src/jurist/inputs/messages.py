@@ -5,6 +5,7 @@ a judge that reads text would see two equal responses where only these differ.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import msgspec
@@ -30,8 +31,8 @@ _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 def message_of(value: Any, field: str) -> Message:
     """A message from a ``Message``, OpenAI's or Anthropic's fields, or ShareGPT's ``from`` and ``value``.
 
-    Tool calls are written after the content, one a line: ``[tool call] name {"argument": 1}``. Reasoning
-    stands before it in ``<think>`` tags. Raises ``InputError`` naming the field.
+    Tool calls stand after the content in ``<tool_call>`` tags, with name and arguments as JSON, reasoning
+    before it in ``<think>`` tags. Raises ``InputError`` naming the field.
     """
     if isinstance(value, Message):
         return Message(text_of(value.role, f"{field}.role"), text_of(value.content, f"{field}.content"))
@@ -109,7 +110,7 @@ def _reasoning(fields: Mapping[str, Any], field: str) -> list[str]:
         for name in _REASONING_FIELDS
         if isinstance(fields.get(name), str | list)
     ]
-    return [_think(text) for text in dict.fromkeys(texts) if text.strip()]
+    return [_tagged("think", text) for text in dict.fromkeys(texts) if text.strip()]
 
 
 def _calls(fields: Mapping[str, Any], field: str) -> list[str]:
@@ -125,9 +126,9 @@ def _calls(fields: Mapping[str, Any], field: str) -> list[str]:
 
 
 def _call(value: Any, field: str) -> str:
-    """``[tool call] name {arguments}``, from OpenAI's ``function``, Anthropic's ``input`` or plain fields."""
+    """A call in its tags, from OpenAI's ``function``, Anthropic's ``input`` or plain fields."""
     if isinstance(value, str):
-        return f"[tool call] {text_of(value, field)}"
+        return _tagged("tool_call", text_of(value, field))
     outer = cast("Mapping[str, Any]", value if isinstance(value, Mapping) else {})
     function: Any = outer.get("function") or outer.get("custom")
     inner = cast("Mapping[str, Any]", function if isinstance(function, Mapping) else outer)
@@ -136,8 +137,12 @@ def _call(value: Any, field: str) -> str:
     arguments: Any = next(
         (inner[name] for name in ("arguments", "input") if inner.get(name) is not None), "{}"
     )
-    written = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-    return f"[tool call] {text_of(inner['name'], field)} {text_of(written, field)}"
+    if isinstance(arguments, str):
+        text_of(arguments, field)
+        with suppress(msgspec.DecodeError):  # what is no JSON stays a text
+            arguments = msgspec.json.decode(arguments)
+    call = {"name": text_of(inner["name"], field), "arguments": arguments}
+    return _tagged("tool_call", msgspec.json.encode(call).decode())
 
 
 def _part(part: Mapping[str, Any], field: str) -> str:
@@ -146,16 +151,16 @@ def _part(part: Mapping[str, Any], field: str) -> str:
         return text_of(part.get("text"), f"{field}.text")
     if kind in _THINKING_PARTS:
         inside = next((part[name] for name in ("thinking", "text", "summary") if part.get(name)), "")
-        return _think(content_of(inside, field)) if inside else ""
+        return _tagged("think", content_of(inside, field)) if inside else ""
     if kind in _CALL_PARTS:
         return _call(part, field)
     if kind in _RESULT_PARTS:
         result = next((part[name] for name in ("content", "output") if part.get(name) is not None), "")
-        return f"[tool result] {content_of(result, field)}"
+        return _tagged("tool_response", content_of(result, field))
     if kind == "refusal":
         return text_of(part.get("refusal"), f"{field}.refusal")
     raise InputError(f"{field}: a part of the type {seen(kind)} is no text", TEXT_ONLY)
 
 
-def _think(text: str) -> str:
-    return f"<think>\n{text.strip()}\n</think>"
+def _tagged(tag: str, text: str) -> str:
+    return f"<{tag}>\n{text.strip()}\n</{tag}>"
