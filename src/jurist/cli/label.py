@@ -1,43 +1,15 @@
 """`jurist label`: responses to prompts become preference rows for DPO and KTO."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from jurist.core.errors import ConfigError
-from jurist.judging.config import DEFAULTS, JudgeConfig, config_of
-
-if TYPE_CHECKING:
-    from jurist.data.labels import Rules
+from jurist.judging.config import DEFAULTS, JudgeConfig
 
 Flag = Annotated[bool, Parameter(negative="")]
 Format = Literal["dpo", "kto", "both"]
-
-LABELS, DRAWN, POLICY = "labels.json", "responses.jsonl", "policy.json"
-"""What this command adds to a run folder: the counts, and the responses of a policy."""
-
-SHAPING = ("engine", "model", "temperature", "top_p", "max_tokens", "seed", "extra")
-"""Options of a policy that change what it says; the others change how fast."""
-
-POLICY_OPTIONS = (*SHAPING, "concurrency", "timeout", "retry_for", "samples_per_request", "give_up_after")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The options, checked: ``targets`` has a file for each format, ``policy`` is who is sampled from."""
-
-    source: str
-    out: Path
-    targets: dict[str, Path]
-    rules: "Rules"
-    text: bool
-    sample: int | None
-    policy: JudgeConfig | None
-    skip_bad: bool
-    limit: int | None
-    config: JudgeConfig
 
 
 def label(
@@ -110,19 +82,22 @@ def label(
     if sample is not None and sample < 2:
         raise ConfigError(f"--sample {sample} makes no pair", hint="--sample 2 or more")
     from jurist.cli import labelling
-    from jurist.data.labels import Rules
+    from jurist.data.labels import LabelPlan, Rules
+    from jurist.data.policy_sampling import policy_of
 
     rules = Rules(pairs or "best-worst", marks or "best-worst", min_margin, min_agreement, consistent)
     drawn_from = policy and policy_of(policy)
     targets = targets_of(rows, format, source, out)
     return labelling.label(
-        Plan(source, out, targets, rules, text, sample, drawn_from, skip_bad, limit, config)
+        LabelPlan(source, out, targets, rules, text, sample, drawn_from, skip_bad, limit, config)
     )
 
 
 def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, Path]:
     """The file of each format; raises where it could not or should not be written."""
     from jurist.core.store import DECISIONS, JUDGMENTS, RUN, SCORECARD
+    from jurist.data.labels import LABELS
+    from jurist.data.policy_sampling import DRAWN, POLICY
 
     folder = rows.parent
     if rows.suffix != ".jsonl":
@@ -140,14 +115,3 @@ def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, 
         if path.resolve() in taken:
             raise ConfigError(f"{path} belongs to the run", hint="name another file for --rows")
     return targets
-
-
-def policy_of(path: Path) -> JudgeConfig:
-    """The policy that a TOML file tells; raises for options that cannot draw responses."""
-    config = config_of(path, POLICY_OPTIONS, temperature=1.0, max_tokens=2048)
-    if config.engine.startswith("scalar"):
-        raise ConfigError(f"{path}: {config.engine} writes no responses", hint="name a chat model")
-    if not config.temperature:
-        hint = "temperature = 1.0"
-        raise ConfigError(f"{path}: at temperature 0 all responses to a prompt are the same", hint=hint)
-    return config

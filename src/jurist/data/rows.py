@@ -9,7 +9,7 @@ from typing import IO, Self
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, StoreError
-from jurist.core.types import Case
+from jurist.core.types import Case, Conversation, Message, Response, winner
 from jurist.inputs import OnBad, read_rows
 from jurist.inputs.lines import Fields, seen
 from jurist.inputs.rows import case_of
@@ -53,6 +53,38 @@ def row_of(case: Case) -> Fields:
     if len(case.prompt) == 1 and case.prompt[0].role == "user":
         fields["prompt"] = case.prompt[0].content
     return fields
+
+
+def trl_row(case: Case) -> Fields:
+    """The pair in TRL's preference format, as `RewardTrainer` and `DPOTrainer` read it; raises for a tie.
+
+    ``prompt``, ``chosen`` and ``rejected`` are lists of messages. The order in which the responses stood is
+    in ``order``: 0 where the chosen one stood first.
+    """
+    best = winner(case.gold)
+    if best is None or len(case.responses) != 2:
+        raise InputError(
+            f"case {case.id!r} is no pair with a better response", "the format trl has pairs alone"
+        )
+    fields: Fields = msgspec.to_builtins(case)
+    for name in ("responses", "gold"):
+        fields.pop(name)
+    return {
+        **fields,
+        "prompt": as_messages(case.prompt),
+        "chosen": as_messages(turns_of(case.responses[best])),
+        "rejected": as_messages(turns_of(case.responses[1 - best])),
+    }
+
+
+def turns_of(response: Response) -> Conversation:
+    """A response as the turns that it is; a text is one turn of the assistant."""
+    return (Message("assistant", response),) if isinstance(response, str) else response
+
+
+def as_messages(turns: Conversation) -> list[dict[str, str]]:
+    """Turns as the dictionaries that chat templates take."""
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
 def share(seed: int, *parts: object) -> float:
