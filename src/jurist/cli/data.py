@@ -11,6 +11,7 @@ Source = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Flag = Annotated[bool, Parameter(negative="")]
 Many = Annotated[list[str] | None, Parameter(negative="")]
 Choose = Literal["one", "all"]
+Format = Literal["jurist", "trl"]
 
 data = App(name="data", help="Prepare training sets: filter, verify, split, mix, measure difficulty.")
 
@@ -29,6 +30,7 @@ def pairs(
     data: Path | None = None,
     choose: Choose = "one",
     seed: int = 0,
+    format: Format = "jurist",
     skip_bad: Flag = False,
 ) -> int:
     """Preference rows of any format, filtered, as one file of pairs; why a row was left out is counted.
@@ -64,13 +66,19 @@ def pairs(
         Of more than two responses: one pair by seed, or all pairs whose gold differs.
     seed
         Decides which pair.
+    format
+        jurist: rows as every command reads them. trl: prompt, chosen and rejected as TRL's RewardTrainer and
+        DPOTrainer read them (jurist reads those too).
     skip_bad
         Leave out rows that cannot be read, and list them, instead of stopping.
     """
     from jurist.cli import preparing
+    from jurist.data.filters import FilterOptions
 
-    limits = preparing.Limits(unique, near, longest, tokenizer, drop or [], against or [], data)
-    return preparing.pairs(list(sources), out, limits, field or [], choose, seed, skip_bad=skip_bad)
+    limits = FilterOptions(unique, near, longest, tokenizer, drop or [], against or [], data)
+    return preparing.pairs(
+        list(sources), out, limits, field or [], choose, seed, format=format, skip_bad=skip_bad
+    )
 
 
 @data.command
@@ -144,6 +152,7 @@ def mix(
     repeat: Flag = False,
     order: Literal["given", "random", "both"] = "given",
     seed: int = 0,
+    format: Format = "jurist",
 ) -> int:
     """A weighted mixture of files, shuffled.
 
@@ -162,10 +171,12 @@ def mix(
         orders (then the file has twice the rows).
     seed
         Decides which rows, their order in the file, and meta.order.
+    format
+        jurist, or trl: prompt, chosen and rejected as TRL's RewardTrainer and DPOTrainer read them.
     """
     from jurist.cli import preparing
 
-    return preparing.mix(list(files), out, rows, order, seed, repeat=repeat)
+    return preparing.mix(list(files), out, rows, order, seed, format=format, repeat=repeat)
 
 
 @data.command

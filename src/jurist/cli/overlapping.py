@@ -10,8 +10,8 @@ from rich.text import Text
 
 from jurist.cli.console import err, say, write_json
 from jurist.cli.console import out as screen
-from jurist.core.errors import ConfigError, InputError, JuristError, unknown
-from jurist.core.types import Case
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.files import file_hash
 from jurist.core.version import __version__
 from jurist.data.overlap import (
     SORTS,
@@ -23,14 +23,14 @@ from jurist.data.overlap import (
     Rule,
     Summary,
     check_target,
-    file_hash,
     match,
     read_cases,
     stamp,
     write_clean,
 )
-from jurist.inputs.files import READERS, count_lines
-from jurist.judging import registry
+from jurist.data.sources import index_of, short_name
+from jurist.inputs import BadRows
+from jurist.inputs.files import count_lines
 
 LEGEND = (
     "A row counts once, by its strongest hit. pair: the prompt and a response of one case; same: the prompt; "
@@ -55,22 +55,27 @@ def check(
     for path in (out, report):
         if path and not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no folder {str(path.parent)!r}", hint="make it first")
-    bad: list[JuristError] = []
-    unread: list[JuristError] = []
-    rows = read_cases(source, skip_bad=skip_bad, on_bad=unread.append)
-    index = _index([part for text in against for part in _parts(text)], data, rule, bad if skip_bad else None)
+    of_benchmarks, unread = BadRows(skip=skip_bad), BadRows(skip=skip_bad)
+    rows = read_cases(source, skip_bad=skip_bad, on_bad=unread.on_bad)
+    started = time.monotonic()
+    index = index_of(against, data, rule, of_benchmarks.on_bad)
+    if index is None:
+        raise ConfigError("--against names nothing", hint="--against judgebench,FILE")
+    cases, seconds = sum(map(len, index.cases)), time.monotonic() - started
+    say(f"{cases:,} cases, {len(index.texts):,} texts, {index.ngrams:,} sequences noted in {seconds:.1f} s")
     marks = Marks(source)
     with Report(index, report) as found:
         _compare(_watched(rows, source), index, found, marks)
-        _tell_bad([*bad, *unread])
+        for line in (*of_benchmarks.lines(), *unread.lines()):
+            say(line)
         if not found.rows:
             raise InputError(f"{source}: no row was compared: the source has no readable row")
         summary = Summary(
             jurist=__version__,
-            source=_name(source),
+            source=short_name(source),
             sha256=file_hash(source),
             rows=found.rows,
-            unread=len(unread),
+            unread=unread.count,
             touched=found.touched,
             rule=rule,
             benchmarks=found.counts,
@@ -87,49 +92,6 @@ def check(
     return summary.touched
 
 
-def _index(parts: list[str], data: Path | None, rule: Rule, bad: list[JuristError] | None) -> Index:
-    if not parts:
-        raise ConfigError("--against names nothing", hint="--against judgebench,FILE")
-    named = [(_name(part), _cases(part, data, bad)) for part in dict.fromkeys(parts)]
-    index, started = Index(rule), time.monotonic()
-    for name, cases in named:
-        index.add(name, cases)
-        if not index.cases[-1]:
-            raise InputError(f"{name} holds no cases")
-    index.freeze()
-    cases = sum(map(len, index.cases))
-    seconds = time.monotonic() - started
-    say(f"{cases:,} cases, {len(index.texts):,} texts, {index.ngrams:,} sequences noted in {seconds:.1f} s")
-    return index
-
-
-def _parts(text: str) -> list[str]:
-    """The names in ``--against``; a file whose name has commas is one."""
-    if Path(text).exists():
-        return [text]
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _name(part: str) -> str:
-    """What a source is called in reports: the end of its path, since many files are train.jsonl."""
-    if part == "-":
-        return "standard input"
-    return part if part in registry.BENCHMARKS or part.startswith("hf:") else "/".join(Path(part).parts[-2:])
-
-
-def _cases(part: str, data: Path | None, bad: list[JuristError] | None) -> Iterable[Case]:
-    """The cases of a benchmark by name, or the rows of a file; raises where there is no such thing."""
-    if part in registry.BENCHMARKS:
-        if data is None:
-            raise ConfigError(f"the files of {part} are needed", hint="--data FOLDER")
-        return registry.benchmark(part).load(data)
-    named = "/" not in part and not any(part.lower().removesuffix(".gz").endswith(x) for x in READERS)
-    if named and not part.startswith("hf:") and not Path(part).exists():
-        raise unknown("benchmark", part, registry.BENCHMARKS)
-    rows = read_cases(part, skip_bad=bad is not None, on_bad=None if bad is None else bad.append)
-    return (row.case for row in rows)
-
-
 def _compare(rows: Iterable[RowCase], index: Index, found: Report, marks: Marks) -> None:
     for row in rows:
         hits = match(row.case, row.line, index)
@@ -140,13 +102,6 @@ def _compare(rows: Iterable[RowCase], index: Index, found: Report, marks: Marks)
 def _watched(rows: Iterator[RowCase], source: str) -> Iterable[RowCase]:
     total = None if source == "-" else count_lines(source)
     return track(rows, "comparing", total, console=err, transient=True, disable=not err.is_terminal)
-
-
-def _tell_bad(bad: list[JuristError]) -> None:
-    if bad:
-        say(f"{len(bad)} bad rows were left out:")
-        for error in bad[:10]:
-            say(f"  {error.message}")
 
 
 def _show(summary: Summary, found: Report, line: str) -> None:

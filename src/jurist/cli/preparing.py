@@ -2,11 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, aclosing
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec.structs import replace
 from rich.progress import track
@@ -17,20 +16,19 @@ from jurist.core.answers import final_answer, last_number
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.types import Case
 from jurist.data import mixture
-from jurist.data.dedup import Seen, Unique
 from jurist.data.difficulty import Difficulty, check_pair, range_of
 from jurist.data.difficulty import difficulty as measured
-from jurist.data.filters import Choose, Filters, fit, named, tokens_of
+from jurist.data.filters import Choose, FilterOptions, filters_of, fit, named
 from jurist.data.math_verify import MathVerify, installed
 from jurist.data.overlap import Index
 from jurist.data.report import Output, Report, Tally, write_report
 from jurist.data.rm_r1_release import count as count_released
 from jurist.data.rm_r1_release import released as taken_apart
-from jurist.data.rows import Writer, check_target, read, renamed
-from jurist.data.sources import index_of, pair_of, renames_of, stem, tallies_of
+from jurist.data.rows import Format, Writer, check_target, read, renamed
+from jurist.data.sources import index_of, renames_of, tallies_of
 from jurist.data.splits import part_of, parts_of
 from jurist.data.verifiable import Same, question_of, same_plainly, verified
-from jurist.inputs import read_rows
+from jurist.inputs import BadRows, read_rows
 from jurist.inputs.files import count_lines
 from jurist.inputs.lines import Row
 from jurist.judging.build import assemble
@@ -39,64 +37,34 @@ from jurist.judging.pool import Progress
 from jurist.judging.run import run
 
 
-class Limits(NamedTuple):
-    """What `jurist data pairs` filters by, as it stands on the command line."""
-
-    unique: Unique | str
-    near: float
-    longest: int | None
-    tokenizer: str | None
-    drop: list[str]
-    against: list[str]
-    data: Path | None
-
-
-class Bad:
-    """Rows that could not be read: passed over and listed, or the first one raised."""
-
-    def __init__(self, *, skip: bool) -> None:
-        self.errors: list[InputError] = []
-        self.n = 0
-        self.take: Callable[[InputError], None] | None = self._take if skip else None
-
-    def _take(self, error: InputError) -> None:
-        self.n += 1
-        self.errors = [*self.errors, error][:10]
-
-    def tell(self) -> None:
-        """List them."""
-        if self.n:
-            say(f"{self.n:,} bad rows were left out:")
-            for error in self.errors:
-                say(f"  {error.message}")
-
-
 def pairs(
     sources: list[str],
     out: Path,
-    limits: Limits,
+    limits: FilterOptions,
     field: list[str],
     choose: Choose,
     seed: int,
     *,
+    format: Format,
     skip_bad: bool,
 ) -> int:
     """Filter rows of many sources into one file of pairs."""
     tallies = tallies_of(sources)
     check_target(out, *(tally.source for tally in tallies))
     index = index_of(limits.against, limits.data)
-    filters = _filters(limits, index)
-    names, bad = renames_of(field), Bad(skip=skip_bad)
-    with Writer(out) as writer:
+    filters = filters_of(limits, index)
+    names, bad = renames_of(field), BadRows(skip=skip_bad)
+    with Writer(out, format) as writer:
         for tally in tallies:
-            before = bad.n
-            rows = _watched(read(tally.source, names, bad.take), tally.source)
+            before = bad.count
+            rows = _watched(read(tally.source, names, bad.on_bad), tally.source)
             for pair in fit(rows, filters, tally, choose, seed):
                 writer.write(pair)
-            tally.unread = bad.n - before
+            tally.unread = bad.count - before
         _demand(writer.rows, "no pair is left", tallies)
-    bad.tell()
-    options = {**limits._asdict(), "field": field, "choose": choose, "seed": seed}
+    for line in bad.lines():
+        say(line)
+    options = {**limits._asdict(), "field": field, "choose": choose, "seed": seed, "format": format}
     return _done("pairs", options, tallies, [writer], index=index)
 
 
@@ -108,7 +76,7 @@ def verifiable(
     find = last_number if answer == "last-number" else final_answer
     (tally,) = tallies_of([source])
     check_target(out, tally.source)
-    names, bad, counts = renames_of(field), Bad(skip=skip_bad), Counter[str]()
+    names, bad, counts = renames_of(field), BadRows(skip=skip_bad), Counter[str]()
 
     def question(row: Row) -> Case:
         return named(question_of(renamed(row.fields, names), row.default_id), tally.name)
@@ -119,15 +87,16 @@ def verifiable(
         )
         say(f"answers are compared plainly{f', then by {prove.name}' if prove else ''}")
         writer = stack.enter_context(Writer(out))
-        for case in _watched(read_rows(tally.source, question, bad.take), tally.source):
+        for case in _watched(read_rows(tally.source, question, bad.on_bad), tally.source):
             tally.read += 1
             made = list(verified(case, _same(prove), choose, seed, counts, find))
             tally.written += bool(made)
             for pair in made:
                 writer.write(pair)
-        tally.unread = bad.n
+        tally.unread = bad.count
         _demand(writer.rows, "no question has a right and a wrong response", [tally])
-    bad.tell()
+    for line in bad.lines():
+        say(line)
     how = prove.name if prove else "off"
     options = {"math": how, "answer": answer, "choose": choose, "field": field, "seed": seed}
     return _done("verifiable", options, [tally], [writer], dict(sorted(counts.items())))
@@ -151,28 +120,29 @@ def split(source: str, parts: str, out: Path, seed: int) -> int:
 
 
 def mix(
-    files: list[str], out: Path, rows: int | None, order: mixture.Orders, seed: int, *, repeat: bool
-) -> int:
+    files: list[str], out: Path, rows: int | None, order: mixture.Orders, seed: int, *, format: Format,
+    repeat: bool,
+) -> int:  # fmt: skip
     """Write a weighted mixture."""
-    parts = [_part(text) for text in files]
+    parts = [mixture.part_of(text) for text in files]
     if not parts:
         raise ConfigError("there is nothing to mix", "jurist data mix a.jsonl=5 b.jsonl=1 --out mix.jsonl")
     tallies = tallies_of([f"{part.name}={part.path}" for part in parts])
     check_target(out, *(tally.source for tally in tallies))
-    lines = [mixture.Lines(part.path) for part in parts]
+    lines = [mixture.IndexedRows(part.path) for part in parts]
     _demand(min(map(len, lines)), "a file has no rows", tallies)
     counts = mixture.sizes([len(x) for x in lines], [p.weight for p in parts], rows, repeat=repeat)
     for tally, file, n in zip(tallies, lines, counts, strict=True):
         tally.read, tally.written = len(file), n
     try:
-        with Writer(out) as writer:
+        with Writer(out, format) as writer:
             for case in mixture.mixed(parts, lines, counts, seed, order):
                 writer.write(case)
     finally:
         for file in lines:
             file.close()
     options = {"weights": {p.name: str(p.weight) for p in parts}, "rows": rows, "repeat": repeat}
-    return _done("mix", {**options, "order": order, "seed": seed}, tallies, [writer])
+    return _done("mix", {**options, "order": order, "seed": seed, "format": format}, tallies, [writer])
 
 
 def difficulty(source: str, out: Path, k: int, keep: str, folder: Path | None, config: JudgeConfig) -> int:
@@ -211,7 +181,7 @@ def released(source: str, out: Path, *, skip_bad: bool) -> int:
     """Take RM-R1's released rows apart."""
     (tally,) = tallies_of([source])
     check_target(out, tally.source)
-    bad, counts = Bad(skip=skip_bad), Counter[str]()
+    bad, counts = BadRows(skip=skip_bad), Counter[str]()
 
     def case_from(row: Row) -> Case:
         found = taken_apart(row.fields, row.default_id)
@@ -219,12 +189,13 @@ def released(source: str, out: Path, *, skip_bad: bool) -> int:
         return named(found.case, tally.name)
 
     with Writer(out) as writer:
-        for case in _watched(read_rows(tally.source, case_from, bad.take), tally.source):
+        for case in _watched(read_rows(tally.source, case_from, bad.on_bad), tally.source):
             writer.write(case)
         tally.read = tally.written = writer.rows
-        tally.unread = bad.n
+        tally.unread = bad.count
         _demand(writer.rows, "no row could be taken apart", [tally])
-    bad.tell()
+    for line in bad.lines():
+        say(line)
     return _done("released", {}, [tally], [writer], dict(sorted(counts.items())))
 
 
@@ -262,29 +233,6 @@ def _same(prove: MathVerify | None) -> Same:
         return prove(reference, answer) if prove and plainly is None else plainly
 
     return same
-
-
-def _filters(limits: Limits, index: Index | None) -> Filters:
-    if not 0 < limits.near <= 1:
-        raise ConfigError(f"--near {limits.near:g} is no share", "0.8 is usual")
-    drop = [
-        (name, value) for name, value in (pair_of(text, "--drop source=magpie_ultra") for text in limits.drop)
-    ]
-    measure = tokens_of(limits.tokenizer) if limits.tokenizer else len
-    unique = limits.unique
-    seen = None if unique == "none" else Seen(unique, limits.near)  # pyright: ignore[reportArgumentType]
-    return Filters(drop, limits.longest, measure, index, seen)
-
-
-def _part(text: str) -> mixture.Part:
-    path, _, weight = text.rpartition("=")
-    try:
-        ratio = Fraction(weight)
-    except (ValueError, ZeroDivisionError):
-        ratio = Fraction(0)
-    if not path or ratio <= 0:
-        raise ConfigError(f"{text!r} is no FILE=WEIGHT", "for example skywork.jsonl=5")
-    return mixture.Part(Path(path), ratio, stem(path))
 
 
 def _watched(rows: Iterator[Case], source: str) -> Iterator[Case]:

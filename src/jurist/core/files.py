@@ -5,6 +5,7 @@ Where fetched and prepared files are kept between runs.
 
 import os
 from collections.abc import Callable, Iterator
+from hashlib import file_digest
 from pathlib import Path
 from typing import TypeVar
 
@@ -94,6 +95,14 @@ def write_whole(path: Path, data: bytes) -> None:
         draft.replace(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def file_hash(path: str | os.PathLike[str]) -> str | None:
+    """sha256 of a file, 64 hex digits; None for what is no file."""
+    if not Path(path).is_file():
+        return None
+    with Path(path).open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _whole(file: int, size: int) -> int:
