@@ -23,15 +23,15 @@ from jurist.training.model_card import (
     DataFile,
     Facts,
     Measured,
-    Score,
+    PairScore,
     card,
-    draw_course,
+    draw_curves,
     read_overlap,
     score_of,
 )
 
-BEFORE = Score(0.5, 200, 0.4312, 0.5688, 0.61, 0.125)
-AFTER = Score(0.715, 200, 0.6489, 0.7731, 0.84, 0.0)
+BEFORE = PairScore(0.5, 200, 0.4312, 0.5688, 0.61, 0.125)
+AFTER = PairScore(0.715, 200, 0.6489, 0.7731, 0.84, 0.0)
 
 FACTS = Facts(
     "judge-135m",
@@ -197,9 +197,9 @@ def test_the_picture_shows_what_has_a_course(tmp_path):
         Line(n, 0.0, 0.0, {"held_out/accuracy": 0.6, "held_out/low": 0.5, "held_out/high": 0.7})
         for n in (0, 20, 40)
     ]
-    assert draw_course([*FACTS.course, *held], tmp_path / "curves.png")
+    assert draw_curves([*FACTS.course, *held], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert not draw_course([Line(1, 0.0, 0.0, {"reward": 1.0})], tmp_path / "none.png")
+    assert not draw_curves([Line(1, 0.0, 0.0, {"reward": 1.0})], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
     text = card(Facts("j", "b", "sft", "p", "0", picture="curves.png"))
     assert "![The course of the training](curves.png)" in text

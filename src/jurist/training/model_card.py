@@ -72,7 +72,7 @@ class DataFile(Record, frozen=True):
     hub: str | None = None
 
 
-class Score(Record, frozen=True):
+class PairScore(Record, frozen=True):
     """How well n pairs were judged, as shares in [0, 1]; ``low`` and ``high``: the 95% interval.
 
     ``consistent``: pairs judged alike in both orders. ``unanswered``: judgments without a verdict.
@@ -90,8 +90,8 @@ class Measured(Record, frozen=True):
     """Scores on one set of pairs, before and after the training; ``hub``: the data set's id."""
 
     name: str
-    before: Score | None = None
-    after: Score | None = None
+    before: PairScore | None = None
+    after: PairScore | None = None
     hub: str | None = None
 
 
@@ -151,14 +151,14 @@ def card(facts: Facts) -> str:
     return f"---\n{_yaml(_front(facts))}\n---\n\n" + "\n\n".join(s for s in sections if s) + "\n"
 
 
-def score_of(scorecard: Scorecard) -> Score:
+def score_of(scorecard: Scorecard) -> PairScore:
     """A scorecard's headline as a score; raises ``InputError`` where it has none."""
     if (row := scorecard.headline) is None:
         raise InputError(f"{scorecard.name}: no case has gold, so there is no score")
     low, high = row.interval or (None, None)
     judgments = sum(scorecard.statuses.values())
     missing = 1 - scorecard.statuses.get("ok", 0) / judgments if judgments else None
-    return Score(row.value, row.n, low, high, scorecard.statistics.get("consistency"), missing)
+    return PairScore(row.value, row.n, low, high, scorecard.statistics.get("consistency"), missing)
 
 
 def read_overlap(path: Path) -> Overlap:
@@ -174,7 +174,7 @@ def read_overlap(path: Path) -> Overlap:
     return Overlap(summary, sha256(text).hexdigest())
 
 
-def draw_course(lines: Sequence[Line], path: Path) -> bool:
+def draw_curves(lines: Sequence[Line], path: Path) -> bool:
     """The courses of the card's metrics, one panel each, as a picture; False where there is nothing to draw.
 
     Raises ``MissingExtraError`` without matplotlib, ``ConfigError`` where the file cannot be written.
@@ -355,7 +355,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _interval(score: Score) -> str:
+def _interval(score: PairScore) -> str:
     if score.low is None or score.high is None:
         return ""
     return f"{100 * score.low:.1f} to {100 * score.high:.1f}"
@@ -476,7 +476,7 @@ def overlap_of(options: TrainOptions, source: str) -> Overlap | None:
 
 def _picture(folder: Path, lines: Sequence[Line], say: Callable[[str], None]) -> str | None:
     try:
-        return CURVES if draw_course(lines, folder / CURVES) else None
+        return CURVES if draw_curves(lines, folder / CURVES) else None
     except MissingExtraError as error:
         say(f"no curves in the model card: {error}")
         return None
@@ -515,8 +515,8 @@ def _hub(source: str) -> str | None:
     return re.split(r"[:@#]", source.removeprefix("hf:"))[0] if source.startswith("hf:") else None
 
 
-def _score(s: EvalResult) -> Score:
-    return Score(s.accuracy, s.n, s.low, s.high, s.consistent, s.unanswered)
+def _score(s: EvalResult) -> PairScore:
+    return PairScore(s.accuracy, s.n, s.low, s.high, s.consistent, s.unanswered)
 
 
 def _device() -> str:
