@@ -1,4 +1,4 @@
-"""Groups of judgments as the trainer gets them: scripted, replaced where all rewards are equal, samples kept."""
+"""Groups of judgments as the trainer gets them: scripted, replaced where rewards are equal, samples kept."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
