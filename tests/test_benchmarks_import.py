@@ -15,7 +15,7 @@ from jurist.benchmarks.rewardbench import SIZES, score_subsets
 from jurist.cli.exporting import export
 from jurist.cli.importing import AGGREGATES, form
 from jurist.cli.runs import import_run
-from jurist.core.errors import ConfigError, JuristError
+from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.store import read_config, read_decisions
 from jurist.core.types import Scorecard
 from jurist.judging.registry import BENCHMARKS, benchmark
@@ -240,3 +240,39 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path):
         with pytest.raises(ConfigError, match=words):
             export(run, format="rewardbench", model=model, out=tmp_path / "x.json")
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_pair_that_stands_there_twice_counts_twice(tmp_path: Path):
+    (source,) = shared("judgebench", "outputs").glob("*o1-mini*")
+    first, *rest = source.read_text("utf-8").splitlines(keepends=True)[:40]
+    file = tmp_path / source.name
+    file.write_text("".join([first, *rest, first]), "utf-8")
+    import_run("judgebench", str(file), out=tmp_path / "run")
+    decisions = list(read_decisions(tmp_path / "run"))
+    assert len({d.case_id for d in decisions}) == 41
+    assert decisions[-1].case_id == f"{decisions[0].case_id}#2"
+    card = msgspec.json.decode((tmp_path / "run" / "scorecard.json").read_bytes(), type=Scorecard)
+    again = benchmark("judgebench").score(decisions)
+    assert (card.headline, card.statistics) == (again.headline, again.statistics)
+    assert card.headline is not None
+    assert card.headline.name == "mean of 41 of 350 pairs"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("rewardbench", '{"model": "a/b", "math-prm": NaN}', "math-prm (nan) is no finite number"),
+        (
+            "rewardbench2",
+            '[{"id": 1, "subset": "Math", "scores": [1.0, Infinity]}]',
+            "[0].scores[1] (inf) is no",
+        ),
+        ("judgebench", '{"pair_id": "x", "score": NaN}', "line 1: score (nan) is no finite number"),
+    ],
+)
+def test_numbers_that_are_none_are_named(tmp_path: Path, name: str, text: str, said: str):
+    file = tmp_path / "results.json"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        import_run(name, str(file), out=tmp_path / "run")
+    assert said in caught.value.message

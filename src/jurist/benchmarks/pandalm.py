@@ -12,6 +12,7 @@ from jurist.benchmarks.base import (
     Benchmark,
     demand,
     grouped,
+    headline_name,
     on_github,
     proportion,
     read_list,
@@ -35,8 +36,10 @@ from jurist.core.types import (
     Verdict,
     winner,
 )
+from jurist.inputs.lines import NoDataError
 
 FILE = "testset-v1.json"
+SIZE = 999
 GIVEN: Order = (0, 1)
 SOURCE = "WeOpenML/PandaLM @3871806, Apache-2.0"
 UNRESOLVED = "A pair without a verdict counts as judged a tie, which is right where people call it one."
@@ -104,7 +107,7 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     rows = grouped(listed)
     return Scorecard(
         name="pandalm",
-        headline=proportion("accuracy", _right(listed)),
+        headline=proportion(headline_name("accuracy", len(listed), SIZE), _right(listed)),
         groups=tuple(proportion(g, _right(ds)) for g, ds in rows.items()) if len(rows) > 1 else (),
         statistics=macro([(_gold(d), _class(d.verdict.scores)) for d in listed]),
         statuses=statuses(listed),
@@ -159,7 +162,7 @@ def _find(path: Path) -> Path:
     for folder in (path, path / "data", path / "pandalm"):
         if (folder / FILE).is_file():
             return folder / FILE
-    raise InputError(
+    raise NoDataError(
         f"{path}: no file {FILE} here or in its data folder",
         hint="git clone https://github.com/WeOpenML/PandaLM, and give its folder",
     )

@@ -12,12 +12,16 @@ import msgspec
 from jurist.benchmarks.base import (
     Benchmark,
     Tally,
+    decoded,
     demand,
     gold_winner,
     grouped,
+    headline_name,
+    on_hub,
     read_bytes,
     read_rows,
     statuses,
+    unique,
     usage,
 )
 from jurist.benchmarks.mt19937 import numpy_rand
@@ -167,6 +171,10 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     for decision in listed:
         tally.add(decision)
     card = _scorecard({s: ScoreRow(s, fmean(v), len(v), wilson(sum(v), len(v))) for s, v in worths.items()})
+    judged = sum(len(values) for subset, values in worths.items() if subset in SIZES)
+    if card.headline and card.headline.name == "overall":
+        name = headline_name("overall", judged, sum(SIZES.values()))
+        card = msgspec.structs.replace(card, headline=msgspec.structs.replace(card.headline, name=name))
     as_recorded = sum("result" in d.meta for d in listed)
     note = f"{as_recorded} results are counted as they were recorded." if as_recorded else ""
     return msgspec.structs.replace(
@@ -220,21 +228,10 @@ def weighted(name: str, parts: Sequence[tuple[float, ScoreRow]]) -> ScoreRow:
     return ScoreRow(name, value, sum(p.n for _, p in parts), (value - sqrt(low), value + sqrt(high)))
 
 
-def unique(names: Iterable[str]) -> Iterator[str]:
-    """The names, from the second time on with how often they came: ``a``, ``b``, ``a#2``."""
-    seen = Counter[str]()
-    for name in names:
-        seen[name] += 1
-        yield name if seen[name] == 1 else f"{name}#{seen[name]}"
-
-
 def columns_or_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON file that is a list of objects, or one object whose lists are columns."""
-    value: list[dict[str, Any]] | dict[str, Any]
-    try:
-        value = msgspec.json.decode(read_bytes(path), type=list[dict[str, Any]] | dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: {error}") from error
+    kind = cast("type[list[dict[str, Any]] | dict[str, Any]]", list[dict[str, Any]] | dict[str, Any])
+    value = decoded(read_bytes(path), kind, str(path))
     if isinstance(value, list):
         return value
     columns = {name: cast("list[Any]", column) for name, column in value.items() if isinstance(column, list)}
@@ -392,5 +389,14 @@ REWARDBENCH = Benchmark(
     load=load,
     score=score,
     recorded=recorded,
-    hub="allenai/reward-bench:filtered",
+    files=on_hub(
+        "allenai/reward-bench",
+        "168d848cdbbea9764fae4a544dc9ca1e6cca4931",
+        {
+            "data/filtered-00000-of-00001.parquet": (
+                "filtered-00000-of-00001.parquet",
+                "65473c20ed0627e02503557ae102c25c6b0e66b5ed69ee327e224bb95e70ca29",
+            )
+        },
+    ),
 )

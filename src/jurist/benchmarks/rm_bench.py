@@ -10,11 +10,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jurist.benchmarks.base import Benchmark, demand, gold_winner, read_rows, score_pairs
+from jurist.benchmarks.base import (
+    Benchmark,
+    demand,
+    gold_winner,
+    headline_name,
+    read_rows,
+    score_pairs,
+)
 from jurist.benchmarks.rm_r1_logs import RmBenchRow, Three, judged, rm_bench_rows, shown
 from jurist.core.errors import InputError
 from jurist.core.statistics import macro_interval
 from jurist.core.types import Case, Decision, Message, Order, Scorecard, ScoreRow, winner
+from jurist.inputs.lines import NoDataError
 
 DOMAINS = ("chat", "math", "code", "safety")
 STYLES = ("concise", "detailed", "markdown")
@@ -98,7 +106,10 @@ def score(decisions: Iterable[Decision], name: str, misread: Mapping[Cell, Cell]
     levels = {level: [read[cell] for cell in cells] for level, cells in LEVELS.items()}
     rows = [_group(domain, [cells], tuple(read.values())) for domain, cells in found.items()]
     rows += [_group(level, list(found.values()), cells) for level, cells in levels.items()]
-    whole = "overall" if len(found) == len(DOMAINS) else f"mean of {', '.join(found)}"
+    size = len(CELLS) * sum(SIZES.values())
+    whole = headline_name("overall", len(listed), size)
+    if len(found) < len(DOMAINS):
+        whole = f"mean of {', '.join(found)}"
     counted = score_pairs(listed, name)
     return Scorecard(
         name=name,
@@ -214,7 +225,7 @@ def _files(path: Path) -> list[Path]:
         names = ["total_dataset.json", *(f"{domain}_filtered.json" for domain in SIZES)]
         if found := [folder / name for name in names if (folder / name).is_file()]:
             return found[:1] if found[0].name == names[0] else found
-    raise InputError(
+    raise NoDataError(
         f"{path}: no total_dataset.json or chat_filtered.json here or in its data folder",
         hint="git clone https://github.com/THU-KEG/RM-Bench, and give its folder",
     )

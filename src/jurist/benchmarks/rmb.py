@@ -10,11 +10,20 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from jurist.benchmarks.base import Benchmark, demand, gold_winner, grouped, read_rows, score_pairs
+from jurist.benchmarks.base import (
+    Benchmark,
+    demand,
+    gold_winner,
+    grouped,
+    headline_name,
+    read_rows,
+    score_pairs,
+)
 from jurist.benchmarks.rm_r1_logs import RmbRow, judged, rmb_tables, shown
 from jurist.core.errors import InputError
 from jurist.core.statistics import mean_interval
 from jurist.core.types import Case, Conversation, Decision, Message, Order, Scorecard, ScoreRow, winner
+from jurist.inputs.lines import NoDataError
 
 COMPARISONS = {
     "pairwise helpfulness": 10067,
@@ -23,6 +32,9 @@ COMPARISONS = {
     "bon harmlessness": 3819,
 }
 """The four numbers of the benchmark, and how many pairs each is made of."""
+
+UNITS = 17131 + 3786
+"""Pairs, and best-of-n items."""
 
 PAIRS, BEST = "Pairwise_set", "BoN_set"
 _KINDS = {PAIRS: "pairwise", BEST: "bon"}
@@ -107,7 +119,9 @@ def score(decisions: Iterable[Decision], name: str = "rmb", tie: float = 0.0) ->
     units = {group: _units(group, ds, tie) for group, ds in sets.items()}
     whole = {group: us for group, us in units.items() if us}
     counted = score_pairs(listed, name)
-    overall = "overall" if len(whole) == len(COMPARISONS) else f"mean of {', '.join(whole)}"
+    overall = headline_name("overall", sum(map(len, whole.values())), UNITS, "pairs and items")
+    if len(whole) < len(COMPARISONS):
+        overall = f"mean of {', '.join(whole)}"
     return Scorecard(
         name=name,
         headline=_group(overall, list(whole.values())) if whole else None,
@@ -204,7 +218,7 @@ def _files(path: Path) -> list[Path]:
         parts = [folder] if inside else [folder / PAIRS, folder / BEST]
         if found := sorted(file for part in parts for file in part.rglob("*.json")):
             return found
-    raise InputError(
+    raise NoDataError(
         f"{path}: no folder {PAIRS} or {BEST} with files of rows",
         hint="git clone https://github.com/Zhou-Zoey/RMB-Reward-Model-Benchmark, and give its folder",
     )

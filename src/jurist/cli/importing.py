@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from jurist.benchmarks.base import Benchmark, read_bytes
+from jurist.benchmarks.base import Benchmark, read_bytes, read_recorded
 from jurist.benchmarks.rewardbench import score_subsets
 from jurist.benchmarks.rewardbench2 import score_domains
 from jurist.cli.console import out as screen
@@ -37,7 +37,8 @@ def import_results(name: str, file: str, out: Path, *, json: bool) -> int:
         _keep(out, {**config, "aggregate": True}, card)
         say(f"imported into {out}: a scorecard only, since {file} has results of groups and no decisions")
     else:
-        decisions = list(_recorded(chosen)(Path(file)))
+        _recorded(chosen)
+        decisions = read_recorded(chosen, Path(file))
         card = chosen.score(decisions)
         _store(out, config, decisions)
         write_scorecard(out, card)
