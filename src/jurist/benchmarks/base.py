@@ -15,9 +15,12 @@ from jurist.core.errors import InputError
 from jurist.core.statistics import wilson
 from jurist.core.types import (
     Case,
+    Completion,
     Decision,
     Judgment,
     Order,
+    Query,
+    Sampling,
     Scorecard,
     ScoreRow,
     Status,
@@ -176,27 +179,6 @@ def unique(names: Iterable[str]) -> Iterator[str]:
         yield name if seen[name] == 1 else f"{name}#{seen[name]}"
 
 
-def read_recorded(benchmark: Benchmark, path: Path) -> list[Decision]:
-    """The decisions of official raw outputs; raises ``InputError`` where there are none to be read.
-
-    A case that stands there twice is two decisions, as the official code counts it; ids tell them apart.
-    """
-    if benchmark.recorded is None:
-        raise InputError(f"{benchmark.name} has no official outputs that could be read")
-    decisions = demand(benchmark.recorded(path), benchmark.name)
-    names = unique(decision.case_id for decision in decisions)
-    return [
-        decision if decision.case_id == name else _renamed(decision, name)
-        for decision, name in zip(decisions, names, strict=True)
-    ]
-
-
-def _renamed(decision: Decision, name: str) -> Decision:
-    replace = msgspec.structs.replace
-    judgments = tuple(replace(j, query=replace(j.query, case_id=name)) for j in decision.judgments)
-    return replace(decision, case_id=name, judgments=judgments)
-
-
 def hub_files(path: Path, dataset: str, split: str) -> list[Path]:
     """Files of a split as a dataset's repository holds them: ``data/SPLIT-*`` or ``SPLIT-*``.
 
@@ -237,6 +219,16 @@ def transcribed(case: Case, judgments: Sequence[Judgment]) -> Decision:
     said = [winner(j.verdict.scores) for j in judgments if j.verdict.scores]
     agreement = said.count(winner(verdict.scores)) / len(said) if said else None
     return Decision(case.id, verdict, tuple(judgments), agreement, case.gold, case.group, case.meta)
+
+
+def rated(case: Case, scores: tuple[float, ...]) -> Decision:
+    """The decision that recorded scores amount to, each of a response that was judged alone."""
+    judgments = tuple(
+        Judgment(Query(case.id, (i,), 0, (), Sampling()), Completion(), Verdict((score,), via="recorded"))
+        for i, score in enumerate(scores)
+    )
+    verdict = Verdict(scores, via="recorded")
+    return Decision(case.id, verdict, judgments, None, case.gold, case.group, case.meta)
 
 
 def score_pairs(decisions: Iterable[Decision], name: str = "pairs") -> Scorecard:
@@ -380,10 +372,27 @@ def _not_finite(data: bytes) -> str | None:
     return None
 
 
+def one_file(path: Path, *patterns: str) -> Path:
+    """A file of results: ``path`` itself, or the one file in a folder that fits the first fitting pattern.
+
+    Raises ``InputError`` where a folder has none, or several.
+    """
+    if not path.is_dir():
+        return path
+    for pattern in patterns:
+        files = sorted(file for file in path.glob(pattern) if file.is_file())
+        if len(files) == 1:
+            return files[0]
+        if files:
+            names = ", ".join(file.name for file in files[:4]) + (", ..." if len(files) > 4 else "")
+            raise InputError(
+                f"{path} holds {len(files)} files of results: {names}", "name the one that is meant"
+            )
+    raise InputError(f"{path}: no file of results ({' or '.join(patterns)}) in this folder", "name the file")
+
+
 def read_bytes(path: Path) -> bytes:
     """What a file holds; raises ``InputError`` where it cannot be read."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, a file is meant", "name the file in it")
     try:
         return path.read_bytes()
     except OSError as error:

@@ -16,6 +16,7 @@ from jurist.benchmarks.base import (
     grouped,
     headline_name,
     on_github,
+    one_file,
     proportion,
     read_lines,
     statuses,
@@ -89,7 +90,7 @@ def load(path: Path, model: str) -> Iterator[Case]:
 
 def recorded(path: Path, model: str) -> Iterator[Decision]:
     """Decisions of another judge from its raw outputs, a file of the repository's ``outputs``."""
-    for row in _rows(path, model):
+    for row in _rows(one_file(path, f"*response_model={model}*.jsonl", "*.jsonl"), model):
         if not 1 <= len(row.judgments) <= 2:
             raise InputError(
                 f"{path}: pair {row.pair_id} has {len(row.judgments)} judgments, expected one per order",

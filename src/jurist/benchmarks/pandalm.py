@@ -14,6 +14,7 @@ from jurist.benchmarks.base import (
     grouped,
     headline_name,
     on_github,
+    one_file,
     proportion,
     read_list,
     statuses,
@@ -86,6 +87,7 @@ def load(path: Path) -> Iterator[Case]:
 
 def recorded(path: Path) -> Iterator[Decision]:
     """Decisions of another judge: a file of its official output, with the pairs in the same folder."""
+    path = one_file(path, f"*-{FILE}")
     pairs, outputs = read_list(path.parent / FILE, _Row), read_list(path, _Output)
     if [row.idx for row in pairs] != [row.idx for row in outputs]:
         raise InputError(

@@ -15,6 +15,7 @@ from jurist.benchmarks.base import (
     grouped,
     headline_name,
     on_hub,
+    one_file,
     read_rows,
     statuses,
     unique,
@@ -145,7 +146,7 @@ def recorded(path: Path) -> Iterator[Decision]:
     is ``meta["result"]``, and it is counted as it is.
     """
     try:
-        results = msgspec.convert(columns_or_rows(path), list[_Result])
+        results = msgspec.convert(columns_or_rows(one_file(path, "*.json", "*.jsonl")), list[_Result])
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: {error}") from error
     for name, row in zip(unique(f"{r.subset}/{r.id}" for r in results), results, strict=True):

@@ -15,6 +15,8 @@ from jurist.benchmarks.base import (
     demand,
     gold_winner,
     headline_name,
+    rated,
+    read_list,
     read_rows,
     score_pairs,
 )
@@ -60,6 +62,16 @@ class _Row(msgspec.Struct):
     domain: str | None = None
 
 
+_Scores = tuple[float | list[float], float | list[float], float | list[float]]
+
+
+class _Scored(_Row, kw_only=True):
+    """A prompt with the scores of its responses (THU-KEG/RM-Bench @73c52d7, ``scripts/run_rm.py``)."""
+
+    score_chosen: _Scores
+    score_rejected: _Scores
+
+
 class _Prompt(NamedTuple):
     id: str
     domain: str
@@ -84,7 +96,21 @@ def load(path: Path) -> Iterator[Case]:
 
 
 def recorded(path: Path) -> Iterator[Decision]:
-    """Decisions of a run of RM-R1 from its logs ``total_dataset_{1,2,3}_MODEL.json``."""
+    """Decisions of a run of RM-R1 from its logs ``total_dataset_{1,2,3}_MODEL.json``, or of a scalar model.
+
+    Those are the files that the benchmark's own ``run_rm.py`` writes, one or the folder that holds them.
+    """
+    scored = _scored_files(path)
+    if scored:
+        rows = [(file, row) for file in scored for row in read_list(file, _Scored)]
+        names = [_prompt(row, file).id for file, row in rows]
+        if twice := [name for name, n in Counter(names).items() if n > 1]:
+            raise InputError(
+                f"{path}: prompt {twice[0]} stands there twice", "the files of one run are meant"
+            )
+        for file, row in rows:
+            yield from _scalar_decisions(row, file)
+        return
     for files in rm_bench_rows(path):
         for (i, j), case in zip(CELLS, _cases(_prompt(files[0], path)), strict=True):
             row = files[(j - i) % 3]
@@ -229,6 +255,23 @@ def _files(path: Path) -> list[Path]:
         f"{path}: no total_dataset.json or chat_filtered.json here or in its data folder",
         hint="git clone https://github.com/THU-KEG/RM-Bench, and give its folder",
     )
+
+
+def _scored_files(path: Path) -> list[Path]:
+    """The files of ``run_rm.py``: this one, or those of a folder; none where the logs are RM-R1's."""
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    return [file for file in files if file.is_file() and b'"score_chosen"' in file.read_bytes()]
+
+
+def _scalar_decisions(row: _Scored, file: Path) -> Iterator[Decision]:
+    """The nine pairs of a prompt; each response has one score, a tie is none of both."""
+    chosen, rejected = (tuple(map(_number, scores)) for scores in (row.score_chosen, row.score_rejected))
+    for (i, j), case in zip(CELLS, _cases(_prompt(row, file)), strict=True):
+        yield rated(case, (chosen[i], rejected[j]))
+
+
+def _number(score: float | list[float]) -> float:
+    return score[0] if isinstance(score, list) else score
 
 
 def _prompt(row: _Row | RmBenchRow, file: Path) -> _Prompt:

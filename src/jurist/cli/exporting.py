@@ -29,12 +29,12 @@ def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Pat
     from jurist.benchmarks.rewardbench import official_results
     from jurist.cli.console import say
     from jurist.core.files import write_whole
-    from jurist.core.store import read_decisions
+    from jurist.core.store import read_config, read_decisions
     from jurist.judging.pool import slim
 
     _check(run, format, model)
     decisions = [slim(decision) for decision in read_decisions(run)]
-    results = official_results(decisions, model)
+    results = official_results(decisions, model, scalar=read_config(run).get("protocol") == "scalar")
     for line in _gaps(decisions):
         say(line)
     write_whole(out, msgspec.json.format(msgspec.json.encode(results), indent=4) + b"\n")

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from jurist.benchmarks.base import Benchmark, read_bytes, read_recorded
+from jurist.benchmarks.base import Benchmark, read_bytes
+from jurist.benchmarks.recorded import read_recorded
 from jurist.benchmarks.rewardbench import score_subsets
 from jurist.benchmarks.rewardbench2 import score_domains
 from jurist.cli.console import out as screen
@@ -37,7 +38,6 @@ def import_results(name: str, file: str, out: Path, *, json: bool) -> int:
         _keep(out, {**config, "aggregate": True}, card)
         say(f"imported into {out}: a scorecard only, since {file} has results of groups and no decisions")
     else:
-        _recorded(chosen)
         decisions = read_recorded(chosen, Path(file))
         card = chosen.score(decisions)
         _store(out, config, decisions)
@@ -58,7 +58,7 @@ def form(chosen: Benchmark) -> str:
 
 
 def _recorded(chosen: Benchmark) -> Callable[[Path], Any]:
-    if chosen.recorded is None:
+    if chosen.recorded is None:  # results of groups, without decisions
         names = [name for name in registry.BENCHMARKS if registry.benchmark(name).recorded]
         raise ConfigError(
             f"{chosen.name} has no official outputs that could be read", hint=f"there are {', '.join(names)}"
