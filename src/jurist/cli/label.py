@@ -1,6 +1,5 @@
 """`jurist label`: responses to prompts become preference rows for DPO and KTO."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,34 +9,10 @@ from jurist.core.errors import ConfigError
 from jurist.judging.config import DEFAULTS, JudgeConfig, config_of
 
 if TYPE_CHECKING:
-    from jurist.data.labels import Rules
+    pass
 
 Flag = Annotated[bool, Parameter(negative="")]
 Format = Literal["dpo", "kto", "both"]
-
-LABELS, DRAWN, POLICY = "labels.json", "responses.jsonl", "policy.json"
-"""What this command adds to a run folder: the counts, and the responses of a policy."""
-
-SHAPING = ("engine", "model", "temperature", "top_p", "max_tokens", "seed", "extra")
-"""Options of a policy that change what it says; the others change how fast."""
-
-POLICY_OPTIONS = (*SHAPING, "concurrency", "timeout", "retry_for", "samples_per_request", "give_up_after")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The options, checked: ``targets`` has a file for each format, ``policy`` is who is sampled from."""
-
-    source: str
-    out: Path
-    targets: dict[str, Path]
-    rules: "Rules"
-    text: bool
-    sample: int | None
-    policy: JudgeConfig | None
-    skip_bad: bool
-    limit: int | None
-    config: JudgeConfig
 
 
 def label(
@@ -109,19 +84,19 @@ def label(
         )
     if sample is not None and sample < 2:
         raise ConfigError(f"--sample {sample} makes no pair", hint="--sample 2 or more")
-    from jurist.cli import labelling
+    from jurist.cli.labelling import Plan
+    from jurist.cli.labelling import label as write_labels
     from jurist.data.labels import Rules
 
     rules = Rules(pairs or "best-worst", marks or "best-worst", min_margin, min_agreement, consistent)
     drawn_from = policy and policy_of(policy)
     targets = targets_of(rows, format, source, out)
-    return labelling.label(
-        Plan(source, out, targets, rules, text, sample, drawn_from, skip_bad, limit, config)
-    )
+    return write_labels(Plan(source, out, targets, rules, text, sample, drawn_from, skip_bad, limit, config))
 
 
 def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, Path]:
     """The file of each format; raises where it could not or should not be written."""
+    from jurist.cli.labelling import DRAWN, LABELS, POLICY
     from jurist.core.store import DECISIONS, JUDGMENTS, RUN, SCORECARD
 
     folder = rows.parent
@@ -144,6 +119,8 @@ def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, 
 
 def policy_of(path: Path) -> JudgeConfig:
     """The policy that a TOML file tells; raises for options that cannot draw responses."""
+    from jurist.cli.labelling import POLICY_OPTIONS
+
     config = config_of(path, POLICY_OPTIONS, temperature=1.0, max_tokens=2048)
     if config.engine.startswith("scalar"):
         raise ConfigError(f"{path}: {config.engine} writes no responses", hint="name a chat model")

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -15,9 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from jurist.benchmarks.base import Tally
-from jurist.cli.console import EVERY, err, say, watching
-from jurist.cli.judging import describe
-from jurist.cli.label import DRAWN, LABELS, POLICY, SHAPING, Plan
+from jurist.cli.console import EVERY, describe, err, say, watching
 from jurist.core.errors import ConfigError, InputError, JuristError, StoreError
 from jurist.core.files import Lines, read_line, scan, write_whole
 from jurist.core.store import claim, write_scorecard
@@ -33,7 +32,7 @@ from jurist.core.types import (
     Status,
     Verdict,
 )
-from jurist.data.labels import IDENTICAL, different, is_plain, mark_row, marks_of, pair_row, pairs_of
+from jurist.data.labels import IDENTICAL, Rules, different, is_plain, mark_row, marks_of, pair_row, pairs_of
 from jurist.deliberation.votes import together
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines, open_source
@@ -46,6 +45,31 @@ from jurist.judging.judge import check_arity
 from jurist.judging.pool import Progress, decide_all
 from jurist.judging.run import run
 from jurist.reports.views.scorecard import scorecard_view
+
+LABELS, DRAWN, POLICY = "labels.json", "responses.jsonl", "policy.json"
+"""What this command adds to a run folder: the counts, and the responses of a policy."""
+
+SHAPING = ("engine", "model", "temperature", "top_p", "max_tokens", "seed", "extra")
+"""Options of a policy that change what it says; the others change how fast."""
+
+POLICY_OPTIONS = (*SHAPING, "concurrency", "timeout", "retry_for", "samples_per_request", "give_up_after")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The options, checked: ``targets`` has a file for each format, ``policy`` is who is sampled from."""
+
+    source: str
+    out: Path
+    targets: dict[str, Path]
+    rules: Rules
+    text: bool
+    sample: int | None
+    policy: JudgeConfig | None
+    skip_bad: bool
+    limit: int | None
+    config: JudgeConfig
+
 
 MANY = "swapped | round_robin(swapped)"
 """How a judge of pairs deliberates unless told: both orders; of more responses, each two in both orders."""
