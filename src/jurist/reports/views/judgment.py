@@ -42,7 +42,7 @@ def decision_view(decision: Decision, case: Case | None = None) -> Group:
 def judgment_view(judgment: Judgment) -> Group:
     """One judgment: its parts where it wrote a chain of rubrics, else its text."""
     order = judgment.query.order
-    shown = ", ".join(f"{slot} = response {r + 1}" for slot, r in zip("ABCDEFGH", order, strict=False))
+    shown = ", ".join(f"{_slot(place)} = response {r + 1}" for place, r in enumerate(order))
     head = ", ".join(filter(None, (shown, _how(judgment))))
     parts: list[RenderableType] = [Text(""), Text(f"judgment  {head}", style="bold")]
     thinking, answer = split_thinking(judgment.completion)
@@ -55,6 +55,11 @@ def judgment_view(judgment: Judgment) -> Group:
         parts.append(_indented(restore(answer.strip()) or "(no text)"))
     parts.append(_verdict(judgment))
     return Group(*parts)
+
+
+def _slot(place: int) -> str:
+    """The letter under which a protocol shows a response, its number where the letters are used up."""
+    return chr(ord("A") + place) if place < 26 else str(place + 1)
 
 
 def _how(judgment: Judgment) -> str:
@@ -109,13 +114,19 @@ def _evaluation(text: str, order: Order) -> Text:
 
 
 def _verdict(judgment: Judgment) -> Text:
+    """What the judgment says, in terms of the case's responses; its scores are in their ascending order."""
     verdict = judgment.verdict
     if verdict.scores is None:
         note = f": {verdict.note}" if verdict.note else ""
         return Text(f"  no verdict, {verdict.status}{note}", style="yellow")
+    judged = sorted(judgment.query.order) or list(range(len(verdict.scores)))
     best = winner(verdict.scores)
     single = len(verdict.scores) == 1
-    what = f"rating {verdict.scores[0]:.2f}" if single else "tie" if best is None else f"response {best + 1}"
+    if single:
+        whose = f"response {judged[0] + 1}: " if judged[0] else ""
+        what = f"{whose}rating {verdict.scores[0]:.2f}"
+    else:
+        what = "tie" if best is None else f"response {judged[best] + 1}"
     sure = "" if single else f" ({max(verdict.scores):.2f})"
     return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {WAYS[verdict.via]}", "dim"))
 

@@ -37,11 +37,29 @@ class Screen(Console):
     def __init__(self, *, stderr: bool = False, **options: Any) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, **options)
 
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string as it is, what is hidden in it made visible (so that columns are wide enough for it)."""
+        return super().render_str(visible(text), **options)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of something printed; Rich's own, which move the cursor, stay as they are."""
+        if isinstance(renderable, Text) and _HIDDEN.search(renderable.plain):
+            renderable = _visible(renderable)
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control or not _HIDDEN.search(text) else Segment(visible(text), style)
+
+
+def _visible(text: Text) -> Text:
+    """A text without its inner styles, which count characters that are longer now."""
+    return Text(
+        visible(text.plain),
+        style=text.style,
+        justify=text.justify,
+        overflow=text.overflow,
+        no_wrap=text.no_wrap,
+        end=text.end,
+    )
 
 
 def borderless(
