@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Scorecard, ScoreRow, Status, Verdict
+from jurist.core.types import (
+    Completion,
+    Decision,
+    Judgment,
+    Query,
+    Sampling,
+    Scorecard,
+    ScoreRow,
+    Status,
+    Verdict,
+)
 from jurist.reports.views.judgment import decision_view
 from jurist.reports.views.scorecard import scorecard_view
 from jurist.reports.views.style import Screen, borderless, duration, interval, signed, visible
@@ -70,7 +80,7 @@ def test_foreign_text_is_printed_visibly(place: str):
 def test_visible_text_can_always_be_written(text: str):
     shown = visible(text)
     shown.encode()
-    assert not any(ord(c) < 32 and c not in "\n\t" or 127 <= ord(c) < 160 for c in shown)
+    assert not any((ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 for c in shown)
     assert visible(shown) == shown
 
 

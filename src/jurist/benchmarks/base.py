@@ -24,7 +24,8 @@ from jurist.core.types import (
     winner,
 )
 from jurist.deliberation.combine import majority, mean
-from jurist.inputs.files import open_source
+from jurist.inputs import read_rows as read_source
+from jurist.inputs.lines import Row as SourceRow
 
 Row = TypeVar("Row")
 
@@ -261,13 +262,14 @@ class Tally:
 
 def read_rows(path: Path, row: type[Row]) -> Iterator[Row]:
     """The rows of a file of any format, a folder or an ``hf:`` name; raises naming file, line and field."""
-    for place, _, fields in open_source(str(path)):
-        if isinstance(fields, InputError):
-            raise InputError(f"{place}: {fields.message}", fields.hint)
+
+    def typed(found: SourceRow) -> Row:
         try:
-            yield msgspec.convert(fields, row)
+            return msgspec.convert(found.fields, row)
         except msgspec.ValidationError as error:
-            raise InputError(f"{place}: {error}") from error
+            raise InputError(str(error)) from error
+
+    return read_source(str(path), typed)
 
 
 def read_lines(path: Path, row: type[Row]) -> Iterator[Row]:

@@ -26,6 +26,7 @@ from jurist.reports.views.style import Screen
 
 if TYPE_CHECKING:
     from jurist.core.types import Scorecard
+    from jurist.inputs import BadRows
     from jurist.judging.config import JudgeConfig
     from jurist.judging.pool import Progress as Counted
 
@@ -36,9 +37,6 @@ MOST_FAILED = 0.1
 
 err = Screen(stderr=True)
 out = Screen()
-
-LISTED = 10
-"""How many bad rows are listed."""
 
 # What JSON leaves as it is and a terminal obeys: DEL and the C1 control characters, in UTF-8.
 _CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
@@ -89,28 +87,7 @@ def complain(error: JuristError) -> None:
         err.print(Text.assemble(("hint:  ", "bold cyan"), error.hint), soft_wrap=True)
 
 
-class BadRows:
-    """Rows that could not be read: counted, the first of them kept; or the first one raises."""
-
-    def __init__(self, skip: bool) -> None:
-        self.count = 0
-        self.errors: list[JuristError] = []
-        self.on_bad = self.take if skip else None
-
-    def take(self, error: JuristError) -> None:
-        """Count an error."""
-        self.count += 1
-        if self.count <= LISTED:
-            self.errors.append(error)
-
-    def lines(self) -> list[str]:
-        """What to tell about them; nothing where there are none."""
-        if not self.count:
-            return []
-        return [f"{self.count:,} bad rows were left out:", *(f"  {error.message}" for error in self.errors)]
-
-
-def list_bad(bad: BadRows) -> None:
+def list_bad(bad: "BadRows") -> None:
     """Say which rows were left out."""
     for line in bad.lines():
         say(line)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jurist.data.report import Tally
     from jurist.data.rows import Writer
     from jurist.data.verifiable import Same
+    from jurist.inputs.lines import Row
 
 Choose = Literal["one", "all"]
 
@@ -88,11 +89,11 @@ def pairs(
     skip_bad
         Leave out rows that cannot be read, and list them, instead of stopping.
     """
-    from jurist.cli.console import BadRows
     from jurist.data.dedup import Seen
     from jurist.data.filters import Filters, fit, tokens_of
     from jurist.data.rows import Writer, check_target, read
     from jurist.data.sources import index_of, pair_of, renames_of, tallies_of
+    from jurist.inputs import BadRows
 
     tallies = tallies_of(list(sources))
     check_target(out, *(tally.source for tally in tallies))
@@ -102,7 +103,7 @@ def pairs(
     dropped = [pair_of(text, "--drop source=magpie_ultra") for text in drop or []]
     measure = tokens_of(tokenizer) if tokenizer else len
     filters = Filters(dropped, longest, measure, index, None if unique == "none" else Seen(unique, near))
-    names, bad = renames_of(field or []), BadRows(skip_bad)
+    names, bad = renames_of(field or []), BadRows(skip=skip_bad)
     with Writer(out) as writer:
         for tally in tallies:
             before = bad.count
@@ -163,21 +164,21 @@ def verifiable(
     skip_bad
         Leave out rows that cannot be read, and list them, instead of stopping.
     """
-    from jurist.cli.console import BadRows
     from jurist.core.answers import final_answer, last_number
     from jurist.data.filters import named
     from jurist.data.math_verify import MathVerify, installed
-    from jurist.data.rows import Writer, check_target, read_with, renamed
+    from jurist.data.rows import Writer, check_target, renamed
     from jurist.data.sources import renames_of, tallies_of
     from jurist.data.verifiable import question_of, verified
+    from jurist.inputs import BadRows, read_rows
 
     find = last_number if answer == "last-number" else final_answer
     (tally,) = tallies_of([source])
     check_target(out, tally.source)
-    names, bad, counts = renames_of(field or []), BadRows(skip_bad), Counter[str]()
+    names, bad, counts = renames_of(field or []), BadRows(skip=skip_bad), Counter[str]()
 
-    def question(fields: dict[str, Any], name: str) -> "Case":
-        return named(question_of(renamed(fields, names), name), tally.name)
+    def question(row: "Row") -> "Case":
+        return named(question_of(renamed(row.fields, names), row.default_id), tally.name)
 
     with ExitStack() as stack:
         prove = (
@@ -185,7 +186,7 @@ def verifiable(
         )
         say(f"answers are compared plainly{f', then by {prove.name}' if prove else ''}")
         writer = stack.enter_context(Writer(out))
-        for case in watched(read_with(tally.source, question, bad.on_bad), tally.source):
+        for case in watched(read_rows(tally.source, question, bad.on_bad), tally.source):
             tally.read += 1
             made = list(verified(case, _same(prove), choose, seed, counts, find))
             tally.written += bool(made)
@@ -381,24 +382,24 @@ def released(source: Source, /, *, out: Out, skip_bad: SkipBad = False) -> int:
     skip_bad
         Leave out rows that cannot be taken apart, and list them, instead of stopping.
     """
-    from jurist.cli.console import BadRows
     from jurist.data.filters import named
     from jurist.data.rm_r1_release import count
     from jurist.data.rm_r1_release import released as taken_apart
-    from jurist.data.rows import Writer, check_target, read_with
+    from jurist.data.rows import Writer, check_target
     from jurist.data.sources import tallies_of
+    from jurist.inputs import BadRows, read_rows
 
     (tally,) = tallies_of([source])
     check_target(out, tally.source)
-    bad, counts = BadRows(skip_bad), Counter[str]()
+    bad, counts = BadRows(skip=skip_bad), Counter[str]()
 
-    def case_from(fields: dict[str, Any], name: str) -> "Case":
-        row = taken_apart(fields, name)
-        count(row, counts)
-        return named(row.case, tally.name)
+    def case_from(row: "Row") -> "Case":
+        parts = taken_apart(row.fields, row.default_id)
+        count(parts, counts)
+        return named(parts.case, tally.name)
 
     with Writer(out) as writer:
-        for case in watched(read_with(tally.source, case_from, bad.on_bad), tally.source):
+        for case in watched(read_rows(tally.source, case_from, bad.on_bad), tally.source):
             writer.write(case)
         tally.read = tally.written = writer.rows
         tally.unread = bad.count

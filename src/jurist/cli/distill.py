@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Group, Parameter
 from rich.text import Text
 
-from jurist.cli.console import BadRows, list_bad, next_step, say, watching, write_json
+from jurist.cli.console import list_bad, next_step, say, watching, write_json
 from jurist.cli.console import out as screen
 from jurist.cli.options import CASES, OUTPUT, Flag, Json, Judge, Limit, Out, SkipBad
 from jurist.core.errors import ConfigError, InputError
@@ -17,6 +17,7 @@ from jurist.judging.config import DEFAULTS, JudgeConfig
 from jurist.reports.views.style import borderless
 
 if TYPE_CHECKING:
+    from jurist.inputs import BadRows
     from jurist.judging.build import JudgeSetup
     from jurist.training.distillation.passes import Method
     from jurist.training.distillation.tally import Pass, Summary
@@ -93,6 +94,7 @@ def distill(
     json
         The counts as JSON on standard output.
     """
+    from jurist.inputs import BadRows
     from jurist.training.distillation.distill import DISTILLATION, repairer_of, teacher_of
     from jurist.training.distillation.passes import Method
 
@@ -111,7 +113,7 @@ def distill(
     mender = repairer_of(repairer, teacher.config, say) if repairer else None
     if mender:
         say(_describe("repairer", mender.config))
-    bad = BadRows(skip_bad)
+    bad = BadRows(skip=skip_bad)
     summary = asyncio.run(_distilled(plan, method, teacher, mender, bad))
     list_bad(bad)
     if not summary.pairs:
@@ -142,13 +144,13 @@ async def _distilled(
     method: "Method",
     teacher: "JudgeSetup",
     repairer: "JudgeSetup | None",
-    bad: BadRows,
+    bad: "BadRows",
 ) -> "Summary":
     from jurist.inputs import load_cases
     from jurist.inputs.files import count_lines
     from jurist.training.distillation.distill import distil
 
-    cases = load_cases(plan.source, skip_bad=plan.skip_bad, on_bad=bad.take)
+    cases = load_cases(plan.source, skip_bad=plan.skip_bad, on_bad=bad.on_bad)
     try:
         with watching(count_lines(plan.source, plan.limit)) as watch:
             return await distil(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 
 from jurist.cli.console import (
-    BadRows,
     describe,
     err,
     exit_code,
@@ -31,6 +30,7 @@ from jurist.judging.config import DEFAULTS, JudgeConfig
 
 if TYPE_CHECKING:
     from jurist.benchmarks.base import Tally
+    from jurist.inputs import BadRows
     from jurist.judging.pool import Progress
     from jurist.protocols.base import Protocol
 
@@ -120,18 +120,18 @@ def judge_in(
     """
     from jurist.benchmarks.base import Tally
     from jurist.core.store import write_scorecard
-    from jurist.inputs import load_cases
+    from jurist.inputs import BadRows, load_cases
     from jurist.inputs.files import count_lines
     from jurist.judging.pool import Progress
     from jurist.reports.views.scorecard import scorecard_view
 
-    bad = BadRows(skip_bad)
+    bad = BadRows(skip=skip_bad)
     if (source is None) == (prompt is None):
         raise ConfigError("give a source of cases, or --prompt with --response", hint=form.example)
     if source is None:
         cases, total, name = iter([_typed(prompt or "", responses or [])]), 1, "one case"
     else:
-        cases = load_cases(source, skip_bad=skip_bad, on_bad=bad.take)
+        cases = load_cases(source, skip_bad=skip_bad, on_bad=bad.on_bad)
         total, name = count_lines(source, limit), "standard input" if source == "-" else Path(source).name
     piped = source is not None and folder is None and not sys.stdout.isatty()
     listing = _Listing(form, Tally(), as_data=json or piped)
@@ -169,7 +169,7 @@ async def _judged(
     total: int | None,
     listing: "_Listing",
     progress: "Progress",
-    bad: BadRows,
+    bad: "BadRows",
 ) -> None:
     from jurist.judging.build import assemble
     from jurist.judging.run import run
@@ -248,7 +248,7 @@ class _Listing:
                 screen.print(self.form.table(self._first, 0))
 
 
-def _fitting(cases: Iterable[Case], protocol: "Protocol", bad: BadRows) -> Iterator[Case]:
+def _fitting(cases: Iterable[Case], protocol: "Protocol", bad: "BadRows") -> Iterator[Case]:
     """The cases whose number of responses the protocol takes; others are bad rows."""
     from jurist.judging.judge import check_arity
 
@@ -258,6 +258,6 @@ def _fitting(cases: Iterable[Case], protocol: "Protocol", bad: BadRows) -> Itera
         except ProtocolError as error:
             if bad.on_bad is None:
                 raise
-            bad.take(error)
+            bad.add(error)
         else:
             yield case

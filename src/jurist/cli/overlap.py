@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 from rich.text import Text
 
-from jurist.cli.console import BadRows, list_bad, next_step, say, watched, write_json
+from jurist.cli.console import list_bad, next_step, say, watched, write_json
 from jurist.cli.console import out as screen
 from jurist.cli.options import CASES, OUTPUT, Data, Flag, Json, MaybeOut, SkipBad, Source
 from jurist.core.errors import ConfigError, InputError, unknown
@@ -18,6 +18,7 @@ from jurist.reports.views.style import borderless
 
 if TYPE_CHECKING:
     from jurist.data.overlap import Hit, Index, Marks, Report, RowCase, Rule, Summary
+    from jurist.inputs import BadRows
 
 RULE = Group("When texts overlap", sort_key=2)
 
@@ -95,6 +96,7 @@ def overlap(
         stamp,
         write_clean,
     )
+    from jurist.inputs import BadRows
 
     rule = Rule(ngram, threshold, words, responses=not prompts_only)
     if out:
@@ -102,8 +104,8 @@ def overlap(
     for path in (out, report):
         if path and not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no folder {str(path.parent)!r}", hint="make it first")
-    bad, unread = BadRows(skip_bad), BadRows(skip_bad)
-    rows = read_cases(source, skip_bad=skip_bad, on_bad=unread.take)
+    bad, unread = BadRows(skip=skip_bad), BadRows(skip=skip_bad)
+    rows = read_cases(source, skip_bad=skip_bad, on_bad=unread.on_bad)
     index = _index([part for text in against for part in _parts(text)], data, rule, bad)
     marks = Marks(source)
     with Report(index, report) as hits:
@@ -138,7 +140,7 @@ def overlap(
     return int(check and summary.touched > 0)
 
 
-def _index(parts: list[str], data: Path | None, rule: "Rule", bad: BadRows) -> "Index":
+def _index(parts: list[str], data: Path | None, rule: "Rule", bad: "BadRows") -> "Index":
     from jurist.data.overlap import Index
 
     if not parts:
@@ -172,7 +174,7 @@ def _name(part: str) -> str:
     return part if part in registry.BENCHMARKS or part.startswith("hf:") else "/".join(Path(part).parts[-2:])
 
 
-def _cases(part: str, data: Path | None, bad: BadRows) -> Iterable[Case]:
+def _cases(part: str, data: Path | None, bad: "BadRows") -> Iterable[Case]:
     """The cases of a benchmark by name, or the rows of a file; raises where there is no such thing."""
     from jurist.benchmarks.fetch import place
     from jurist.data.overlap import read_cases

@@ -11,9 +11,8 @@ from typing import Any, cast
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.types import Conversation, Message
 from jurist.engines.chat_template import ChatError, ChatIds
-from jurist.inputs import load_cases
-from jurist.inputs.files import open_source
-from jurist.inputs.lines import Fields, seen
+from jurist.inputs import load_cases, read_rows
+from jurist.inputs.lines import Fields, Row, seen
 from jurist.judging.judge import Judge
 from jurist.protocols.base import Protocol
 from jurist.training.config import SftOptions, chosen
@@ -43,7 +42,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     longest = min(options.max_length, learner.context)
     if options.target == "chain":
-        lessons, lengths = lessons_of(source, learner.chat, longest)
+        lessons, lengths = lessons_of(source, learner.chat, longest, judge.protocol.name)
     else:
         found, count = questions(
             load_cases(source), judge, learner.chat,
@@ -113,12 +112,15 @@ class Lengths:
             yield f"{self.dropped:,} longer rows left out (--max-length)"
 
 
-def lessons_of(source: str, chat: ChatIds, max_length: int) -> tuple[list[Lesson], Lengths]:
+def lessons_of(
+    source: str, chat: ChatIds, max_length: int, protocol: str = ""
+) -> tuple[list[Lesson], Lengths]:
     """The rows of a file: `prompt` and `completion`, or `messages` whose last turn is learned.
 
-    Raises ``InputError`` naming file, line and field.
+    Raises ``InputError`` naming file, line and field; also for a row that was written for another
+    ``protocol`` ("": any), which `jurist distill` notes in each row.
     """
-    return kept(_lessons(source, chat), max_length)
+    return kept(_lessons(source, chat, protocol), max_length)
 
 
 def answers_of(
@@ -147,17 +149,21 @@ def kept(lessons: Iterable[Lesson], max_length: int) -> tuple[list[Lesson], Leng
     return found, lengths
 
 
-def _lessons(source: str, chat: ChatIds) -> Iterator[Lesson]:
-    for row in open_source(source):
+def _lessons(source: str, chat: ChatIds, protocol: str) -> Iterator[Lesson]:
+    def lesson(row: Row) -> Lesson:
+        written_for = row.fields.get("protocol")
+        if protocol and written_for is not None and written_for != protocol:
+            raise InputError(
+                f"protocol: the row was written for {seen(written_for)}, the training is for {protocol!r}",
+                "give --protocol (and --family) as `jurist distill` had them; the model card names it",
+            )
+        prompt, completion = _parts(row.fields)
         try:
-            if isinstance(row.fields, InputError):
-                raise row.fields
-            prompt, completion = _parts(row.fields)
-            yield Lesson(chat.prompt(prompt, None), chat.reply(completion))
+            return Lesson(chat.prompt(prompt, None), chat.reply(completion))
         except ChatError as error:
-            raise InputError(f"{row.place}: {error}") from error
-        except InputError as error:
-            raise InputError(f"{row.place}: {error.message}", error.hint) from None
+            raise InputError(str(error)) from error
+
+    return read_rows(source, lesson)
 
 
 def _parts(fields: Fields) -> tuple[Conversation, str]:

@@ -12,6 +12,7 @@ from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.files import Warn, write_whole
 from jurist.core.store import Store
 from jurist.core.types import Ask, Case, Decision, winner
+from jurist.data.rows import RowsInOrder
 from jurist.deliberation.combine import majority
 from jurist.deliberation.votes import decide
 from jurist.judging.build import JudgeSetup, Say, assemble
@@ -19,7 +20,7 @@ from jurist.judging.config import JudgeConfig, config_of
 from jurist.judging.judge import Judge, check_arity
 from jurist.judging.pool import Watch, decide_all
 from jurist.training.distillation.passes import Method, Passes, Teacher
-from jurist.training.distillation.rows import RowFile
+from jurist.training.distillation.rows import row_of
 from jurist.training.distillation.tally import Summary, Tally
 
 DISTILLATION = "distillation.json"
@@ -91,7 +92,7 @@ async def distil(
         await repairer.check()
     config = {**setup.fingerprint(), "deliberation": None, "input": source, "distil": True}
     config["repairer"] = repairer.fingerprint() | {"deliberation": None} if repairer else None
-    with Store(out, config, warn=warn) as store, RowFile(rows) as file:
+    with Store(out, config, warn=warn) as store, RowsInOrder(rows) as file:
         teacher = Teacher(setup.judge(store), _repairer(setup, repairer, store))
         work = _Work(Passes(teacher, method), store, file)
         stream = decide_all(
@@ -124,7 +125,7 @@ class _Work:
 
     passes: Passes
     store: Store
-    file: RowFile
+    file: RowsInOrder
     tally: Tally = field(default_factory=Tally)
     places: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -148,7 +149,8 @@ class _Work:
         """Both passes over a pair; the decision is that of the first, which did not know the label."""
         outcome, judgments = await self.passes.outcome(ask, case)
         self.tally.add(outcome)
-        self.file.add(self.places.pop(case.id), outcome.rows)
+        protocol = self.passes.teacher.judge.protocol
+        self.file.add(self.places.pop(case.id), [row_of(draft, protocol) for draft in outcome.rows])
         decision = decide(case, majority([j.verdict for j in judgments]), judgments)
         known = self.store.decided(case.id, case.digest)
         if known is None or len(known.judgments) != len(judgments):
