@@ -16,7 +16,8 @@ from jurist.cli.exporting import export
 from jurist.cli.importing import AGGREGATES, form
 from jurist.cli.runs import import_run
 from jurist.core.errors import ConfigError, JuristError
-from jurist.core.store import read_config, read_decisions
+from jurist.core.runs import read_decisions
+from jurist.core.store import read_config
 from jurist.core.types import Scorecard
 from jurist.judging.registry import BENCHMARKS, benchmark
 

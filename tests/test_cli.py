@@ -15,7 +15,7 @@ from make import write_pairs
 from shared import shared
 
 from jurist.cli.main import COMMANDS
-from jurist.core.store import read_decisions, read_judgments
+from jurist.core.runs import read_decisions, read_judgments
 from jurist.core.types import Decision, Scorecard
 
 JURIST = [sys.executable, "-c", "from jurist.cli.main import main; main()"]

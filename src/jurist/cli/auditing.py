@@ -13,7 +13,8 @@ from jurist.benchmarks.fetch import place
 from jurist.cli.console import out, say, watching, write_json
 from jurist.cli.judging import describe
 from jurist.core.errors import ConfigError, InputError
-from jurist.core.store import read_config, read_decisions, read_digests
+from jurist.core.runs import read_decisions, read_digests
+from jurist.core.store import read_config
 from jurist.core.types import Case, Decision
 from jurist.inputs import load_cases
 from jurist.judging.build import JudgeSetup, assemble

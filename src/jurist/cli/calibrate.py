@@ -29,7 +29,7 @@ def calibrate(
     """
     from jurist.cli.console import out, say, write_json
     from jurist.core.errors import ConfigError
-    from jurist.core.store import read_decisions
+    from jurist.core.runs import read_decisions
     from jurist.deliberation.calibration import calibrate, trials_of
     from jurist.judging.pool import slim
     from jurist.reports.views.calibration import calibration_view

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from jurist.cli.console import out, write_json
 from jurist.core.errors import ConfigError
-from jurist.core.store import read_config, read_decisions, read_digests
+from jurist.core.runs import read_decisions, read_digests
+from jurist.core.store import read_config
 from jurist.judging.pool import slim
 from jurist.reports.comparison import Run, compare
 from jurist.reports.views.comparison import comparison_view

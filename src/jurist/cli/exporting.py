@@ -29,7 +29,7 @@ def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Pat
     from jurist.benchmarks.rewardbench import official_results
     from jurist.cli.console import say
     from jurist.core.files import write_whole
-    from jurist.core.store import read_decisions
+    from jurist.core.runs import read_decisions
     from jurist.judging.pool import slim
 
     _check(run, format, model)

@@ -14,7 +14,8 @@ from jurist.cli.console import out as screen
 from jurist.cli.console import say, write_json
 from jurist.core.errors import ConfigError, InputError, StoreError
 from jurist.core.files import write_whole
-from jurist.core.store import DECISIONS, JUDGMENTS, RUN, Store, read_config, write_scorecard
+from jurist.core.records import DECISIONS, JUDGMENTS
+from jurist.core.store import RUN, Store, read_config, write_scorecard
 from jurist.core.types import Decision, Scorecard
 from jurist.core.version import __version__
 from jurist.judging import registry
@@ -102,7 +103,7 @@ def _store(out: Path, config: dict[str, Any], decisions: list[Decision]) -> None
     with Store(out, config) as store:
         for decision in decisions:
             for judgment in decision.judgments:
-                if store.recall(judgment.query.key) is None:
+                if store.recall(judgment.query) is None:
                     store.record(judgment)
             if store.decided(decision.case_id, "") is None:
                 store.decide(decision, "")

@@ -122,7 +122,8 @@ def label(
 
 def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, Path]:
     """The file of each format; raises where it could not or should not be written."""
-    from jurist.core.store import DECISIONS, JUDGMENTS, RUN, SCORECARD
+    from jurist.core.records import DECISIONS, JUDGMENTS
+    from jurist.core.store import RUN, SCORECARD
 
     folder = rows.parent
     if rows.suffix != ".jsonl":

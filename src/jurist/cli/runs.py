@@ -80,7 +80,8 @@ def show(run: Path, case: str | None = None, /, *, json: Flag = False) -> int:
         Decisions as JSON lines on standard output.
     """
     from jurist.cli.console import out, say, write_json
-    from jurist.core.store import read_config, read_decisions
+    from jurist.core.runs import read_decisions
+    from jurist.core.store import read_config
     from jurist.reports.views.judgment import decision_view
     from jurist.reports.views.scorecard import SHOWN, decisions_view
 
@@ -102,7 +103,8 @@ def show(run: Path, case: str | None = None, /, *, json: Flag = False) -> int:
 
 def _card(run: Path, benchmark: str | None) -> "Scorecard":
     from jurist.benchmarks.base import score_pairs
-    from jurist.core.store import read_config, read_decisions
+    from jurist.core.runs import read_decisions
+    from jurist.core.store import read_config
     from jurist.judging import registry
     from jurist.judging.pool import slim
 

@@ -127,6 +127,8 @@ async def decide_tasks(
             for judgment in known.judgments:
                 _count(progress, judgment, paid=False)
             return task, known
+        if task.store:
+            task.store.begin(case, digest)
         decision = await task.deliberate(watched, case)
         if task.store:
             task.store.decide(decision, digest)

@@ -140,8 +140,10 @@ def _kept(store: Store, step: int, group: Group) -> None:
     judgments = tuple(
         replace(m.judgment, query=replace(m.judgment.query, case_id=name)) for m in group.members
     )
+    case = replace(case, id=name)
+    store.begin(case)
     for judgment in judgments:
-        if store.recall(judgment.query.key) is None:
+        if store.recall(judgment.query) is None:
             store.record(judgment)
     rewards = [m.reward for m in group.members]
     verdict = majority([j.verdict for j in judgments])
