@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.text import Text
 
-from jurist.cli.console import describe, exit_code, next_step, say, watching, write_json
+from jurist.cli.console import describe, exit_code, next_step, say, tell_damage, watching, write_json
 from jurist.cli.console import out as screen
 from jurist.cli.options import CASES, OUTPUT, Json, Judge, Limit, MaybeOut
 from jurist.core.errors import ConfigError, InputError
@@ -80,14 +80,16 @@ def audit(
 
 def _audit(run: Path, data: str | None, picture: Path | None, *, json: bool) -> int:
     """Audit a run folder."""
-    from jurist.core.store import read_config, read_decisions, read_digests
+    from jurist.core.runs import open_run
     from jurist.reports.audit.audit import audit, read_items
     from jurist.reports.views.audit import audit_view
     from jurist.reports.views.plotting import check_plot
 
     if picture:
         check_plot(picture)
-    items = read_items(read_decisions(run), _cases(read_config(run), data), read_digests(run))
+    with open_run(run) as opened:
+        items = read_items(opened.decisions(), _cases(opened.config, data), opened.digests())
+        tell_damage(opened)
     result = audit(run.resolve().name, items)
     if json:
         write_json(result)

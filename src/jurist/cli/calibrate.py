@@ -27,7 +27,7 @@ def calibrate(cheap: Path, thorough: Path, /, *, loss: float = 0.01, json: Json 
     """
     from jurist.cli.console import next_step, out, write_json
     from jurist.core.errors import ConfigError
-    from jurist.core.store import read_decisions
+    from jurist.core.runs import read_decisions
     from jurist.deliberation.calibration import calibrate, trials_of
     from jurist.judging.pool import slim
     from jurist.reports.views.calibration import calibration_view

@@ -56,13 +56,15 @@ def compare(run: Path, /, *runs: Path, flips: int = 10, json: Json = False) -> i
 
 def read_run(folder: Path, name: str) -> "Run":
     """The run in a folder without its texts."""
-    from jurist.core.store import read_config, read_decisions, read_digests
-    from jurist.judging.pool import slim
+    from jurist.cli.console import tell_damage
+    from jurist.core.runs import open_run
     from jurist.reports.comparison import Run
 
-    benchmark = read_config(folder).get("benchmark")
-    decisions = [slim(d) for d in read_decisions(folder)]
-    return Run(name, decisions, read_digests(folder), benchmark if isinstance(benchmark, str) else None)
+    with open_run(folder) as run:
+        benchmark = run.config.get("benchmark")
+        decisions = list(run.decisions(slim=True))
+        tell_damage(run)
+        return Run(name, decisions, run.digests(), benchmark if isinstance(benchmark, str) else None)
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:

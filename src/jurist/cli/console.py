@@ -25,6 +25,7 @@ from jurist.core.errors import JuristError
 from jurist.reports.views.style import Screen
 
 if TYPE_CHECKING:
+    from jurist.core.runs import Run
     from jurist.core.types import Scorecard
     from jurist.inputs import BadRows
     from jurist.judging.config import JudgeConfig
@@ -91,6 +92,14 @@ def list_bad(bad: "BadRows") -> None:
     """Say which rows were left out."""
     for line in bad.lines():
         say(line)
+
+
+def tell_damage(run: "Run") -> None:
+    """Say what of a run could not be read, and what that left out."""
+    for damage in run.damage:
+        say(f"damaged: {damage}")
+    if run.lost:
+        say(f"{run.lost:,} judgments or decisions are lost; the command that judged them asks for them again")
 
 
 def write_json(value: Any) -> None:

@@ -116,11 +116,13 @@ def _cases(source: str, data: Path | None, limit: int | None) -> tuple[Sequence[
 
 def _with_policies(config: JudgeConfig, policies: Sequence["Policy"]) -> JudgeConfig:
     """The options with a deliberation that votes, if one of the policies does: sampling depends on it."""
-    from jurist.deliberation import spec
+    from jurist.judging import registry
 
     if config.deliberation:
         raise ConfigError("a curve has policies, not one deliberation", hint="--policy instead")
-    voting = [p.text for p in policies if spec.names(p.text) & {"vote", "exact", "confident"}]
+    voting = [
+        p.text for p in policies if registry.deliberation(p.text).names & {"vote", "exact", "confident"}
+    ]
     return dataclasses.replace(config, deliberation=(voting or [policies[0].text])[0])
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import ExitStack, aclosing
 from fractions import Fraction
 from pathlib import Path
@@ -361,7 +360,7 @@ def difficulty(
     if failed:
         say(f"{failed:,} pairs have no rate: the same command asks for them again")
     options = {"k": k, "keep": keep, "judge": as_dict(config)}
-    return _done("difficulty", options, [tally], [writer], _spread(rates.values()))
+    return _done("difficulty", options, [tally], [writer], _spread([*rates.values()]))
 
 
 @data.command
@@ -419,9 +418,9 @@ async def _measured(source: str, folder: Path, k: int, config: JudgeConfig) -> "
     setup = assemble(config, say, pairs=f"vote({k})")
     say(describe(setup.config))
     rates: dict[str, Difficulty] = {}
+    cases = (_once(check_pair(case), rates) for case in read(source))
     try:
         with watching(count_lines(source)) as watch:
-            cases = (_once(check_pair(case), rates) for case in read(source))
             stream = run(setup, cases, out=folder, source=source, watch=watch, warn=say)
             async with aclosing(stream):
                 async for decision in stream:
@@ -437,7 +436,7 @@ def _once(case: "Case", rates: "dict[str, Difficulty]") -> "Case":
     return case
 
 
-def _spread(rates: "Iterable[Difficulty]") -> dict[str, int]:
+def _spread(rates: "list[Difficulty]") -> dict[str, int]:
     """How many pairs have which rate."""
     counts = Counter(f"{d.rate:.2f}" for d in rates if d.rate is not None)
     return {f"pass rate {rate}": n for rate, n in sorted(counts.items())}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from jurist.cli.console import next_step, say, write_json
+from jurist.cli.console import next_step, say, tell_damage, write_json
 from jurist.cli.console import out as screen
 from jurist.cli.options import Json, Out
 from jurist.core.errors import ConfigError, InputError, StoreError, unknown
@@ -18,6 +18,7 @@ from jurist.core.version import __version__
 
 if TYPE_CHECKING:
     from jurist.benchmarks.base import Benchmark
+    from jurist.core.runs import Run
     from jurist.core.types import Decision, Scorecard
 
 
@@ -39,42 +40,47 @@ def show(run: Path, case: str | None = None, /, *, json: Json = False) -> int:
     json
         Decisions as JSON lines on standard output.
     """
-    from jurist.core.store import read_config, read_decisions
+    from jurist.core.runs import open_run
     from jurist.reports.views.judgment import decision_view
     from jurist.reports.views.scorecard import SHOWN, decisions_view
 
-    if read_config(run).get("aggregate"):
-        raise ConfigError(f"{run} holds results of groups and no decisions", hint=f"jurist score {run}")
-    decisions = read_decisions(run) if case is None else iter([_case_of(run, case)])
-    if json:
-        for decision in decisions:
-            write_json(decision)
-    elif case is not None:
-        screen.print(decision_view(next(decisions)))
-    else:
-        first = list(islice(decisions, SHOWN))
-        screen.print(decisions_view(first, more=sum(1 for _ in decisions)))
-        if first:
-            next_step("read one", "jurist", "show", run, case=first[0].case_id)
+    with open_run(run) as opened:
+        if opened.config.get("aggregate"):
+            raise ConfigError(f"{run} holds results of groups and no decisions", hint=f"jurist score {run}")
+        if case is not None:
+            name = _id_of(opened, case)
+            decision = opened.decision(name)
+            if decision is None:
+                raise StoreError(f"the decision on {name!r} in {run} cannot be read")
+            if json:
+                write_json(decision)
+            else:
+                screen.print(decision_view(decision, opened.case(name)))
+        elif json:
+            for decision in opened.decisions():
+                write_json(decision)
+        else:
+            first = list(islice(opened.decisions(slim=True), SHOWN))
+            screen.print(decisions_view(first, more=len(opened) - len(first)))
+            if first:
+                next_step("read one", "jurist", "show", run, case=first[0].case_id)
+        tell_damage(opened)
     return 0
 
 
-def _case_of(run: Path, name: str) -> "Decision":
-    """The decision on the case of that id, or on the only one whose id begins so."""
-    from jurist.core.store import read_decisions
-
-    begun: list[Decision] = []
-    names: list[str] = []
-    for decision in read_decisions(run):
-        if decision.case_id == name:
-            return decision
-        if len(names) < _NAMED:
-            names.append(decision.case_id)
-        if name and decision.case_id.startswith(name) and len(begun) < 2:
-            begun.append(decision)
-    if len(begun) != 1:
-        raise unknown(f"case in {run}", name, names)
-    return begun[0]
+def _id_of(run: "Run", name: str) -> str:
+    """The id of a case, from the id or from how the only one begins that begins so."""
+    begun = list(islice(run.ids(name), _NAMED)) if name else []
+    if name in begun:
+        return name
+    if len(begun) == 1:
+        return begun[0]
+    if begun:
+        raise ConfigError(
+            f"{len(begun):,} cases in {run.folder} begin with {name!r}: {', '.join(begun[:10])}",
+            hint="write more of the id",
+        )
+    raise unknown(f"case in {run.folder}", name, islice(run.ids(), _NAMED))
 
 
 _NAMED = 2000
@@ -119,33 +125,30 @@ def _show_card(card: "Scorecard", *, json: bool) -> None:
 
 def _card(run: Path, benchmark: str | None) -> "Scorecard":
     from jurist.benchmarks.base import score_pairs
-    from jurist.core.store import read_config, read_decisions
+    from jurist.core.runs import open_run, read_scorecard
     from jurist.judging import registry
-    from jurist.judging.pool import slim
 
-    config = read_config(run)
-    if config.get("aggregate"):
-        return _imported(run, benchmark)
-    name = benchmark or config.get("benchmark")
-    decisions = map(slim, read_decisions(run))
-    if name is None:
-        return score_pairs(decisions, Path(str(config.get("input") or run)).name)
-    if not isinstance(name, str):
-        raise ConfigError(f"{run}/run.json names a benchmark of another type: {name!r}")
-    return registry.benchmark(name).score(decisions)
-
-
-def _imported(run: Path, benchmark: str | None) -> "Scorecard":
-    """The scorecard that official results of groups made: there are no decisions to count again."""
-    from jurist.core.store import SCORECARD
-    from jurist.core.types import Scorecard
-
-    if benchmark:
-        raise ConfigError(f"{run} holds results of groups: it cannot be counted by another benchmark's rule")
-    try:
-        return msgspec.json.decode((run / SCORECARD).read_bytes(), type=Scorecard)
-    except (OSError, msgspec.DecodeError) as error:
-        raise StoreError(f"cannot read {run / SCORECARD}: {error}", hint="import the results again") from None
+    with open_run(run) as opened:
+        config = opened.config
+        if config.get("aggregate") and benchmark:
+            raise ConfigError(
+                f"{run} holds results of groups: it cannot be counted by another benchmark's rule"
+            )
+        if config.get("aggregate"):
+            try:
+                return read_scorecard(run)
+            except StoreError as error:
+                raise StoreError(error.message, hint="import the results again") from None
+        name = benchmark or config.get("benchmark")
+        if name is None:
+            source = config.get("input") or run
+            card = score_pairs(opened.decisions(slim=True), Path(str(source)).name)
+        elif isinstance(name, str):
+            card = registry.benchmark(name).score(opened.decisions(slim=True))
+        else:
+            raise ConfigError(f"{run}/run.json names a benchmark of another type: {name!r}")
+        tell_damage(opened)
+        return card
 
 
 def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) -> int:
@@ -196,7 +199,8 @@ def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) ->
         write_scorecard(out, card)
         say(f"imported into {out}")
     _show_card(card, json=json)
-    next_step("compare it", "jurist", "compare", out, "RUN")
+    if results is None:
+        next_step("compare it", "jurist", "compare", out, "RUN")
     return 0
 
 
@@ -263,7 +267,7 @@ def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]") -> No
     with Store(out, config) as store:
         for decision in decisions:
             for judgment in decision.judgments:
-                if store.recall(judgment.query.key) is None:
+                if store.recall(judgment.query) is None:
                     store.record(judgment)
             if store.decided(decision.case_id, "") is None:
                 store.decide(decision, "")
@@ -271,7 +275,8 @@ def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]") -> No
 
 def _keep(out: Path, config: dict[str, Any], card: "Scorecard") -> None:
     """A run folder without decisions; one that holds another run is refused."""
-    from jurist.core.store import DECISIONS, JUDGMENTS, RUN, read_config, write_scorecard
+    from jurist.core.records import DECISIONS, JUDGMENTS
+    from jurist.core.store import RUN, read_config, write_scorecard
 
     present = [name for name in (RUN, JUDGMENTS, DECISIONS) if (out / name).exists()]
     if present and (present != [RUN] or {**read_config(out), "jurist": __version__} != config):
@@ -303,11 +308,12 @@ def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Out
         File to write.
     """
     from jurist.benchmarks.rewardbench import official_results
-    from jurist.core.store import read_decisions
-    from jurist.judging.pool import slim
+    from jurist.core.runs import open_run
 
     _check_export(run, format, model)
-    decisions = [slim(decision) for decision in read_decisions(run)]
+    with open_run(run) as opened:
+        decisions = list(opened.decisions(slim=True))
+        tell_damage(opened)
     results = official_results(decisions, model)
     for line in _gaps(decisions):
         say(line)

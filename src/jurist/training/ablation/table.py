@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jurist.benchmarks.base import UNRESOLVED, score_pairs
+from jurist.core.runs import read_decisions
 from jurist.core.statistics import holm, wilson
-from jurist.core.store import SCORECARD, read_decisions
+from jurist.core.store import SCORECARD
 from jurist.core.types import Record, Scorecard, Status, agrees
 from jurist.core.version import __version__
 from jurist.judging.pool import slim

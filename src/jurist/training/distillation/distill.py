@@ -10,7 +10,7 @@ from msgspec.structs import replace as changed
 
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.files import Warn, write_whole
-from jurist.core.store import Store
+from jurist.core.store import Store, input_facts
 from jurist.core.types import Ask, Case, Decision, winner
 from jurist.data.rows import RowsInOrder
 from jurist.deliberation.combine import majority
@@ -90,7 +90,7 @@ async def distil(
     await setup.check()
     if repairer:
         await repairer.check()
-    config = {**setup.fingerprint(), "deliberation": None, "input": source, "distil": True}
+    config = {**setup.fingerprint(), "deliberation": None, **input_facts(source), "distil": True}
     config["repairer"] = repairer.fingerprint() | {"deliberation": None} if repairer else None
     with Store(out, config, warn=warn) as store, RowsInOrder(rows) as file:
         teacher = Teacher(setup.judge(store), _repairer(setup, repairer, store))
@@ -147,6 +147,7 @@ class _Work:
 
     async def pair(self, ask: Ask, case: Case) -> Decision:
         """Both passes over a pair; the decision is that of the first, which did not know the label."""
+        self.store.begin(case)
         outcome, judgments = await self.passes.outcome(ask, case)
         self.tally.add(outcome)
         protocol = self.passes.teacher.judge.protocol
