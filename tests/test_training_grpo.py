@@ -67,11 +67,11 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from test_training_grpo import options, train_grpo
-from jurist.training.session import SignalGuard
+from jurist.training.session import RewardSignalCallback
 def stop(self, args, state, control, **_):
     if state.global_step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-SignalGuard.on_step_end = stop
+RewardSignalCallback.on_step_end = stop
 train_grpo(options(Path(sys.argv[2]), held_out=Path(sys.argv[3])), sys.argv[4], Path(sys.argv[5]), print)
 """
 

@@ -18,9 +18,9 @@ from jurist.engines.chat_template import ChatIds
 from jurist.judging.judge import Judge, to_case_order
 from jurist.training.config import GrpoOptions, Orders
 from jurist.training.evaluation import judge_of, written_text
-from jurist.training.prompts import Count, PromptExample, questions
+from jurist.training.prompts import PromptCounts, PromptExample, prompt_examples
 from jurist.training.reward import reward
-from jurist.training.sft import answers_of, lessons_of
+from jurist.training.sft import chain_examples, verdict_examples
 
 A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
 OPENS = TEMPLATE.replace("<|start|>assistant {%", "<|start|>assistant <think>\n{%")
@@ -93,8 +93,8 @@ def chat(template: str = TEMPLATE) -> ChatIds:
     return ChatIds(tokenizer(template), "tiny")
 
 
-def asked(cases: Iterable[Case], **options: Any) -> tuple[list[PromptExample], Count]:
-    return questions(cases, judge(), chat(), **{"max_prompt": 500} | options)
+def asked(cases: Iterable[Case], **options: Any) -> tuple[list[PromptExample], PromptCounts]:
+    return prompt_examples(cases, judge(), chat(), **{"max_prompt": 500} | options)
 
 
 # --- pairs -----------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_cut_prompts_fit_and_lose_no_more_than_they_must(first: str, second: str
 
 
 def fits_as_well_as_it_can(
-    found: list[PromptExample], count: Count, whole: tuple[str, str], limit: int
+    found: list[PromptExample], count: PromptCounts, whole: tuple[str, str], limit: int
 ) -> None:
     assert len(found) == 2
     assert all(len(q.ids) <= limit for q in found)
@@ -158,7 +158,7 @@ def test_where_one_order_does_not_fit_the_other_is_not_shown_alone():
 
     odd = Odd(tokenizer(), "odd")
     with pytest.raises(InputError, match="2 prompts over the limit"):
-        questions([case()], judge(), odd, orders="both", max_prompt=300)
+        prompt_examples([case()], judge(), odd, orders="both", max_prompt=300)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_other_numbers_of_responses_are_refused():
 
 @pytest.mark.parametrize("template", [REFUSES_SYSTEM, DROPS_SYSTEM])
 def test_templates_without_a_system_role_show_it_to_the_user(template: str):
-    ids = questions([case()], judge("pairwise"), chat(template), max_prompt=2000)[0][0].ids
+    ids = prompt_examples([case()], judge("pairwise"), chat(template), max_prompt=2000)[0][0].ids
     text = chat(template).text(ids)
     assert "Two assistants, A and B" in text
     assert "## Request" in text
@@ -242,10 +242,10 @@ TURNS = [{"role": "user", "content": "is it?"}, {"role": "assistant", "content":
     "row", [ROW, {"messages": TURNS}, {"prompt": TURNS[:1], "completion": TURNS[1:]}, ROW | {"id": 3}]
 )
 def test_every_form_of_a_row_is_the_same_lesson(tmp_path: Path, row: Any):
-    (lesson,), lengths = lessons_of(str(rows(tmp_path / "x.jsonl", [row])), chat(), 100)
-    assert chat().text(lesson.prompt) == "user is it?assistant "
-    assert lesson.completion == chat().reply("yes")
-    assert (lengths.rows, lengths.longest) == (1, len(lesson.prompt) + len(lesson.completion))
+    (example,), lengths = chain_examples(str(rows(tmp_path / "x.jsonl", [row])), chat(), 100)
+    assert chat().text(example.prompt) == "user is it?assistant "
+    assert example.completion == chat().reply("yes")
+    assert (lengths.rows, lengths.longest) == (1, len(example.prompt) + len(example.completion))
 
 
 @pytest.mark.parametrize(
@@ -267,26 +267,28 @@ def test_broken_rows_name_file_and_line(tmp_path: Path, line: str, words: str):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROW) + "\n" + line + "\n")
     with pytest.raises(InputError, match=f"(?s)rows.jsonl:2: {words}"):
-        lessons_of(str(path), chat(), 100)
+        chain_examples(str(path), chat(), 100)
 
 
 def test_long_rows_are_counted_and_nothing_left_is_an_error(tmp_path: Path):
     long = ROW | {"completion": "y" * 90}
-    found, lengths = lessons_of(str(rows(tmp_path / "x.jsonl", [ROW, long])), chat(), 50)
+    found, lengths = chain_examples(str(rows(tmp_path / "x.jsonl", [ROW, long])), chat(), 50)
     assert (len(found), lengths.rows, lengths.dropped) == (1, 2, 1)
     assert "1 longer rows left out" in "\n".join(lengths.lines())
     for values, words in (([long], "all are longer"), ([], "no rows")):
         with pytest.raises(InputError, match=words):
-            lessons_of(str(rows(tmp_path / "y.jsonl", values)), chat(), 50)
+            chain_examples(str(rows(tmp_path / "y.jsonl", values)), chat(), 50)
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, OPENS])
 def test_bare_verdicts_are_read_as_what_they_teach(template: str):
     words, one = chat(template), judge()
-    found, _ = questions([case("1"), case("2", gold=(0.0, 1.0))], one, words, orders="both", max_prompt=500)
-    lessons, _ = answers_of(found, one.protocol, words, 600)
-    for question, lesson in zip(found, lessons, strict=True):
-        text = written_text(words, one.protocol, lesson.completion)
-        verdict = to_case_order(one.protocol.parse(Completion(text)), question.query.order)
-        assert reward(verdict, question.case.gold) == 1.0
-        assert lesson.prompt == question.ids
+    found, _ = prompt_examples(
+        [case("1"), case("2", gold=(0.0, 1.0))], one, words, orders="both", max_prompt=500
+    )
+    examples, _ = verdict_examples(found, one.protocol, words, 600)
+    for prompt, example in zip(found, examples, strict=True):
+        text = written_text(words, one.protocol, example.completion)
+        verdict = to_case_order(one.protocol.parse(Completion(text)), prompt.query.order)
+        assert reward(verdict, prompt.case.gold) == 1.0
+        assert example.prompt == prompt.ids

@@ -62,7 +62,7 @@ def same(one: Path, other: Path) -> None:
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
     for place in ("before", "after"):
-        files = [out / "held-out" / place / "standing.json" for out in (one, other)]
+        files = [out / "held-out" / place / "eval.json" for out in (one, other)]
         assert files[0].read_bytes() == files[1].read_bytes()
     results = [json.loads((out / "result.json").read_bytes()) for out in (one, other)]
     assert [r.pop("seconds") >= 0 for r in results] == [True, True]
@@ -76,7 +76,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseExcepti
         if told[2].global_step == step:
             raise error
 
-    monkeypatch.setattr(sessions.SignalGuard, "on_step_end", stop, raising=False)
+    monkeypatch.setattr(sessions.RewardSignalCallback, "on_step_end", stop, raising=False)
 
 
 def said() -> tuple[list[str], Callable[[str], None]]:

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from contextlib import ExitStack, aclosing
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from jurist.core.types import Case
     from jurist.data.difficulty import Difficulty
     from jurist.data.math_verify import MathVerify
-    from jurist.data.mixture import Part
     from jurist.data.overlap import Index
     from jurist.data.report import Tally
     from jurist.data.rows import Writer
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from jurist.inputs.lines import Row
 
 Choose = Literal["one", "all"]
+Format = Literal["jurist", "trl"]
 
 data = App(name="data", help="Prepare training sets: filter, verify, split, mix, measure difficulty.")
 
@@ -44,6 +43,7 @@ def pairs(
     data: Path | None = None,
     choose: Choose = "one",
     seed: int = 0,
+    format: Format = "jurist",
     skip_bad: SkipBad = False,
 ) -> int:
     """Preference rows of any format, filtered, as one file of pairs; why a row was left out is counted.
@@ -85,25 +85,24 @@ def pairs(
         Of more than two responses: one pair by seed, or all pairs whose gold differs.
     seed
         Decides which pair.
+    format
+        jurist: rows as every command reads them. trl: prompt, chosen and rejected as TRL's RewardTrainer and
+        DPOTrainer read them (jurist reads those too).
     skip_bad
         Leave out rows that cannot be read, and list them, instead of stopping.
     """
-    from jurist.data.dedup import Seen
-    from jurist.data.filters import Filters, fit, tokens_of
+    from jurist.data.filters import FilterOptions, filters_of, fit
     from jurist.data.rows import Writer, check_target, read
-    from jurist.data.sources import index_of, pair_of, renames_of, tallies_of
+    from jurist.data.sources import index_of, renames_of, tallies_of
     from jurist.inputs import BadRows
 
     tallies = tallies_of(list(sources))
     check_target(out, *(tally.source for tally in tallies))
-    if not 0 < near <= 1:
-        raise ConfigError(f"--near {near:g} is no share", hint="0.8 is usual")
-    index = index_of(against or [], data)
-    dropped = [pair_of(text, "--drop source=magpie_ultra") for text in drop or []]
-    measure = tokens_of(tokenizer) if tokenizer else len
-    filters = Filters(dropped, longest, measure, index, None if unique == "none" else Seen(unique, near))
+    limits = FilterOptions(unique, near, longest, tokenizer, drop or [], against or [], data)
+    index = index_of(limits.against, limits.data)
+    filters = filters_of(limits, index)
     names, bad = renames_of(field or []), BadRows(skip=skip_bad)
-    with Writer(out) as writer:
+    with Writer(out, format) as writer:
         for tally in tallies:
             before = bad.count
             rows = iter(watched(read(tally.source, names, bad.on_bad), tally.source))
@@ -113,9 +112,12 @@ def pairs(
         _demand(writer.rows, "no pair is left", tallies)
     list_bad(bad)
     options = {
-        "unique": unique, "near": near, "longest": longest, "tokenizer": tokenizer, "drop": drop or [],
-        "against": against or [], "data": data, "field": field or [], "choose": choose, "seed": seed,
-    }  # fmt: skip
+        **limits._asdict(),
+        "field": field or [],
+        "choose": choose,
+        "seed": seed,
+        "format": format,
+    }
     return _done("pairs", options, tallies, [writer], index=index)
 
 
@@ -246,6 +248,7 @@ def mix(
     repeat: Flag = False,
     order: Literal["given", "random", "both"] = "given",
     seed: int = 0,
+    format: Format = "jurist",
 ) -> int:
     """A weighted mixture of files, shuffled.
 
@@ -269,30 +272,32 @@ def mix(
         orders (then the file has twice the rows).
     seed
         Decides which rows, their order in the file, and meta.order.
+    format
+        jurist, or trl: prompt, chosen and rejected as TRL's RewardTrainer and DPOTrainer read them.
     """
     from jurist.data import mixture
     from jurist.data.rows import Writer, check_target
     from jurist.data.sources import tallies_of
 
-    parts = [_part(text) for text in files]
+    parts = [mixture.part_of(text) for text in files]
     if not parts:
         raise ConfigError("there is nothing to mix", "jurist data mix a.jsonl=5 b.jsonl=1 --out mix.jsonl")
     tallies = tallies_of([f"{part.name}={part.path}" for part in parts])
     check_target(out, *(tally.source for tally in tallies))
-    lines = [mixture.Lines(part.path) for part in parts]
+    lines = [mixture.IndexedRows(part.path) for part in parts]
     _demand(min(map(len, lines)), "a file has no rows", tallies)
     counts = mixture.sizes([len(x) for x in lines], [p.weight for p in parts], rows, repeat=repeat)
     for tally, file, n in zip(tallies, lines, counts, strict=True):
         tally.read, tally.written = len(file), n
     try:
-        with Writer(out) as writer:
+        with Writer(out, format) as writer:
             for case in mixture.mixed(parts, lines, counts, seed, order):
                 writer.write(case)
     finally:
         for file in lines:
             file.close()
     options = {"weights": {p.name: str(p.weight) for p in parts}, "rows": rows, "repeat": repeat}
-    return _done("mix", {**options, "order": order, "seed": seed}, tallies, [writer])
+    return _done("mix", {**options, "order": order, "seed": seed, "format": format}, tallies, [writer])
 
 
 @data.command
@@ -450,20 +455,6 @@ def _same(prove: "MathVerify | None") -> "Same":
         return prove(reference, answer) if prove and plainly is None else plainly
 
     return same
-
-
-def _part(text: str) -> "Part":
-    from jurist.data.mixture import Part
-    from jurist.data.sources import stem
-
-    path, _, weight = text.rpartition("=")
-    try:
-        ratio = Fraction(weight)
-    except (ValueError, ZeroDivisionError):
-        ratio = Fraction(0)
-    if not path or ratio <= 0:
-        raise ConfigError(f"{text!r} is no FILE=WEIGHT", "for example skywork.jsonl=5")
-    return Part(Path(path), ratio, stem(path))
 
 
 def _demand(rows: int, message: str, tallies: "list[Tally]") -> None:

@@ -11,14 +11,12 @@ from rich.text import Text
 from jurist.cli.console import list_bad, next_step, say, watched, write_json
 from jurist.cli.console import out as screen
 from jurist.cli.options import CASES, OUTPUT, Data, Flag, Json, MaybeOut, SkipBad, Source
-from jurist.core.errors import ConfigError, InputError, unknown
-from jurist.core.types import Case
+from jurist.core.errors import ConfigError, InputError
 from jurist.core.version import __version__
 from jurist.reports.views.style import borderless
 
 if TYPE_CHECKING:
-    from jurist.data.overlap import Hit, Index, Marks, Report, RowCase, Rule, Summary
-    from jurist.inputs import BadRows
+    from jurist.data.overlap import Hit, Index, Marks, Report, RowCase, Summary
 
 RULE = Group("When texts overlap", sort_key=2)
 
@@ -85,17 +83,18 @@ def overlap(
     words
         Shorter texts are never near. They can be the same: a prompt from 3 words on.
     """
+    from jurist.core.files import file_hash
     from jurist.data.overlap import (
         Marks,
         Report,
         Rule,
         Summary,
         check_target,
-        file_hash,
         read_cases,
         stamp,
         write_clean,
     )
+    from jurist.data.sources import index_of, short_name
     from jurist.inputs import BadRows
 
     rule = Rule(ngram, threshold, words, responses=not prompts_only)
@@ -104,19 +103,24 @@ def overlap(
     for path in (out, report):
         if path and not path.parent.is_dir():
             raise ConfigError(f"{path}: there is no folder {str(path.parent)!r}", hint="make it first")
-    bad, unread = BadRows(skip=skip_bad), BadRows(skip=skip_bad)
+    of_benchmarks, unread = BadRows(skip=skip_bad), BadRows(skip=skip_bad)
     rows = read_cases(source, skip_bad=skip_bad, on_bad=unread.on_bad)
-    index = _index([part for text in against for part in _parts(text)], data, rule, bad)
+    started = time.monotonic()
+    index = index_of(against, data, rule, of_benchmarks.on_bad)
+    if index is None:
+        raise ConfigError("--against names nothing", hint="--against judgebench,FILE")
+    cases, seconds = sum(map(len, index.cases)), time.monotonic() - started
+    say(f"{cases:,} cases, {len(index.texts):,} texts, {index.ngrams:,} sequences noted in {seconds:.1f} s")
     marks = Marks(source)
     with Report(index, report) as hits:
         _compare(watched(rows, source, "comparing"), index, hits, marks)
-        list_bad(bad)
+        list_bad(of_benchmarks)
         list_bad(unread)
         if not hits.rows:
             raise InputError(f"{source}: no row was compared: the source has no readable row")
         summary = Summary(
             jurist=__version__,
-            source=_name(source),
+            source=short_name(source),
             sha256=file_hash(source),
             rows=hits.rows,
             unread=unread.count,
@@ -138,57 +142,6 @@ def overlap(
             "leave them out", "jurist", "overlap", source, "--against", ",".join(against), "--out", "FILE"
         )
     return int(check and summary.touched > 0)
-
-
-def _index(parts: list[str], data: Path | None, rule: "Rule", bad: "BadRows") -> "Index":
-    from jurist.data.overlap import Index
-
-    if not parts:
-        raise ConfigError("--against names nothing", hint="--against judgebench,FILE")
-    named = [(_name(part), _cases(part, data, bad)) for part in dict.fromkeys(parts)]
-    index, started = Index(rule), time.monotonic()
-    for name, cases in named:
-        index.add(name, cases)
-        if not index.cases[-1]:
-            raise InputError(f"{name} holds no cases")
-    index.freeze()
-    cases = sum(map(len, index.cases))
-    seconds = time.monotonic() - started
-    say(f"{cases:,} cases, {len(index.texts):,} texts, {index.ngrams:,} sequences noted in {seconds:.1f} s")
-    return index
-
-
-def _parts(text: str) -> list[str]:
-    """The names in ``--against``; a file whose name has commas is one."""
-    if Path(text).exists():
-        return [text]
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _name(part: str) -> str:
-    """What a source is called in reports: the end of its path, since many files are train.jsonl."""
-    from jurist.judging import registry
-
-    if part == "-":
-        return "standard input"
-    return part if part in registry.BENCHMARKS or part.startswith("hf:") else "/".join(Path(part).parts[-2:])
-
-
-def _cases(part: str, data: Path | None, bad: "BadRows") -> Iterable[Case]:
-    """The cases of a benchmark by name, or the rows of a file; raises where there is no such thing."""
-    from jurist.benchmarks.fetch import place
-    from jurist.data.overlap import read_cases
-    from jurist.inputs.files import READERS
-    from jurist.judging import registry
-
-    if part in registry.BENCHMARKS:
-        benchmark = registry.benchmark(part)
-        return benchmark.load(place(benchmark, data))
-    named = "/" not in part and not any(part.lower().removesuffix(".gz").endswith(x) for x in READERS)
-    if named and not part.startswith("hf:") and not Path(part).exists():
-        raise unknown("benchmark", part, registry.BENCHMARKS)
-    rows = read_cases(part, skip_bad=bad.on_bad is not None, on_bad=bad.on_bad)
-    return (row.case for row in rows)
 
 
 def _compare(rows: Iterable["RowCase"], index: "Index", report: "Report", marks: "Marks") -> None:

@@ -200,12 +200,12 @@ def _train(
     as_json: bool,
 ) -> int:
     """Train, and show the result (on the first process)."""
-    from jurist.training.distributed import part, rank
+    from jurist.training.distributed import destroy, rank
     from jurist.training.session import MODEL
 
     first = rank() == 0
     result = method(options, source, folder, say if first else lambda _: None)
-    part()
+    destroy()
     if not first:
         return 0
     if as_json:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b, sha256
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Self
+from typing import IO, Literal, Self
 
 import msgspec
 
@@ -56,24 +56,22 @@ def row_of(case: Case) -> Fields:
 
 
 def trl_row(case: Case) -> Fields:
-    """The pair in TRL's preference format, as `RewardTrainer` and `DPOTrainer` read it; raises for a tie.
+    """A pair in TRL's preference format, as its `RewardTrainer` and `DPOTrainer` read it.
 
-    ``prompt``, ``chosen`` and ``rejected`` are lists of messages. The order in which the responses stood is
-    in ``order``: 0 where the chosen one stood first.
+    ``prompt``, ``chosen`` and ``rejected`` are lists of messages; ``id`` and ``source`` say where the pair is
+    from. Raises ``InputError`` for what is no pair with a better response.
     """
     best = winner(case.gold)
     if best is None or len(case.responses) != 2:
         raise InputError(
             f"case {case.id!r} is no pair with a better response", "the format trl has pairs alone"
         )
-    fields: Fields = msgspec.to_builtins(case)
-    for name in ("responses", "gold"):
-        fields.pop(name)
     return {
-        **fields,
+        "id": case.id,
         "prompt": as_messages(case.prompt),
         "chosen": as_messages(turns_of(case.responses[best])),
         "rejected": as_messages(turns_of(case.responses[1 - best])),
+        "source": str(case.meta.get("from", "")),
     }
 
 
@@ -98,14 +96,19 @@ def key(*parts: object) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
 
 
+Format = Literal["jurist", "trl"]
+"""How a case is written: as every command reads it, or as TRL's trainers do."""
+
+
 class Writer:
     """A JSONL file of rows, there under its name once the ``with`` block has ended well.
 
     An id that was taken gets ``~2``, ``~3``. Memory: about 100 bytes a row.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, format: Format = "jurist") -> None:
         self.path = path
+        self._row = trl_row if format == "trl" else row_of
         self.rows = 0
         self._taken = sha256()
         self._ids: set[int] = set()
@@ -135,7 +138,7 @@ class Writer:
     def write(self, case: Case) -> None:
         """Append a row."""
         assert self._file
-        data = msgspec.json.encode(row_of(msgspec.structs.replace(case, id=self._own(case.id)))) + b"\n"
+        data = msgspec.json.encode(self._row(msgspec.structs.replace(case, id=self._own(case.id)))) + b"\n"
         try:
             self._file.write(data)
         except OSError as error:
