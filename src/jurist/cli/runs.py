@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from inspect import getdoc
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 from jurist.cli.console import next_step, say, tell_damage, write_json
 from jurist.cli.console import out as screen
 from jurist.cli.options import Json, Out
-from jurist.core.errors import ConfigError, InputError, StoreError, unknown
+from jurist.core.errors import ConfigError, InputError, StoreError, UnknownNameError
 from jurist.core.files import write_whole
 from jurist.core.version import __version__
 
@@ -80,7 +81,9 @@ def _id_of(run: "Run", name: str) -> str:
             f"{len(begun):,} cases in {run.folder} begin with {name!r}: {', '.join(begun[:10])}",
             hint="write more of the id",
         )
-    raise unknown(f"case in {run.folder}", name, islice(run.ids(), _NAMED))
+    near = get_close_matches(name, list(islice(run.ids(), _NAMED)), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"jurist show {run.folder} lists them"
+    raise UnknownNameError(f"no case {name!r} in {run.folder}", hint)
 
 
 _NAMED = 2000

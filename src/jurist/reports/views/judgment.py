@@ -6,7 +6,6 @@ from textwrap import shorten
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 
 from jurist.core.types import Case, Decision, Judgment, Order, response_text, winner
@@ -15,6 +14,7 @@ from jurist.protocols.chain import EVIDENCE as _EVIDENCE
 from jurist.protocols.chain import Chain, read_chain
 from jurist.protocols.guard import restore
 from jurist.reports.views.scorecard import said
+from jurist.reports.views.style import borderless
 
 WAYS = {
     "text": "written by the model",
@@ -83,10 +83,8 @@ def _chain(chain: Chain, order: Order) -> Iterator[RenderableType]:
     if chain.task:
         yield _indented(f"task: {chain.task}")
     if chain.criteria:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("weight", justify="right")
-        table.add_column("criterion")
-        table.add_column("what it asks", overflow="fold")
+        table = borderless("weight", words=("criterion", "what it asks"))
+        table.columns[0].justify = "right"
         for c in chain.criteria:
             table.add_row(f"{c.weight:g}%", c.name, c.text)
         yield Padding(table, (0, 0, 0, 2))

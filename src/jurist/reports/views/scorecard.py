@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jurist.core.types import Decision, Scorecard, Status, agrees, winner
-from jurist.reports.views.style import borderless, interval
+from jurist.reports.views.style import borderless, interval, label
 
 SHOWN = 24
 """How many decisions a table lists before it says how many more there are."""
@@ -60,7 +60,7 @@ def _head(card: Scorecard) -> RenderableType:
     table = borderless(card.name, "score", "95% interval", "n", title=True)
     for row in (card.headline, *card.groups):
         style = "bold" if row is card.headline else ""
-        table.add_row(row.name, f"{row.value:.2%}", interval(row.interval), f"{row.n:,}", style=style)
+        table.add_row(label(row.name), f"{row.value:.2%}", interval(row.interval), f"{row.n:,}", style=style)
     return table
 
 
@@ -92,7 +92,7 @@ def decisions_view(decisions: Sequence[Decision], more: int = 0) -> Table:
     for decision in decisions:
         scores = decision.verdict.scores or ()
         cells = [
-            Text(decision.case_id),
+            label(decision.case_id),
             said(decision),
             Text(" ".join(f"{s:.3f}" for s in scores)),
             Text("" if decision.agreement is None else f"{decision.agreement:.0%}"),

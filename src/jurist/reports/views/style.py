@@ -31,6 +31,12 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
+def label(text: str, most: int = 64) -> Text:
+    """An id or a name on one line of a table: line breaks as escapes, what is longer cut behind ``...``."""
+    line = visible(text).replace("\n", "\\n").replace("\t", "\\t")
+    return Text(line if len(line) <= most else f"{line[: most - 3]}...")
+
+
 class Screen(Console):
     """A console that reads no markup in what it prints, and shows control characters, obeying none."""
 
