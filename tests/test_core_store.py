@@ -9,7 +9,9 @@ import pytest
 from make import A_WINS, case
 
 from jurist.core.errors import StoreError
-from jurist.core.store import DECISIONS, JUDGMENTS, Store, read_config, read_decisions, read_judgments
+from jurist.core.records import DECISIONS, JUDGMENTS
+from jurist.core.runs import read_decisions, read_judgments
+from jurist.core.store import Store, read_config
 from jurist.core.types import Decision
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine

@@ -7,7 +7,8 @@ import pytest
 from make import A_WINS, case, prefers
 
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
-from jurist.core.store import Store, read_judgments
+from jurist.core.runs import read_judgments
+from jurist.core.store import Store
 from jurist.core.types import Completion, Decision, Query
 from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine

@@ -2,16 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from jurist.benchmarks.base import Benchmark
-from jurist.core.errors import ConfigError
-from jurist.core.types import Case, Decision, Message, Response, Scorecard, conversation
-from jurist.inputs import load_cases
+from jurist.core.errors import ConfigError, JuristError
+from jurist.core.types import Case, Decision, Message, Response, Scorecard
+from jurist.inputs import case_from, cases_of, load_cases
 from jurist.judging import registry
 from jurist.judging.build import JudgeSetup, Say, assemble
 from jurist.judging.config import JudgeConfig
@@ -40,7 +41,7 @@ def judge(
     ``options`` are the fields of ``JudgeConfig``. The reasons are in
     ``decision.judgments[i].completion.text``.
     """
-    case = Case("1", conversation(prompt), tuple(responses), reference=reference, rubric=rubric)
+    case = case_from(prompt, responses, reference=reference, rubric=rubric)
     return judge_case(case, _config(config, options), say=say)
 
 
@@ -54,7 +55,7 @@ def rank(
     **options: Any,
 ) -> Ranking:
     """Rank any number of responses, best first; by default each meets each, in both orders."""
-    case = Case("1", conversation(prompt), tuple(responses))
+    case = case_from(prompt, responses)
     decision = judge_case(case, _config(config, options), say=say, pairs="round_robin(swapped)")
     return ranking_of(decision, len(case.responses), rating)
 
@@ -68,7 +69,7 @@ def best_of_n(
     **options: Any,
 ) -> int | None:
     """Index of the best response, by default by a knockout in both orders; None without any verdict."""
-    case = Case("1", conversation(prompt), tuple(responses))
+    case = case_from(prompt, responses)
     decision = judge_case(case, _config(config, options), say=say, pairs="knockout(swapped)")
     return best_row(decision, case)["best"]
 
@@ -87,7 +88,7 @@ def choosing(
     ``for step in choosing(...)``; leaving the loop stops the judging. ``deadline``: seconds from now. For
     event loops there is ``jurist.rewards.choice.choosing``.
     """
-    case = Case("1", conversation(prompt), tuple(responses))
+    case = case_from(prompt, responses)
     if not case.responses:
         raise ConfigError("no response to judge", hint="responses=[...] with one, two or more texts")
     # As they are: best_of_n sets nothing aside either.
@@ -105,19 +106,27 @@ def judge_case(
 
 
 def judge_all(
-    cases: str | Path | Iterable[Case],
+    cases: str | Path | Iterable[Case | Mapping[str, Any]] | Any,
     *,
     out: str | Path | None = None,
+    limit: int | None = None,
+    skip_bad: bool = False,
+    on_bad: Callable[[JuristError], None] | None = None,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
     **options: Any,
 ) -> list[Decision]:
-    """Judge many cases, from a file or given; decisions in the order of the cases.
+    """Judge many cases; decisions in the order of the cases.
 
+    ``cases``: a file, folder or ``hf:`` name as for `jurist judge`, ``Case`` objects, rows as dictionaries
+    with the same fields as in files, a DataFrame or a Hugging Face dataset. The first ``limit`` only. A row
+    that cannot be read raises ``InputError``, or with ``skip_bad`` is handed to ``on_bad`` and passed over.
     With ``out`` everything is kept in that run folder, and the same call goes on where it stopped.
     """
     source = str(cases) if isinstance(cases, (str, Path)) else ""
-    listed = list(load_cases(source) if isinstance(cases, (str, Path)) else cases)
+    read = load_cases(source, skip_bad=skip_bad, on_bad=on_bad) if source else None
+    rows = read or cases_of(cases, skip_bad=skip_bad, on_bad=on_bad)
+    listed = list(islice(rows, limit))
     setup = assemble(_config(config, options), say)
     decisions = _wait(_collect(setup, listed, Path(out) if out else None, source))
     place = {case.id: i for i, case in enumerate(listed)}

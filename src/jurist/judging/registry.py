@@ -176,7 +176,7 @@ def _extra(config: JudgeConfig) -> dict[str, Any]:
 
 
 def _replay(run: Path) -> "EngineBase":
-    from jurist.core.store import read_judgments
+    from jurist.core.runs import read_judgments
     from jurist.engines.replay import ReplayEngine
 
     return ReplayEngine(read_judgments(run))

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, MissingExtraError
-from jurist.core.files import write_whole
+from jurist.core.files import file_hash, write_whole
 from jurist.core.types import Record
 from jurist.core.version import __version__
-from jurist.data.overlap.report import Summary, file_hash, stamp
+from jurist.data.overlap.report import Summary, stamp
 from jurist.reports.views.plotting import COLOURS, INK, figure, plain, save
 from jurist.training.config import TrainOptions
 from jurist.training.distributed import package, world

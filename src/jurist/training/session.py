@@ -12,10 +12,9 @@ from typing import Any
 import msgspec
 
 from jurist.core.errors import ConfigError
-from jurist.core.files import write_whole
+from jurist.core.files import file_hash, write_whole
 from jurist.core.store import adopt, claim
 from jurist.core.version import __version__
-from jurist.data.overlap.report import file_hash
 from jurist.judging.config import as_dict
 from jurist.training.callbacks import (
     STATE,

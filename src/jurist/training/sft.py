@@ -16,9 +16,8 @@ from typing import Any, cast
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.types import Conversation, Message
 from jurist.engines.chat_template import ChatError, ChatIds
-from jurist.inputs import load_cases
-from jurist.inputs.files import open_source
-from jurist.inputs.lines import Fields, seen
+from jurist.inputs import load_cases, read_rows
+from jurist.inputs.lines import Fields, Row, seen
 from jurist.judging.judge import Judge
 from jurist.protocols.base import Protocol
 from jurist.training.config import SftOptions, chosen
@@ -48,7 +47,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     longest = min(options.max_length, policy.context)
     if options.target == "chain":
-        examples, lengths = chain_examples(source, policy.chat, longest)
+        examples, lengths = chain_examples(source, policy.chat, longest, judge.protocol.name)
     else:
         prompts, count = prompt_examples(
             load_cases(source), judge, policy.chat,
@@ -118,12 +117,15 @@ class LengthCounts:
             yield f"{self.dropped:,} longer rows left out (--max-length)"
 
 
-def chain_examples(source: str, chat: ChatIds, max_length: int) -> tuple[list[SftExample], LengthCounts]:
+def chain_examples(
+    source: str, chat: ChatIds, max_length: int, protocol: str = ""
+) -> tuple[list[SftExample], LengthCounts]:
     """The rows of a file: `prompt` and `completion`, or `messages` whose last turn is learned.
 
-    Raises ``InputError`` naming file, line and field.
+    Raises ``InputError`` naming file, line and field; also for a row that was written for another
+    ``protocol`` ("": any), which `jurist distill` notes in each row.
     """
-    return kept(_chain_examples(source, chat), max_length)
+    return kept(_chain_examples(source, chat, protocol), max_length)
 
 
 def verdict_examples(
@@ -152,17 +154,21 @@ def kept(examples: Iterable[SftExample], max_length: int) -> tuple[list[SftExamp
     return fitting, lengths
 
 
-def _chain_examples(source: str, chat: ChatIds) -> Iterator[SftExample]:
-    for row in open_source(source):
+def _chain_examples(source: str, chat: ChatIds, protocol: str) -> Iterator[SftExample]:
+    def example(row: Row) -> SftExample:
+        written_for = row.fields.get("protocol")
+        if protocol and written_for is not None and written_for != protocol:
+            raise InputError(
+                f"protocol: the row was written for {seen(written_for)}, the training is for {protocol!r}",
+                "give --protocol (and --family) as `jurist distill` had them; the model card names it",
+            )
+        prompt, completion = _parts(row.fields)
         try:
-            if isinstance(row.fields, InputError):
-                raise row.fields
-            prompt, completion = _parts(row.fields)
-            yield SftExample(chat.prompt(prompt, None), chat.reply(completion))
+            return SftExample(chat.prompt(prompt, None), chat.reply(completion))
         except ChatError as error:
-            raise InputError(f"{row.place}: {error}") from error
-        except InputError as error:
-            raise InputError(f"{row.place}: {error.message}", error.hint) from None
+            raise InputError(str(error)) from error
+
+    return read_rows(source, example)
 
 
 def _parts(fields: Fields) -> tuple[Conversation, str]:
