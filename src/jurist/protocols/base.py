@@ -11,6 +11,7 @@ Render = Callable[[Case], Conversation]
 Parse = Callable[[Completion], Verdict]
 
 _PLAIN = {0xFF01 + i: 0x21 + i for i in range(94)}
+_FULL_WIDTH = re.compile("[\uff01-\uff5e]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def split_thinking(completion: Completion, *, opens: bool = False) -> tuple[str,
 
 def plain(text: str) -> str:
     """``text`` with full-width letters, digits and brackets in plain width, position by position."""
-    return text.translate(_PLAIN)
+    return text if text.isascii() or not _FULL_WIDTH.search(text) else text.translate(_PLAIN)
 
 
 def flatten(prompt: Conversation) -> str:

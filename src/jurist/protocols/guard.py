@@ -6,6 +6,7 @@ text stays as it is, and ``restore`` takes out exactly what ``defuse`` put in.
 
 import re
 from bisect import bisect_left
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -15,31 +16,36 @@ from jurist.protocols.verdicts import BOXED_LABEL, box_spans
 
 JOINER = "\u2060"
 
-# Each pattern is wider than what the parsers read, and looks ahead: markers may overlap.
+# Each pattern is wider than what the parsers read, is tried at its first character only, and looks ahead from
+# there: markers may overlap.
 _CONTROL = (
-    r"<\|[^\s<>|]{1,80}\|>",  # <|im_end|>, <｜User｜>
-    r"</?(?:s|bos|eos|pad|unk|mask|sep|cls)>",
-    r"</?(?:(?:start|end|begin)_of_[a-z]+|fim_[a-z]+|(?:issue|jupyter|commit|tool)_[a-z]+"
-    r"|file_sep|filename|repo_?name|gh_stars|empty_output)>",
-    r"<</?SYS>>",
-    r"\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]",
+    r"<(?=\|[^\s<>|]{1,80}\|>)",  # <|im_end|>, <｜User｜>
+    r"<(?=/?(?:s|bos|eos|pad|unk|mask|sep|cls)>)",
+    r"<(?=/?(?:(?:start|end|begin)_of_[a-z]+|fim_[a-z]+|(?:issue|jupyter|commit|tool)_[a-z]+"
+    r"|file_sep|filename|repo_?name|gh_stars|empty_output)>)",
+    r"<(?=</?SYS>>)",
+    r"\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
 )
 _FORGED = (
-    r"<\s*(?:/\s*)?(?:answer|rating|verdict|think|thinking|eval|quote_?\w?|summary_\w)\s*>",
-    r"\[\[\s*[A-Z]\s*\]\]",
+    r"<(?=\s*(?:/\s*)?(?:answer|rating|verdict|think|thinking|eval|quote_?\w?|summary_\w)\s*>)",
+    r"\[(?=\[\s*[A-Z]\s*\]\])",
     # The frames that the judges' prompts put around responses.
-    r"\[The (?:Start|End) of ",
-    r"\[(?:End of )?reply(?: [A-Z])?\]",
-    r"##{1,2} (?:Assistant \d|Assistant responses|Analysis|Query|Reply of assistant|Your reasons and)\b",
+    r"\[(?=The (?:Start|End) of )",
+    r"\[(?=(?:End of )?reply(?: [A-Z])?\])",
+    r"#(?=#{1,2} (?:Assistant \d|Assistant responses|Analysis|Query|Reply of assistant|Your reasons and)\b)",
 )
-_CONTROL_ONLY = re.compile(rf"(?=[<\[#])(?={'|'.join(_CONTROL)})", re.I)
-_MARKER = re.compile(rf"(?=[<\[#])(?={'|'.join(_CONTROL + _FORGED)})", re.I)
+_CONTROL_ONLY = re.compile("|".join(_CONTROL), re.I)
+_MARKER = re.compile("|".join(_CONTROL + _FORGED), re.I)
+_FIRST = re.compile(r"[<\[#\\＜［＃＼]")
+"""What a marker can begin with; most texts hold none of these."""
+_LONGEST_REMEMBERED = 32_768
 _CHARACTER = re.compile(f"([^{JOINER}])({JOINER}*)")
 
 
 def defuse(text: str, *, control_only: bool = False) -> str:
     """``text`` with every marker defused; ordinary text is returned unchanged."""
-    return _joined(text, 1, control_only=control_only)
+    remembered = _remembered if len(text) <= _LONGEST_REMEMBERED else _defused
+    return remembered(text, control_only)
 
 
 def restore(text: str) -> str:
@@ -65,12 +71,22 @@ def _guarded(response: Response) -> Response:
     return tuple(Message(m.role, defuse(m.content)) for m in response)
 
 
+def _defused(text: str, control_only: bool) -> str:
+    return _joined(text, 1, control_only=control_only)
+
+
+_remembered = lru_cache(maxsize=1024)(_defused)
+"""Votes and tournaments show a response again and again; it is defused once."""
+
+
 def _joined(text: str, change: int, *, control_only: bool = False) -> str:
     """One joiner more (or less, where there is one) behind the first character of each marker.
 
     Markers are found in the text without any joiner, which neither direction changes: so the one undoes
     the other, whatever joiners a text already holds.
     """
+    if not _FIRST.search(text):
+        return text
     starts = _starts(plain(text.replace(JOINER, "")), control_only=control_only)
     if not starts:
         return text
@@ -86,9 +102,10 @@ def _starts(text: str, *, control_only: bool) -> set[int]:
     """Where markers begin in a plain text."""
     if control_only:
         return {m.start() for m in _CONTROL_ONLY.finditer(text)}
-    labels = [m.start() for m in BOXED_LABEL.finditer(text)]
     starts = {m.start() for m in _MARKER.finditer(text)}
-    for backslash, start, end in box_spans(text):
+    boxes = box_spans(text)
+    labels = [m.start() for m in BOXED_LABEL.finditer(text)] if boxes else []
+    for backslash, start, end in boxes:
         nearest = bisect_left(labels, start)
         # An open box may be closed by what another candidate writes.
         if end < 0 or (nearest < len(labels) and labels[nearest] < end):

@@ -17,6 +17,7 @@ _SMALL = re.compile(r"\W*(?:(?:chatbot|assistant|response|reply|option|model)\W+
 _TIE = re.compile(r"\b(?:tie|draw|equal(?:ly)?)\b", re.I)
 # A quotation that was never closed ends with the comparison it stands in, else with the text.
 _QUOTE = re.compile(r"<\s*quote_?\w\s*>.*?(?:<\s*/\s*quote_?\w?\s*>|(?=<\s*/\s*eval\s*>)|\Z)", re.I | re.S)
+_BOX = re.compile(r"\\f?box(?:ed)?\s*\{", re.I)
 _BRACE = re.compile(r"(\\f?box(?:ed)?\s*\{)|[{}]")
 BOXED_LABEL = re.compile(
     r"(?:assistant|solution|response)(?:\\(?:text(?:bf|rm|it)?|math(?:bf|rm))|[\W_])*([0-9]+)", re.I
@@ -95,6 +96,8 @@ def boxes(text: str) -> list[str]:
 
 def box_spans(text: str) -> list[tuple[int, int, int]]:
     r"""(backslash, start, end) of the content of every box, in order; ``end`` is -1 where it never closes."""
+    if "\\" not in text or not _BOX.search(text):
+        return []
     ends: dict[tuple[int, int], int] = {}
     braces: list[tuple[int, int] | None] = []
     for brace in _BRACE.finditer(text):
