@@ -18,6 +18,7 @@ from jurist.core.types import (
     Decision,
     Deliberation,
     Judgment,
+    Observer,
     Record,
     Status,
     Verdict,
@@ -204,7 +205,7 @@ def _deliberation(text: str, told: _Told) -> Deliberation:
     }
     inner, settles = spec.parse(text, makers), _outermost(text) == "round_robin"
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    async def deliberate(ask: Ask, case: Case, _: Observer) -> Decision:
         told.begin(case, settles)
         judgments: list[Judgment] = []
         running = asyncio.ensure_future(inner(_kept(ask, judgments), case))
@@ -217,7 +218,7 @@ def _deliberation(text: str, told: _Told) -> Deliberation:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
-    return deliberate
+    return Deliberation(inner.name, deliberate, inner.parts, inner.takes)
 
 
 def _telling(maker: spec.Maker, argument: str, tell: Callable[[Decision], None]) -> spec.Maker:
@@ -228,12 +229,12 @@ def _telling(maker: spec.Maker, argument: str, tell: Callable[[Decision], None])
         bound = signature(maker).bind(*arguments, **named)
         compare: Deliberation = bound.arguments.get(argument) or once()
 
-        async def compared(ask: Ask, case: Case) -> Decision:
+        async def compared(ask: Ask, case: Case, _: Observer) -> Decision:
             decision = await compare(ask, case)
             tell(decision)
             return decision
 
-        bound.arguments[argument] = compared
+        bound.arguments[argument] = Deliberation(compare.name, compared, compare.parts, compare.takes)
         return maker(*bound.args, **bound.kwargs)
 
     return made

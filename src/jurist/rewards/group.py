@@ -29,7 +29,6 @@ from jurist.core.types import (
     Verdict,
     response_text,
 )
-from jurist.deliberation import spec
 from jurist.deliberation.combine import mean, unresolved
 from jurist.deliberation.ratings import win_rate
 from jurist.deliberation.views import anchored
@@ -158,8 +157,8 @@ class GroupJudge:
         return group.result(rated, decision, self.reward)
 
     @property
-    def _names(self) -> set[str]:
-        return spec.names(self.setup.config.deliberation or "")
+    def _names(self) -> frozenset[str]:
+        return self.setup.deliberate.names
 
     def _ruled(self, case: Case) -> dict[int, float]:
         """What the rule says, by index."""
@@ -338,14 +337,20 @@ def _overheard(ask: Ask, ruled: dict[int, float], told: list[Judgment]) -> Ask:
     """The ask, its judgments kept in ``told``; a match of two responses that the rule knows is not asked."""
 
     async def overheard(
-        case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None, **how: bool | int
+        case: Case,
+        order: Order | None = None,
+        sample: int = 0,
+        among: Order | None = None,
+        *,
+        budget: int | None = None,
+        first: bool = False,
     ) -> Judgment:
         shown = order if order is not None else among
         shown = tuple(range(len(case.responses))) if shown is None else shown
         if len(shown) == 2 and all(i in ruled for i in shown):
             judgment = _by_rule(case, shown, sample, ruled)
         else:
-            judgment = await ask(case, order, sample, among, **how)
+            judgment = await ask(case, order, sample, among, budget=budget, first=first)
         told.append(judgment)
         return judgment
 
