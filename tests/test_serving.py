@@ -300,7 +300,7 @@ def test_sigterm_ends_the_process_in_order():
     assert process.wait(20) == 0
     assert "goodbye" in process.stderr.read()
     process.stderr.close()
-    assert any("random_opponents(4, swapped)" in line for line in lines)
+    assert any("balanced(4)" in line for line in lines)
 
 
 def test_a_port_that_is_taken_is_said():

@@ -65,7 +65,7 @@ async def test_a_sample_without_reward_is_what_was_chosen_for_it(unanswered, exp
 async def test_the_mean_stands_in_for_one_that_is_missing():
     engine = Strength()
     judge = judge_of(engine)
-    judge = replace(judge, guards=msgspec.structs.replace(judge.guards, empty="none"))
+    judge = replace(judge, policy=msgspec.structs.replace(judge.policy, empty="none"))
     with running(engine, judge, group_size=3, unanswered="mean") as server:
         empty = {"query": ["p"], "prompts": ["p"], "labels": [None]}
         calls = [server.post("/get_reward", body) for body in (openrlhf(1), openrlhf(2), empty)]

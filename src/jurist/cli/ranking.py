@@ -6,10 +6,10 @@ from rich.console import RenderableType
 
 from jurist.cli.judging import Decided, OutputFormat
 from jurist.reports.views.ranking import best_row, ranking_row, rankings_view
-from jurist.rewards.ranking import Rating, Reward
+from jurist.rewards.ranking import Rating, RewardMapping
 
 
-def rank_face(rating: Rating, reward: Reward) -> OutputFormat:
+def rank_face(rating: Rating, reward: RewardMapping) -> OutputFormat:
     """Rankings with ratings and rewards; pairs play a round robin."""
     return OutputFormat(
         row=lambda decision, case: ranking_row(decision, case, rating, reward),

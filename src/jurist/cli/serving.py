@@ -6,13 +6,12 @@ from jurist.core.errors import MissingExtraError
 from jurist.judging.build import assemble
 from jurist.judging.config import JudgeConfig
 from jurist.rewards.group import GroupJudge, exact_answer
-from jurist.rewards.ranking import Rating
-from jurist.rewards.ranking import Reward as Mapping
+from jurist.rewards.ranking import Rating, RewardMapping
 from jurist.serving.settings import Settings
 
 
 def serve(
-    config: JudgeConfig, settings: Settings, rating: Rating, reward: Mapping, *, verify: bool = False
+    config: JudgeConfig, settings: Settings, rating: Rating, reward: RewardMapping, *, verify: bool = False
 ) -> int:
     """Serve until a signal, then answer what is waiting."""
     try:

@@ -9,7 +9,6 @@ import msgspec
 from jurist.core.errors import ConfigError
 from jurist.core.types import Case, Conversation, Deliberation, Message, Sampling
 from jurist.core.version import __version__
-from jurist.deliberation import spec
 from jurist.engines.base import EngineBase
 from jurist.judging import registry
 from jurist.judging.config import JudgeConfig, as_dict, config_of
@@ -18,6 +17,9 @@ from jurist.protocols import rm_r1
 from jurist.protocols.base import Protocol
 
 Say = Callable[[str], None]
+
+VOTES = frozenset({"vote", "exact", "confident"})
+"""Deliberations that ask the same query several times and need samples that differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,7 @@ class JudgeSetup:
     @property
     def takes_many(self) -> bool:
         """Whether cases may have any number of responses: a tournament asks about two at a time."""
-        return self.protocol.arity == 0 or bool(
-            spec.names(self.config.deliberation or "") & registry.ANY_NUMBER
-        )
+        return self.protocol.arity == 0 or self.deliberate.takes is not None
 
     @property
     def concurrency(self) -> int:
@@ -108,10 +108,8 @@ def assemble(config: JudgeConfig, say: Say = lambda _: None, pairs: str = "swapp
         deliberation=config.deliberation or {0: "swapped", 1: "each"}.get(protocol.arity, pairs),
         forced=config.forced or ("always" if embedded else "never"),
     )
-    deliberation = config.deliberation or ""
-    votes = bool(spec.names(deliberation) & {"vote", "exact", "confident"})
-    sampling = _sampling(config, protocol, votes=votes, say=say)
-    deliberate = registry.deliberation(deliberation)
+    deliberate = registry.deliberation(config.deliberation or "")
+    sampling = _sampling(config, protocol, votes=bool(deliberate.names & VOTES), say=say)
     engine = registry.engine(config)
     engine.say = say
     return JudgeSetup(protocol, engine, sampling, deliberate, config, _first(config, say), chosen=chosen)

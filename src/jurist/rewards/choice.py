@@ -15,12 +15,11 @@ import msgspec
 from jurist.core.types import (
     Ask,
     Case,
-    Completion,
     Decision,
     Deliberation,
     Judgment,
+    Observer,
     Record,
-    Response,
     Status,
     Verdict,
     response_text,
@@ -32,8 +31,8 @@ from jurist.deliberation.ratings import Match, share
 from jurist.deliberation.tournaments import standings
 from jurist.deliberation.votes import once
 from jurist.judging import registry
-from jurist.protocols.base import split_thinking
 from jurist.rewards.group import GroupJudge, GroupResult
+from jurist.rewards.policy import ResponsePolicy, legible
 
 BEST = "knockout(swapped)"
 """How a judge of pairs chooses where nothing else was chosen."""
@@ -194,7 +193,8 @@ def _watched(judge: GroupJudge, told: _Told) -> GroupJudge:
     text = BEST if free else setup.config.deliberation or ""
     config = replace(setup.config, deliberation=text)
     watched = replace(setup, deliberate=_deliberation(text, told), config=config, chosen=True)
-    return replace(judge, setup=watched, rating="score", reward="none")
+    policy = msgspec.structs.replace(judge.policy, sort=False)
+    return replace(judge, setup=watched, rating="score", reward="none", policy=policy)
 
 
 def _deliberation(text: str, told: _Told) -> Deliberation:
@@ -205,7 +205,7 @@ def _deliberation(text: str, told: _Told) -> Deliberation:
     }
     inner, settles = spec.parse(text, makers), _outermost(text) == "round_robin"
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    async def deliberate(ask: Ask, case: Case, _: Observer) -> Decision:
         told.begin(case, settles)
         judgments: list[Judgment] = []
         running = asyncio.ensure_future(inner(_kept(ask, judgments), case))
@@ -218,7 +218,7 @@ def _deliberation(text: str, told: _Told) -> Deliberation:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
-    return deliberate
+    return Deliberation(inner.name, deliberate, inner.parts, inner.takes)
 
 
 def _telling(maker: spec.Maker, argument: str, tell: Callable[[Decision], None]) -> spec.Maker:
@@ -229,12 +229,12 @@ def _telling(maker: spec.Maker, argument: str, tell: Callable[[Decision], None])
         bound = signature(maker).bind(*arguments, **named)
         compare: Deliberation = bound.arguments.get(argument) or once()
 
-        async def compared(ask: Ask, case: Case) -> Decision:
+        async def compared(ask: Ask, case: Case, _: Observer) -> Decision:
             decision = await compare(ask, case)
             tell(decision)
             return decision
 
-        bound.arguments[argument] = compared
+        bound.arguments[argument] = Deliberation(compare.name, compared, compare.parts, compare.takes)
         return maker(*bound.args, **bound.kwargs)
 
     return made
@@ -278,18 +278,15 @@ def _late(verdict: Verdict) -> Verdict:
 
 def _unasked(case: Case, result: GroupResult) -> tuple[tuple[int, ...], Verdict]:
     """The best by the rule; else all that are not empty: nobody was asked because they are the same."""
-    if known := [rating for rating in result.ratings if rating is not None]:
+    known = [rating for rating in result.ratings if rating is not None]
+    if known and not result.level:
         best = max(known)
         return tuple(i for i, r in enumerate(result.ratings) if r == best), Verdict(note="by rule")
-    tied = tuple(i for i, response in enumerate(case.responses) if _legible(response))
+    without_thinking = ResponsePolicy().shown
+    tied = tuple(i for i, r in enumerate(case.responses) if legible(response_text(without_thinking(r))))
     if tied:
         return tied, Verdict(note="nothing to compare: what is not empty is the same")
     return (), Verdict(status=Status.REFUSED, note="nothing to choose from: every response is empty")
-
-
-def _legible(response: Response) -> bool:
-    answer = split_thinking(Completion(response_text(response)))[1]
-    return any(c.isprintable() and not c.isspace() for c in answer)
 
 
 def _finite(verdict: Verdict) -> Verdict:

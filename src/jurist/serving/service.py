@@ -10,7 +10,8 @@ import msgspec
 
 from jurist.core.types import Case, Judgment, Status
 from jurist.rewards.cohort import Cohorts, CohortsClosed, Sample, group_name
-from jurist.rewards.group import GroupJudge, GroupResult, Guards, Reward
+from jurist.rewards.group import GroupJudge, GroupResult, Reward
+from jurist.rewards.policy import AS_THEY_ARE, ResponsePolicy
 from jurist.serving.errors import HTTPError
 from jurist.serving.metrics import Metrics
 from jurist.serving.retries import Caller, HeldConnections, SampleKeys, sample_name
@@ -54,10 +55,10 @@ class Service:
     def __init__(self, judge: GroupJudge, settings: Settings) -> None:
         self.judge, self.settings = judge, settings
         # Whoever compares two texts wants a verdict on them as they are.
-        self._pairs = replace(judge, guards=Guards("judge", "judge", judge.guards.thinking))
+        self._pairs = replace(judge, policy=ResponsePolicy("judge", "judge", judge.policy.thinking))
         # Answers to choose from are no samples of a trainer: nothing in them is set aside or mapped.
         self._options = replace(
-            judge, rating="bradley-terry", reward="none", guards=Guards("judge", "judge", thinking=False)
+            judge, rating="bradley-terry", reward="none", policy=AS_THEY_ARE
         )
         self.cohorts = Cohorts(
             self._rewards, size=settings.group_size, wait=settings.wait, longest=settings.longest

@@ -5,13 +5,13 @@ Samples of the judgments that a training writes, in the format of runs: `jurist 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from jurist.core.hashing import seed_of
 from jurist.core.store import Store
 from jurist.core.types import Completion, Decision, Judgment, Sampling, Status, Usage, winner
 from jurist.deliberation.combine import majority
@@ -104,7 +104,7 @@ def _with(member: Member, value: float | None) -> Member:
 
 def draw(*parts: object) -> int:
     """A seed that follows from what it is for."""
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=4).digest()) >> 1
+    return seed_of(*parts, bits=32) >> 1
 
 
 def counted(groups: Sequence[Group]) -> dict[str, float]:
