@@ -24,7 +24,7 @@ from jurist.judging.config import JudgeConfig
 from jurist.rewards.choice import Choice, Leading, choosing, chosen
 from jurist.rewards.group import GroupJudge, exact_answer
 from jurist.serving.client import AsyncClient, Client, ServerError
-from jurist.serving.client import Choice as Told
+from jurist.serving.schema import BestReply
 
 PROMPT = (Message("user", "p"),)
 DELIBERATIONS = (
@@ -252,7 +252,7 @@ async def test_the_client_streams_and_who_leaves_stops_the_judging():
             steps = [s for s, _ in timed]
             # The first round is told while the final is still being played.
             assert timed[-1][1] - timed[0][1] > 0.03
-            assert isinstance(steps[-1], Told)
+            assert isinstance(steps[-1], BestReply)
             assert (steps[-1].best, len(steps[-1].trace)) == (1, 6)
             assert [s.final for s in steps] == [False] * (len(steps) - 1) + [True]
             assert (await client.best_of_n("p", BODY["responses"])).best == 1

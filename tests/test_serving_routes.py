@@ -8,7 +8,7 @@ import pytest
 from served import Strength, judge_of, running
 
 from jurist.core.types import Message
-from jurist.serving.retries import Caller, Keys
+from jurist.serving.retries import Caller, SampleKeys
 from jurist.serving.templates import turns_of, without_ends
 
 
@@ -111,7 +111,7 @@ async def test_the_same_response_in_the_next_epoch_is_a_new_sample():
 
 
 def test_keys_wait_for_their_retries_only():
-    keys = Keys(most=2)
+    keys = SampleKeys(most=2)
     a, b = keys.take(b"x", 0), keys.take(b"x", 0)
     assert a != b
     keys.give_back(b"x", a, 0)
