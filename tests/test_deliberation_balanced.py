@@ -44,7 +44,7 @@ def judgment(case, order, better):
 def test_a_preference_for_the_first_shown_cancels():
     """A judge that always prefers the first shown gives everyone the same score."""
 
-    async def ask(case, order, _sample):
+    async def ask(case, order, _sample, _among=None, **_):
         return judgment(case, order, order[0])
 
     for n in (3, 6, 9, 16):
@@ -54,7 +54,7 @@ def test_a_preference_for_the_first_shown_cancels():
 
 
 def test_a_perfect_judge_orders_nine_responses_exactly():
-    async def ask(case, order, _sample):
+    async def ask(case, order, _sample, _among=None, **_):
         return judgment(case, order, max(order, key=lambda i: int(case.responses[i])))
 
     numbers = [4, 8, 1, 9, 7, 2, 4, 3, 6, 5]  # two are the same

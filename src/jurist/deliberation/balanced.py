@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from random import Random
 
 from jurist.core.errors import ConfigError
-from jurist.core.types import Ask, Case, Decision, Deliberation, Order, Scores
+from jurist.core.types import Ask, Case, Decision, Deliberation, Observer, Order, Scores
 from jurist.deliberation.brackets import Pair, draw, pair
 from jurist.deliberation.combine import mean
 from jurist.deliberation.matches import Play, originals, tournament
@@ -25,12 +25,12 @@ def balanced(k: int = 4, seed: int = 0) -> Deliberation:
     if k < 1 or k != int(k):
         raise ConfigError(f"balanced({k}) asks nothing", hint="k is a whole number of at least 1")
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    async def deliberate(ask: Ask, case: Case, observe: Observer) -> Decision:
         players = sorted(set(originals(case.responses)))
         orders = shown_orders(draw(players, seed, case.id), int(k), f"{seed}/{case.id}")
         index = {case.responses[i]: i for i in players}
 
-        async def match(ask: Ask, both: Case) -> Decision:
+        async def match(ask: Ask, both: Case, _: Observer) -> Decision:
             first, second = (index[response] for response in both.responses)
             shown: list[Order] = [(int(a > b), int(a < b)) for a, b in orders[first, second]]
             judgments = await together(ask, both, [(order, 0) for order in shown])
@@ -40,9 +40,9 @@ def balanced(k: int = 4, seed: int = 0) -> Deliberation:
             matches = [played.match for played in await play(sorted(orders))]
             return standings(len(case.responses), players, matches)
 
-        return await tournament(plan, match)(ask, case)
+        return await tournament("balanced", plan, Deliberation("match", match))(ask, case, observe)
 
-    return deliberate
+    return Deliberation("balanced", deliberate, takes=0)
 
 
 def shown_orders(circle: Sequence[int], k: int, name: str) -> dict[Pair, list[Pair]]:

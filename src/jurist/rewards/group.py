@@ -143,7 +143,7 @@ class GroupJudge:
         """
         if not case.responses:
             raise InputError(f"case {case.id!r} has no responses", hint="one response or more")
-        group = _Group(case, self.policy, sort=self.policy.sort and not self._names & ORDERED)
+        group = self._group(case)
         ruled = self._ruled(group.case)
         if ruled and len(ruled) == len(group.case.responses):
             return group.result(_Rated(tuple(ruled.values()), note="by rule", floor=0.0), None, self.reward)
@@ -156,9 +156,16 @@ class GroupJudge:
         rated = _rate(decision, len(group.judged), self.rating, cut=cut, teams=teams)
         return group.result(rated, decision, self.reward)
 
+    def judged(self, case: Case) -> tuple[int, ...]:
+        """The responses that the judge is asked about, in order: none that is guarded or repeated."""
+        return self._group(case).judged
+
     @property
     def _names(self) -> frozenset[str]:
         return self.setup.deliberate.names
+
+    def _group(self, case: Case) -> "_Group":
+        return _Group(case, self.policy, sort=self.policy.sort and not self._names & ORDERED)
 
     def _ruled(self, case: Case) -> dict[int, float]:
         """What the rule says, by index."""
