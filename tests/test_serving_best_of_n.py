@@ -285,7 +285,7 @@ async def test_a_stream_that_breaks_is_said_and_not_taken_up_again(cut, message)
 async def test_an_error_in_a_stream_is_raised():
     engine = Strength()
     with running(engine, judge_of(engine)) as server:
-        async with AsyncClient(server.url, attempts=1) as client:
+        async with AsyncClient(server.url, patience=0.5) as client:
             many = [f"answer {n}" for n in range(120)]
             stubborn = judge(engine, "round_robin(swapped, 10)")
             server.service.judge = stubborn

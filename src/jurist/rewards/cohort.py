@@ -166,6 +166,10 @@ class Cohorts:
             slot.until = until
         return await _answer(slot, until)
 
+    def gathers(self, sample: Sample) -> bool:
+        """Whether the sample's group still waits for siblings."""
+        return group_name(sample) in self._open
+
     async def drain(self) -> None:
         """Judge what is gathered, take nothing new from now on, and return when everyone is answered."""
         self._draining = True

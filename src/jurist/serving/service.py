@@ -57,9 +57,7 @@ class Service:
         # Whoever compares two texts wants a verdict on them as they are.
         self._pairs = replace(judge, policy=ResponsePolicy("judge", "judge", judge.policy.thinking))
         # Answers to choose from are no samples of a trainer: nothing in them is set aside or mapped.
-        self._options = replace(
-            judge, rating="bradley-terry", reward="none", policy=AS_THEY_ARE
-        )
+        self._options = replace(judge, rating="bradley-terry", reward="none", policy=AS_THEY_ARE)
         self.cohorts = Cohorts(
             self._rewards, size=settings.group_size, wait=settings.wait, longest=settings.longest
         )
@@ -184,7 +182,7 @@ class Service:
         """The sample's reward; raises ``_LetGo`` where its connection is given back first."""
         name = _name(sample, caller)
         answer = asyncio.ensure_future(self.cohorts.submit(sample, deadline))
-        released = self.held.hold(caller.address, name, lambda: self.cohorts.state(sample) == "gathering")
+        released = self.held.hold(caller.address, name, lambda: self.cohorts.gathers(sample))
         try:
             await asyncio.wait((answer, released), return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
