@@ -1,7 +1,5 @@
 """What `jurist serve` does, once its options are read."""
 
-import asyncio
-
 from jurist.cli.console import say
 from jurist.cli.judging import describe
 from jurist.core.errors import MissingExtraError
@@ -19,11 +17,11 @@ def serve(
     try:
         from jurist.serving import server
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("starlette", "uvicorn", "prometheus_client"):
+        if (error.name or "").split(".")[0] not in ("uvicorn", "prometheus_client"):
             raise
         raise MissingExtraError(error.name or "", "serve", "the reward server") from None
     judge = GroupJudge(assemble(config, say), rating, reward, verify=exact_answer if verify else None)
     say(describe(judge.setup.config))
-    asyncio.run(server.serve(judge, settings, say))
+    server.run(judge, settings, say)
     say("drained; goodbye")
     return 0
