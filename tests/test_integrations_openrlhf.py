@@ -11,7 +11,8 @@ import served
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.types import Status
 from jurist.integrations.openrlhf import group_reward, rows_of_queries, told
-from jurist.serving.client import Score, ServerError
+from jurist.serving.client import ServerError
+from jurist.serving.schema import ScoreReply
 
 CHATML = "<|im_start|>user\n7 * 8?<|im_end|>\n<|im_start|>assistant\n"
 
@@ -97,11 +98,11 @@ def test_what_is_not_a_query_with_its_prompt_is_an_error(asked, message):
 @pytest.mark.parametrize(
     ("scores", "unanswered", "shares"),
     [
-        ([Score(Status.OK, 0.5), Score(Status.OK, 1)], "error", [0.5, 1]),
-        ([Score(Status.OK, -0.3, rating=0.7)], "error", [0.7]),  # a mapped reward: its rating is the share
-        ([Score(Status.OK, 7.0), Score(Status.OK, 0.5)], "error", None),
-        ([Score(Status.FAILED), Score(Status.OK, 0.5)], 0.0, [0, 0.5]),
-        ([Score(Status.FAILED, rating=0.5)], -1.0, None),
+        ([ScoreReply(Status.OK, 0.5), ScoreReply(Status.OK, 1)], "error", [0.5, 1]),
+        ([ScoreReply(Status.OK, -0.3, rating=0.7)], "error", [0.7]),  # a mapped reward: its rating is the share
+        ([ScoreReply(Status.OK, 7.0), ScoreReply(Status.OK, 0.5)], "error", None),
+        ([ScoreReply(Status.FAILED), ScoreReply(Status.OK, 0.5)], 0.0, [0, 0.5]),
+        ([ScoreReply(Status.FAILED, rating=0.5)], -1.0, None),
     ],
 )
 def test_scores_are_shares_or_are_left_out(scores, unanswered, shares):

@@ -15,7 +15,7 @@ from jurist.core.types import Completion, Message, Status
 from jurist.engines.scripted import ScriptedEngine
 from jurist.judging.build import assemble
 from jurist.judging.config import JudgeConfig
-from jurist.rewards.cohort import Cohorts, CohortsClosed, Counts, Sample, group_name
+from jurist.rewards.cohort import CohortCounts, Cohorts, CohortSample, CohortsClosed, Incomplete, group_name
 from jurist.rewards.group import GroupJudge, Reward
 
 
@@ -47,7 +47,7 @@ def now():
 
 
 def sample(response, prompt="p", **more):
-    return Sample((Message("user", prompt),), str(response), **more)
+    return CohortSample((Message("user", prompt),), str(response), **more)
 
 
 class Recorder:
@@ -82,10 +82,14 @@ async def submit_all(cohorts, *samples, gap=0.0, deadline=None):
         ({"size": 2}, [None] * 4, 1, None, [1, 3], [2, 2]),
         ({}, [None] * 3, 1, None, [7], [3]),  # 5 seconds after the last
         ({}, [3] * 3, 1, None, [2], [3]),
-        ({"size": 8}, [2, None], 1, None, [6], [2]),  # the largest size counts
-        ({"size": 9, "longest": 4.5}, [None] * 3, 2, None, [4.5], [3]),
-        ({"size": 9, "longest": 3.5}, [None] * 3, 2, None, [3.5, 7.5], [2, 1]),
-        ({"size": 9, "wait": 30}, [None] * 3, 1, 10, [5], [3]),  # half of the first one's deadline
+        ({"size": 3}, [None] * 3, 100, None, [200], [3]),  # a known size is waited for
+        ({"size": 3}, [None] * 3, 10, 25, [20], [3]),
+        ({}, [None] * 3, 1, 10, [5], [3]),  # half of the first one's time
+        ({"longest": 4.5}, [None] * 3, 2, None, [4.5], [3]),
+        ({"longest": 3.5}, [None] * 3, 2, None, [3.5, 7.5], [2, 1]),
+        ({"size": 8, "partial": "judge"}, [2, None], 1, None, [6], [2]),  # the largest size counts
+        ({"size": 9, "longest": 3.5, "partial": "judge"}, [None] * 3, 2, None, [3.5, 7.5], [2, 1]),
+        ({"size": 9, "wait": 30, "partial": "judge"}, [None] * 3, 1, 10, [5], [3]),
         ({"largest": 2}, [None] * 3, 1, None, [1, 7], [2, 1]),
         ({}, [1, 1], 1, None, [0, 1], [1, 1]),
     ],
@@ -99,6 +103,71 @@ def test_when_a_group_is_judged_and_who_is_in_it(options, sizes, gap, deadline, 
         assert judge.at == pytest.approx(at)
         assert [len(c.responses) for c in judge.cases] == groups
         assert [r.value for r in rewards] == list(range(len(sizes)))
+
+    play(scenario())
+
+
+def test_of_a_group_that_is_not_whole_nobody_has_a_reward():
+    async def scenario():
+        judge = Recorder()
+        cohorts = Cohorts(judge, size=3, longest=60)
+        for reward in await submit_all(cohorts, sample(1, key="1"), sample(2, key="2"), gap=50):
+            assert isinstance(reward, Incomplete)
+            assert (reward.value, reward.status) == (None, Status.TRUNCATED)
+            assert (reward.siblings, reward.size) == (2, 3)
+            assert "2 of 3 siblings came within 60 s" in reward.note
+        assert now() == 60
+        assert not judge.cases
+        # They come again, with the third: a whole group, and the right reward for each.
+        again = await submit_all(cohorts, sample(1, key="1"), sample(3, key="3"), sample(2, key="2"), gap=9)
+        assert [r.value for r in again] == [1, 3, 2]
+        assert cohorts.counts == CohortCounts(samples=5, judged=1, partial=1, late=1)
+
+    play(scenario())
+
+
+def test_where_the_user_chose_it_a_part_of_a_group_is_judged_and_named():
+    async def scenario():
+        cohorts = Cohorts(Recorder(), size=3, partial="judge")
+        rewards = await submit_all(cohorts, sample(1), sample(2))
+        assert [(r.value, r.note) for r in rewards] == [(1, "2 of 3 siblings"), (2, "2 of 3 siblings")]
+        assert cohorts.counts.partial == 1
+
+    play(scenario())
+
+
+def test_an_impatient_caller_leaves_its_sample_in_the_group():
+    """A client that comes again every 10 seconds, as slime's does, gets the reward of the whole group."""
+
+    async def scenario():
+        judge = Recorder(seconds=15)
+        cohorts = Cohorts(judge, size=2)
+        first = sample(1, key="1")
+        assert cohorts.state(first) == "unknown"
+        waiting = await cohorts.submit(first, patience=10)
+        assert (waiting.value, waiting.status, type(waiting)) == (None, Status.TRUNCATED, Reward)
+        assert cohorts.state(first) == "gathering"
+        sibling = asyncio.create_task(cohorts.submit(sample(2)))
+        assert (await cohorts.submit(first, patience=10)).value is None
+        assert cohorts.state(first) == "judging"
+        assert (await cohorts.submit(first, patience=10)).value == 1
+        assert cohorts.state(first) == "answered"
+        assert judge.deadlines == [None]  # patience is no deadline of the judging
+        assert (await sibling).value == 2
+
+    play(scenario())
+
+
+def test_groups_hold_so_many_bytes_and_no_more():
+    async def scenario():
+        cohorts = Cohorts(Recorder(), size=2, most_bytes=5000)
+        waiting = asyncio.create_task(cohorts.submit(sample("a" * 4000)))
+        await asyncio.sleep(0)
+        with pytest.raises(CohortsClosed, match="5,000 bytes"):
+            await cohorts.submit(sample("b" * 4000))
+        await cohorts.submit(sample("b"))
+        await waiting
+        assert (await cohorts.submit(sample("c" * 4000, size=1))) is not None
 
     play(scenario())
 
@@ -173,7 +242,7 @@ def test_a_retry_after_its_time_is_a_new_sample():
         await cohorts.submit(sample(1, key="k"))
         await asyncio.sleep(11)
         assert (await cohorts.submit(sample(1, key="k"))).value == 1
-        assert cohorts.counts == Counts(samples=2, judged=2)
+        assert cohorts.counts == CohortCounts(samples=2, judged=2)
 
     play(scenario())
 
@@ -199,9 +268,9 @@ def test_a_late_sibling_opens_a_new_group():
         await submit_all(cohorts, sample(1), sample(2))
         assert (await cohorts.submit(sample(3))).value == 3
         assert [c.responses for c in judge.cases] == [("1", "2"), ("3",)]
-        assert cohorts.counts == Counts(samples=3, judged=2, partial=2, late=1)
+        assert cohorts.counts == CohortCounts(samples=3, judged=2, partial=2, late=1)
         await submit_all(cohorts, *[sample(i) for i in range(6)])
-        assert cohorts.counts == Counts(samples=9, judged=4, partial=2, late=2)
+        assert cohorts.counts == CohortCounts(samples=9, judged=4, partial=2, late=2)
 
     play(scenario())
 
@@ -210,7 +279,7 @@ def test_the_same_prompt_again_is_no_late_sibling():
     async def scenario():
         cohorts = Cohorts(Recorder(), size=2)
         await submit_all(cohorts, *[sample(i) for i in range(6)])
-        assert cohorts.counts == Counts(samples=6, judged=3)
+        assert cohorts.counts == CohortCounts(samples=6, judged=3)
 
     play(scenario())
 
@@ -303,7 +372,7 @@ def test_what_the_judge_raises_is_no_reward(fault, note):
         for reward in await submit_all(cohorts, sample(1), sample(2)):
             assert (reward.value, reward.status) == (None, Status.FAILED)
             assert note in reward.note
-        assert cohorts.counts == Counts(samples=2, judged=1, failed=1)
+        assert cohorts.counts == CohortCounts(samples=2, judged=1, failed=1)
 
     play(scenario())
 
@@ -457,7 +526,7 @@ def test_a_thousand_groups_with_retries_and_losses():
         if (g, 0) in answers and i == 1:
             assert got[0].value == answers[g, 0][0].value  # identical responses
     partial = sum(n < 8 for n in sizes.values())
-    assert cohorts.counts == Counts(
+    assert cohorts.counts == CohortCounts(
         samples=len(present), retries=cohorts.counts.retries, judged=groups, partial=partial
     )
     assert cohorts.counts.retries > 300
