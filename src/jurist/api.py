@@ -1,13 +1,16 @@
 """The synchronous door: one call each, for scripts and notebooks."""
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import fields
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack
 
 from jurist.benchmarks.base import Benchmark
 from jurist.core.errors import ConfigError, JuristError
@@ -27,6 +30,33 @@ from jurist.rewards.ranking import Ranking, Rating, ranking_of
 T = TypeVar("T")
 
 
+class JudgeOptions(TypedDict, total=False):
+    """The options of a judge as keywords: the fields of ``JudgeConfig``, which the flags are named after."""
+
+    engine: str
+    model: str | None
+    protocol: str | None
+    family: Literal["instruct", "reasoning"] | None
+    rule: Literal["robust", "eval", "train"]
+    system: Literal["send", "merge", "drop"]
+    protocol_file: Path | None
+    deliberation: str | None
+    forced: Literal["never", "missing", "always"] | None
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    thinking_budget: int | None
+    answer_tokens: int
+    first: Path | None
+    seed: int
+    concurrency: int | None
+    timeout: float
+    retry_for: float
+    samples_per_request: int
+    extra: str | None
+    give_up_after: int
+
+
 def judge(
     prompt: str | Sequence[Message] | Sequence[dict[str, str]],
     responses: Sequence[Response],
@@ -35,7 +65,7 @@ def judge(
     rubric: str | None = None,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> Decision:
     """Judge one case: which response is better (one response: its rating), and why.
 
@@ -53,7 +83,7 @@ def rank(
     rating: Rating = "bradley-terry",
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> Ranking:
     """Rank any number of responses, best first; by default each meets each, in both orders."""
     case = case_from(prompt, responses)
@@ -67,7 +97,7 @@ def best_of_n(
     *,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> int | None:
     """Index of the best response, by default by a knockout in both orders; None without any verdict."""
     case = case_from(prompt, responses)
@@ -82,7 +112,7 @@ def choosing(
     deadline: float | None = None,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> Generator[Leading | Choice]:
     """``best_of_n`` as it comes about: who is ahead, as comparisons finish, and at the end the ``Choice``.
 
@@ -115,7 +145,7 @@ def judge_all(
     on_bad: Callable[[JuristError], None] | None = None,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> list[Decision]:
     """Judge many cases; decisions in the order of the cases.
 
@@ -129,7 +159,7 @@ def judge_all(
     rows = read or cases_of(cases, skip_bad=skip_bad, on_bad=on_bad)
     listed = list(islice(rows, limit))
     setup = assemble(_config(config, options), say)
-    decisions = _wait(_collect(setup, listed, Path(out) if out else None, source))
+    decisions = _wait(_collect(setup, listed, _folder(out), source))
     place = {case.id: i for i, case in enumerate(listed)}
     return sorted(decisions, key=lambda d: place[d.case_id])
 
@@ -142,23 +172,29 @@ def evaluate(
     limit: int | None = None,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> Scorecard:
     """The official score of a judge on a benchmark; its published files are in ``data``, or are fetched."""
     setup = assemble(_config(config, options), say)
-    folder, files = Path(out) if out else None, Path(data) if data else None
+    folder, files = _folder(out), Path(data) if data else None
     return _wait(_measure(setup, registry.benchmark(benchmark), files, folder, limit))
 
 
-def _config(config: JudgeConfig | None, options: dict[str, Any]) -> JudgeConfig:
-    if config is not None:
-        return config
-    try:
-        return JudgeConfig(**options)
-    except TypeError as error:
-        raise ConfigError(
-            f"unknown option: {error}", hint="options are the fields of jurist.JudgeConfig"
-        ) from None
+def _config(config: JudgeConfig | None, options: JudgeOptions) -> JudgeConfig:
+    """The options of a judge; raises ``ConfigError`` for one that does not exist, with the nearest name."""
+    legal = [f.name for f in fields(JudgeConfig)]
+    for name in options:
+        if name not in legal:
+            near = get_close_matches(name, legal, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"options are {', '.join(legal)}"
+            raise ConfigError(f"there is no option {name!r}", hint)
+    return dataclasses.replace(config or JudgeConfig(), **options)
+
+
+def _folder(out: str | Path | None) -> Path | None:
+    if out is None or str(out).strip():
+        return None if out is None else Path(out).expanduser()
+    raise ConfigError("out is empty, and would stand for the current folder", hint="out='runs/mine'")
 
 
 async def _collect(setup: JudgeSetup, cases: Sequence[Case], out: Path | None, source: str) -> list[Decision]:

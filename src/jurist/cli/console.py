@@ -66,18 +66,20 @@ def describe(config: "JudgeConfig", role: str = "judge") -> str:
 
 
 def exit_code(*cards: "Scorecard") -> int:
-    """0, or 1 where so many judgments failed that the numbers say little about the judge; then it is said."""
+    """0, or 1 where nothing was answered or many judgments failed: the numbers say little about the judge.
+
+    Which of both it is is said on standard error.
+    """
     total = sum(sum(card.statuses.values()) for card in cards)
     failed = sum(card.statuses.get("failed", 0) for card in cards)
-    if failed <= MOST_FAILED * total:
+    answered = sum(card.statuses.get("ok", 0) for card in cards)
+    if failed > MOST_FAILED * total:
+        what = f"{failed:,} of {total:,} judgments failed, more than {MOST_FAILED:.0%}"
+    elif total and not answered:
+        what = f"none of {total:,} judgments has a verdict"
+    else:
         return 0
-    err.print(
-        Text.assemble(
-            ("error: ", "bold red"),
-            f"{failed:,} of {total:,} judgments failed, more than {MOST_FAILED:.0%}: exit code 1",
-        ),
-        soft_wrap=True,
-    )
+    err.print(Text.assemble(("error: ", "bold red"), f"{what}: exit code 1"), soft_wrap=True)
     return 1
 
 

@@ -1,10 +1,10 @@
 """Options that commands share: their types, short flags, and the groups under which help shows them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from jurist.judging.config import JudgeConfig
 
@@ -26,8 +26,16 @@ SkipBad = Annotated[bool, Parameter(negative="", group=CASES, show_default=False
 Limit = Annotated[int | None, Parameter(group=CASES, show_default=lambda _: "all")]
 Data = Annotated[Path | None, Parameter(group=CASES)]
 Json = Annotated[bool, Parameter(negative="", group=OUTPUT, show_default=False)]
-Out = Annotated[Path, Parameter(alias="-o", group=OUTPUT)]
-MaybeOut = Annotated[Path | None, Parameter(alias="-o", group=OUTPUT)]
+
+
+def _folder(_: Any, tokens: Sequence[Token]) -> Path:
+    if not tokens[0].value.strip():
+        raise ValueError("it is empty, and would stand for the current folder: name one, such as runs/mine")
+    return Path(tokens[0].value).expanduser()
+
+
+Out = Annotated[Path, Parameter(alias="-o", group=OUTPUT, converter=_folder)]
+MaybeOut = Annotated[Path | None, Parameter(alias="-o", group=OUTPUT, converter=_folder)]
 Judge = Annotated[JudgeConfig, Parameter(name="*")]
 
 # Each option of a judge: its group, its short flag, and what stands for a default that is resolved later.

@@ -79,7 +79,8 @@ def _reasons(card: Scorecard) -> list[Text]:
     if lines and rest > 0:
         lines.append(Text(f"{rest:,} x other reasons", style="yellow"))
     for status, mend in _MENDS.items():
-        if card.statuses.get(status, 0) > _MANY * total:
+        told = any("mend: " in reason for reason, _ in reasons if reason.startswith(status))
+        if card.statuses.get(status, 0) > _MANY * total and not told:
             lines.append(Text.assemble(("mend: ", "bold cyan"), mend))
     return lines
 
@@ -117,8 +118,8 @@ def said(decision: Decision) -> Text:
 
 
 def grade(decision: Decision) -> Text:
-    """Whether gold says the same; empty where nobody knows."""
-    if decision.gold is None or len(decision.gold) < 2:
+    """Whether gold says the same; empty where nobody knows, and where the judge could not be asked."""
+    if decision.gold is None or len(decision.gold) < 2 or decision.verdict.status is Status.FAILED:
         return Text("")
     right = agrees(decision.verdict.scores, decision.gold)
     return Text("right", style="green") if right else Text("wrong", style="red")
