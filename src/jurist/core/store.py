@@ -359,9 +359,11 @@ def read_run(folder: Path, name: str = RUN) -> RunFacts:
     except (msgspec.DecodeError, msgspec.ValidationError, OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
     facts = RunFacts(config, version, unsealed)
-    if version > FORMAT:
+    if version > FORMAT and own.get("crc") == _crc(facts):
         raise StoreError(f"{path} is of version {version}, and this program reads up to {FORMAT}")
-    if version == FORMAT and own.get("crc") != _crc(facts):
+    # Before version 2 there was no file of prompts.
+    new = bool(own) or (name == RUN and (folder / PROMPTS).exists())
+    if new and own.get("crc") != _crc(facts):
         raise StoreError(
             f"{path} is not what was written: its checksum is wrong",
             hint=f'if you changed it yourself, let "{_OWN}" have "crc": "{_crc(facts)}"',
