@@ -55,8 +55,11 @@ def test_judge_prints_the_table_and_keeps_the_run(tmp_path: Path):
     assert "3 judgments: 3 ok" in done.stdout
     assert "judge: scripted" in done.stderr
     assert sorted(p.name for p in run.iterdir() if not p.name.startswith(".")) == [
+        "cases.jsonl",
         "decisions.jsonl",
+        "index.sqlite",
         "judgments.jsonl",
+        "prompts.jsonl",
         "run.json",
         "scorecard.json",
     ]

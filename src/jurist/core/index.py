@@ -118,15 +118,16 @@ class Index:
                 raise
         raise AssertionError("an index is opened or refused")
 
-    def close(self) -> None:
-        """Write what waits and close the file."""
+    def close(self, *, write: bool = True) -> None:
+        """Write what waits, if anything is to be written, and close the file."""
+        write = write and self._write
         try:
-            if self._write:
+            if write:
                 self.flush()
                 self._database.commit()
         finally:
             self._database.close()
-        if self._write:
+        if write:
             _write_checksum(self._folder / INDEX, _checksum(self._folder / INDEX))
 
     def again(self) -> None:

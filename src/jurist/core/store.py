@@ -228,11 +228,13 @@ class Store:
 
     def close(self) -> None:
         """Force everything onto the disk, close the files and let others in."""
+        whole = False
         try:
             self._syncing.shutdown()
-            self._index.close()
             self._force()
+            whole = True
         finally:
+            self._index.close(write=whole)
             self._records.close()
             for lines in self._lines.values():
                 lines.close()
