@@ -49,13 +49,13 @@ def place(tmp_path_factory) -> Path:
     """A base model, pairs with some that teach nothing, and held-out pairs."""
     folder = tmp_path_factory.mktemp("scalar")
     make_model(folder / "base", head="CausalLM", initializer_range=0.1)
-    dull = [
+    useless = [
         {"id": "tie", "prompt": "p", "responses": ["a", "b"], "gold": [0.5, 0.5]},
         {"id": "same", "prompt": "p", "chosen": "a", "rejected": "a"},
         {"id": "open", "prompt": "p", "responses": ["a", "b"]},
         {"id": "long", "prompt": "p", "chosen": "a" * CONTEXT, "rejected": "b"},
     ]
-    write(folder / "pairs.jsonl", pairs(0, 32) + dull)
+    write(folder / "pairs.jsonl", pairs(0, 32) + useless)
     held = pairs(100, 12)
     for row in held[::4]:
         row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
@@ -223,9 +223,9 @@ def test_pairs_that_teach_nothing_are_an_error_at_the_door(place, rows, more, me
 def test_long_pairs_are_cut_to_the_limit_exactly(place):
     from jurist.training.scalar import load_scalar, preferences
 
-    learner = load_scalar(options(place))
+    policy = load_scalar(options(place))
     rows = [case("w", "a" * 99, "b" * 50), case("same", "a" * 99, "a" * 98 + "b")]
-    (pair,), count = preferences(rows, learner, limit=60, too_long="truncate")
+    (pair,), count = preferences(rows, policy, limit=60, too_long="truncate")
     assert len(pair.chosen) == len(pair.rejected) == 60
-    assert "aaa [...]" in learner.chat.text(pair.chosen)
+    assert "aaa [...]" in policy.chat.text(pair.chosen)
     assert (count.truncated, count.dropped) == (1, 1)

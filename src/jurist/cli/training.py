@@ -11,7 +11,7 @@ from jurist.cli.console import out as screen
 from jurist.cli.console import say, write_json
 from jurist.training import export as exporting
 from jurist.training.config import TrainOptions
-from jurist.training.distributed import part, rank
+from jurist.training.distributed import destroy, rank
 from jurist.training.evaluation import EvalResult
 from jurist.training.export import Dtype
 from jurist.training.presets import PRESETS
@@ -31,7 +31,7 @@ def run(
     """Train, and show what it came to (on the first process)."""
     first = rank() == 0
     result = method(options, source, out, say if first else lambda _: None)
-    part()
+    destroy()
     if not first:
         return 0
     if as_json:

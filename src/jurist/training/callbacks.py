@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from jurist.core.errors import ConfigError, JuristError, StoreError
 from jurist.core.files import Warn
-from jurist.training.metrics import Watcher, numbers, unanswered
+from jurist.training.metrics import Callback, numbers, unanswered
 
 STATE = "trainer_state.json"
 """The file that the trainer writes last into a checkpoint (transformers 5.23, ``_save_checkpoint``)."""
@@ -31,7 +31,7 @@ class TrainingError(JuristError):
     """A training run that cannot go on; what it saved before stands."""
 
 
-class NumberGuard(Watcher):
+class FiniteCallback(Callback):
     """Stops at a gradient or a loss that is not finite, before the weights take the step.
 
     The gradients are looked at themselves at every step, the loss where it is logged. With float16's loss
@@ -79,7 +79,7 @@ class NumberGuard(Watcher):
         return TrainingError(f"{what}. Likely causes: {causes}", hint="; ".join([*passed, back]))
 
 
-class SignalGuard(Watcher):
+class RewardSignalCallback(Callback):
     """Warns once when no group's rewards have differed for ``steps`` steps in a row, and says why.
 
     Where all rewards of a group are the same, GRPO has nothing to learn from it; so a run of such batches
@@ -112,7 +112,7 @@ class SignalGuard(Watcher):
             self._warn(f"no group's rewards have differed for {silent} steps: {why_flat(metrics)}")
 
 
-class DiskGuard(Watcher):
+class DiskSpaceCallback(Callback):
     """Raises ``TrainingError`` before a checkpoint is written that would not fit on the disk.
 
     Older checkpoints are deleted only after the new one is whole (``rotate_checkpoints`` comes last in

@@ -17,19 +17,19 @@ T = TypeVar("T")
 
 def rank() -> int:
     """This process's number; 0 where there is one only, and before they have met."""
-    dist = _met()
+    dist = _process_group()
     return dist.get_rank() if dist else int(os.environ.get("RANK", "0"))
 
 
 def world() -> int:
     """How many processes there are."""
-    dist = _met()
+    dist = _process_group()
     return dist.get_world_size() if dist else int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def everyone(value: T) -> list[T]:
+def all_gather(value: T) -> list[T]:
     """The value of each process, by rank; every process has to call."""
-    dist = _met()
+    dist = _process_group()
     if dist is None or dist.get_world_size() == 1:
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
@@ -37,20 +37,20 @@ def everyone(value: T) -> list[T]:
     return values
 
 
-def part() -> None:
+def destroy() -> None:
     """Leave the group, for good; nothing may be left to be said to the others.
 
     Threads of the group that are at work while the interpreter ends abort the process (PyTorch's pull request
     179291). They end with the last reference to the group, and a trainer holds one in a cycle.
     An engine of vLLM in this process takes the group down itself.
     """
-    dist, vllm = _met(), sys.modules.get("vllm.distributed.parallel_state")
+    dist, vllm = _process_group(), sys.modules.get("vllm.distributed.parallel_state")
     if dist is not None and not (vllm and vllm.model_parallel_is_initialized()):
         gc.collect()
         dist.destroy_process_group()
 
 
-def _met() -> Any:
+def _process_group() -> Any:
     dist = package("torch").distributed
     return dist if dist.is_available() and dist.is_initialized() else None
 

@@ -15,7 +15,7 @@ ENDING = "train_loss"
 """A metric that the trainer logs once, in its summary when it ends."""
 
 
-class Watcher:
+class Callback:
     """Something that a trainer tells what it does (the callbacks of transformers): events not defined pass.
 
     No subclass of ``transformers.TrainerCallback``, so that what is seen and guarded can be read and tried
@@ -74,7 +74,7 @@ class Metrics:
             lines.close()
 
 
-class Recorder(Watcher):
+class MetricsCallback(Callback):
     """Fills ``Metrics`` from a trainer; on its main process alone."""
 
     def __init__(self, metrics: Metrics) -> None:

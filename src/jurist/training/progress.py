@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jurist.training.metrics import ENDING, Watcher, numbers, unanswered
+from jurist.training.metrics import ENDING, Callback, numbers, unanswered
 
 EVERY = 30.0
 """Seconds between two lines where standard error is no terminal (a log file)."""
@@ -96,7 +96,7 @@ class Progress:
             self.latest["unanswered"] = share
 
 
-class View(Watcher):
+class ProgressCallback(Callback):
     """Shows a trainer's progress on standard error; on its main process alone.
 
     As a ``with`` block around the training, so that the screen is given back when it ends by an error.
