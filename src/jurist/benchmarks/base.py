@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from jurist.core.errors import InputError
+from jurist.core.reasons import Reasons
 from jurist.core.statistics import wilson
 from jurist.core.types import (
     Case,
@@ -118,7 +119,10 @@ def scored(score: Callable[[Iterable[Decision]], Scorecard], decisions: Sequence
     ``if_wrong``: every judgment without a verdict had been wrong. ``if_dropped``: cases without a verdict
     were left out. Both only where they can be told (the scorer may need all of a case's parts).
     """
-    card = score(decisions)
+    card, reasons = score(decisions), Reasons()
+    for decision in decisions:
+        reasons.add(decision.judgments)
+    card = msgspec.structs.replace(card, reasons=reasons.most())
     if card.headline is None or all(j.verdict.scores for d in decisions for j in d.final_judgments):
         return card
     kept = [d for d in decisions if d.verdict.scores is not None]
@@ -203,6 +207,7 @@ class Tally:
         self._both = self._consistent = self._games = self._first = 0
         self._right: dict[str, list[bool]] = {}
         self._statuses: Counter[Status] = Counter()
+        self._reasons = Reasons()
         self._usage = Usage()
 
     def add(self, decision: Decision) -> None:
@@ -210,6 +215,7 @@ class Tally:
         self._n += 1
         self._usage += decision.usage
         self._statuses.update(j.verdict.status for j in decision.judgments)
+        self._reasons.add(decision.judgments)
         self._ties += len(decision.verdict.scores or ()) > 1 and winner(decision.verdict.scores) is None
         self._unresolved += decision.verdict.scores is None
         self._orders(decision)
@@ -227,6 +233,7 @@ class Tally:
             groups=rows if len(rows) > 1 else (),
             statistics=self._statistics(len(graded)),
             statuses={s.value: self._statuses[s] for s in Status if self._statuses[s]},
+            reasons=self._reasons.most(),
             unresolved=UNRESOLVED if graded else "",
             usage=self._usage,
             seconds=seconds,
