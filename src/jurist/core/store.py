@@ -301,9 +301,13 @@ class Store:
     ) -> tuple[tuple[str, tuple[Piece, ...]], ...]:
         texts = opened.texts if opened is not None else []
         return tuple(
-            (message.role, tuple(self._shared(piece) for piece in pieces_of(message.content, texts)))
+            (message.role, tuple(map(self._shared, self._parts(message.content, texts))))
             for message in messages
         )
+
+    def _parts(self, text: str, known: list[tuple[int, str]]) -> list[str | int]:
+        # A whole message that all prompts share, such as the system's, quotes nothing.
+        return [text] if self._texts.get(text) is not None else pieces_of(text, known)
 
     def _shared(self, piece: str | int) -> Piece:
         """A piece, or the reference to a text that was seen before."""
