@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from jurist.core.types import Case, Conversation, Message
-from jurist.rewards.cohort import Sample
+from jurist.rewards.cohort import CohortSample
 from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
 from jurist.serving.route import Page, Route
@@ -91,7 +91,9 @@ async def verify(service: Service, request: GymVerifyRequest, caller: Caller) ->
     else:
         task = f"task {request.task}/" if request.task is not None else f"prompt {request.prompt_id}/"
     digest = sha256(msgspec.json.encode((prompt, request.principle))).hexdigest()
-    sample = Sample(prompt, _text(request.response, "response"), task + digest, rubric=request.principle)
+    sample = CohortSample(
+        prompt, _text(request.response, "response"), task + digest, rubric=request.principle
+    )
     [(_, number)] = await service.numbers([sample], caller, WAITS)
     return GymVerifyReply(request.responses_create_params, request.response, number)
 

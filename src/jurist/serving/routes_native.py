@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 
 from jurist.core.types import Case, Message, Response, Status, Usage, conversation, winner
-from jurist.rewards.cohort import Sample
+from jurist.rewards.cohort import CohortSample
 from jurist.rewards.group import GroupResult
 from jurist.serving.retries import Caller
 from jurist.serving.route import Route
@@ -75,7 +75,7 @@ async def compare(service: Service, request: CompareRequest, _: Caller) -> Compa
 
 async def score(service: Service, request: ScoreRequest, caller: Caller) -> ScoreReply:
     """One response's reward, as soon as its group is judged."""
-    sample = Sample(
+    sample = CohortSample(
         conversation(request.prompt),
         request.response,
         request.group,

@@ -9,7 +9,7 @@ from time import monotonic
 import msgspec
 
 from jurist.core.types import Case, Judgment, Status
-from jurist.rewards.cohort import Cohorts, CohortsClosed, Sample, group_name
+from jurist.rewards.cohort import Cohorts, CohortSample, CohortsClosed, group_name
 from jurist.rewards.group import GroupJudge, GroupResult, Reward
 from jurist.rewards.policy import AS_THEY_ARE, ResponsePolicy
 from jurist.serving.errors import HTTPError
@@ -17,6 +17,9 @@ from jurist.serving.metrics import Metrics
 from jurist.serving.retries import Caller, HeldConnections, SampleKeys, sample_name
 from jurist.serving.schema import JudgmentTrace
 from jurist.serving.settings import Settings
+
+Times = tuple[float | None, float | None]
+"""Seconds from now: until the group must be judged, and until the caller must be answered; None: no limit."""
 
 
 class GroupReward(Reward, frozen=True):
@@ -59,7 +62,11 @@ class Service:
         # Answers to choose from are no samples of a trainer: nothing in them is set aside or mapped.
         self._options = replace(judge, rating="bradley-terry", reward="none", policy=AS_THEY_ARE)
         self.cohorts = Cohorts(
-            self._rewards, size=settings.group_size, wait=settings.wait, longest=settings.longest
+            self._rewards,
+            size=settings.group_size,
+            wait=settings.wait,
+            longest=settings.longest,
+            partial=settings.partial,
         )
         self.metrics = Metrics(lambda: self.cohorts.counts)
         self.keys = SampleKeys()
@@ -91,21 +98,21 @@ class Service:
         return result
 
     async def sample(
-        self, sample: Sample, caller: Caller, deadline: float | None, trace: bool = False
+        self, sample: CohortSample, caller: Caller, deadline: float | None, trace: bool = False
     ) -> Reward:
         """One response, through the cohort, with its trace where that is asked for."""
         groups = [group_name(sample)] if trace else []
         self._traced.update(groups)
         try:
             limit = deadline or self.settings.deadline
-            return (await self._gathered([sample], caller, limit, whole=False))[0]
+            return (await self._gathered([sample], caller, (limit, None), whole=False))[0]
         finally:
             self._traced.subtract(groups)
             self._traced += Counter()
 
     async def numbers(
         self,
-        samples: Sequence[Sample],
+        samples: Sequence[CohortSample],
         caller: Caller,
         waits: float | None,
         asked: float | None = None,
@@ -119,8 +126,8 @@ class Service:
         waits for siblings gives its connection back when others need one (``HeldConnections``).
         After an error samples that have a reward keep it for the call's retry, the others are judged anew.
         """
-        deadline = asked or self.settings.deadline or waits
-        rewards = await self._gathered(samples, caller, deadline, whole=True, gives_back=gives_back)
+        times = (asked or self.settings.deadline, waits)
+        rewards = await self._gathered(samples, caller, times, whole=True, gives_back=gives_back)
         return [(reward, self.number(reward)) for reward in rewards]
 
     def numbers_of(self, result: GroupResult) -> list[float]:
@@ -147,9 +154,9 @@ class Service:
 
     async def _gathered(
         self,
-        samples: Sequence[Sample],
+        samples: Sequence[CohortSample],
         caller: Caller,
-        deadline: float | None,
+        times: Times,
         *,
         whole: bool,
         gives_back: bool = False,
@@ -162,7 +169,7 @@ class Service:
         """
         keyed = [self._keyed(sample, caller) for sample in samples]
         submit = self._submitted_or_let_go if gives_back else self._submitted
-        answers = await asyncio.gather(*(submit(s, deadline, caller) for s in keyed), return_exceptions=True)
+        answers = await asyncio.gather(*(submit(s, times, caller) for s in keyed), return_exceptions=True)
         rewards = [a for a in answers if isinstance(a, Reward)]
         fails = len(rewards) < len(answers) or (whole and any(self.stand_in(r) is None for r in rewards))
         for sample, original, answer in zip(keyed, samples, answers, strict=True):
@@ -175,13 +182,13 @@ class Service:
             self.metrics.reward(reward.status)
         return rewards
 
-    async def _submitted(self, sample: Sample, deadline: float | None, _: Caller) -> Reward:
-        return await self.cohorts.submit(sample, deadline)
+    async def _submitted(self, sample: CohortSample, times: Times, _: Caller) -> Reward:
+        return await self.cohorts.submit(sample, *times)
 
-    async def _submitted_or_let_go(self, sample: Sample, deadline: float | None, caller: Caller) -> Reward:
+    async def _submitted_or_let_go(self, sample: CohortSample, times: Times, caller: Caller) -> Reward:
         """The sample's reward; raises ``_LetGo`` where its connection is given back first."""
         name = _name(sample, caller)
-        answer = asyncio.ensure_future(self.cohorts.submit(sample, deadline))
+        answer = asyncio.ensure_future(self.cohorts.submit(sample, *times))
         released = self.held.hold(caller.address, name, lambda: self.cohorts.gathers(sample))
         try:
             await asyncio.wait((answer, released), return_when=asyncio.FIRST_COMPLETED)
@@ -193,7 +200,7 @@ class Service:
             self.held.end(caller.address, released)
         raise _LetGo
 
-    def _keyed(self, sample: Sample, caller: Caller) -> Sample:
+    def _keyed(self, sample: CohortSample, caller: Caller) -> CohortSample:
         if sample.key is not None:
             return sample
         name = _name(sample, caller)
@@ -283,5 +290,5 @@ def _known(answer: object) -> bool:
     return isinstance(answer, Reward) and answer.value is not None
 
 
-def _name(sample: Sample, caller: Caller) -> bytes:
+def _name(sample: CohortSample, caller: Caller) -> bytes:
     return sample_name(caller.address, sample.prompt, sample.response, sample.group, sample.reference)
