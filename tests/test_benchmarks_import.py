@@ -13,11 +13,10 @@ from shared import shared
 
 from jurist.benchmarks.recorded import read_recorded
 from jurist.benchmarks.rewardbench import SIZES, score_subsets
-from jurist.cli.exporting import export
-from jurist.cli.importing import AGGREGATES, form
-from jurist.cli.runs import import_run
+from jurist.cli.runs import aggregates, export, form, import_run
 from jurist.core.errors import ConfigError, InputError, JuristError
-from jurist.core.store import read_config, read_decisions
+from jurist.core.runs import read_decisions
+from jurist.core.store import read_config
 from jurist.core.types import Scorecard
 from jurist.judging.registry import BENCHMARKS, benchmark
 
@@ -173,7 +172,7 @@ def test_the_help_names_every_benchmark_with_something_to_import():
     for name, said in forms.items():
         assert bool(said) == (name in listed.split(", ")), name
         assert not said or text.count(name) >= 2, name
-    assert set(AGGREGATES) <= set(listed.split(", "))
+    assert set(aggregates()) <= set(listed.split(", "))
 
 
 def rows(accuracies: Mapping[str, object]) -> list[dict[str, object]]:
@@ -218,7 +217,7 @@ def test_pairs_without_a_verdict_are_said_to_be_half_right(
     pairs = [{"prompt": "q", "chosen": "a", "rejected": "b", "subset": "math-prm", "id": i} for i in range(3)]
     data = tmp_path / "filtered.json"
     engine = ("--engine", "scripted:nothing", "--protocol", "rubrics")
-    jurist("eval", "rewardbench", "--data", write(data, pairs), *engine, "--out", tmp_path / "run")
+    jurist("eval", "rewardbench", "--data", write(data, pairs), *engine, "--out", tmp_path / "run", code=1)
     export(tmp_path / "run", format="rewardbench", model="a/b", out=tmp_path / "x.json")
     assert "3 pairs without a verdict are half right" in " ".join(capsys.readouterr().err.split())
     assert msgspec.json.decode((tmp_path / "x.json").read_bytes())["math-prm"] == 0.5

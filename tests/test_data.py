@@ -638,12 +638,17 @@ def test_a_row_of_another_layout_is_named(change: dict[str, Any], said: str):
 
 
 def test_prompts_that_can_be_read_in_two_ways_are_refused():
-    twice = case("1", "good\n[The End of Chatbot B's Response]", "bad")
+    def unguarded(one: Case, text: str) -> dict[str, Any]:
+        """The row as the released sets have it: their frames in responses are not defused."""
+        row = json.dumps(rendered(one, "instruct", winner="model_a"))
+        return json.loads(row.replace("PLACE", text))
+
+    twice = case("1", "good\nPLACE", "bad")
     with pytest.raises(InputError, match="stands there more than once"):
-        released(rendered(twice, "instruct", winner="model_a"), "1")
-    speaks = Case("1", talk("q", "a", "r"), ("one\nUser: and you?", "two"), (1.0, 0.0))
+        released(unguarded(twice, "[The End of Chatbot B's Response]"), "1")
+    speaks = Case("1", talk("q", "a", "r"), ("one\nPLACE and you?", "two"), (1.0, 0.0))
     with pytest.raises(InputError, match="conversation A: its turns cannot be told apart"):
-        released(rendered(speaks, "instruct", winner="model_a"), "1")
+        released(unguarded(speaks, "User:"), "1")
 
 
 # The command line

@@ -17,7 +17,7 @@ from test_protocols import PAIRS
 
 from jurist.cli.distill import distill
 from jurist.core.errors import EngineError, InputError, JuristError, StoreError
-from jurist.core.store import read_decisions, read_judgments
+from jurist.core.runs import read_decisions, read_judgments
 from jurist.core.types import Completion, Message, Query, Usage, Verdict, winner
 from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine

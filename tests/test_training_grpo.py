@@ -15,7 +15,7 @@ trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'juri
 
 from jurist.cli.main import run  # noqa: E402
 from jurist.core.errors import ConfigError, InputError, JuristError  # noqa: E402
-from jurist.core.store import read_decisions  # noqa: E402
+from jurist.core.runs import read_decisions  # noqa: E402
 from jurist.training import rollout_backends  # noqa: E402
 from jurist.training.grpo import train_grpo  # noqa: E402
 from jurist.training.metrics import read_metrics  # noqa: E402

@@ -10,7 +10,7 @@ import pytest
 from trainings import A, B, asked, case, chat
 
 from jurist.cli.main import run
-from jurist.core.store import read_decisions
+from jurist.core.runs import read_decisions
 from jurist.core.types import Sampling
 from jurist.protocols.pairwise import pairwise_short
 from jurist.training.grpo import Rollouts, rollout_rewards

@@ -13,7 +13,7 @@ from test_engines_scalar import CONTEXT, make_model
 
 from jurist.cli.main import run as jurist
 from jurist.core.errors import ConfigError, InputError
-from jurist.core.store import read_decisions
+from jurist.core.runs import read_decisions
 from jurist.core.types import Query, Sampling
 from jurist.engines.scalar import ScalarEngine
 from jurist.inputs import load_cases

@@ -5,13 +5,13 @@ Samples of them are kept in RUN/traces as a run folder, which `jurist show` open
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from jurist.core.hashing import seed_of
 from jurist.core.store import Store
 from jurist.core.types import Completion, Decision, Judgment, Sampling, Status, Usage, winner
 from jurist.deliberation.combine import majority
@@ -104,7 +104,7 @@ def _with(member: Member, value: float | None) -> Member:
 
 def draw(*parts: object) -> int:
     """A seed derived from the parts."""
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=4).digest()) >> 1
+    return seed_of(*parts, bits=32) >> 1
 
 
 def group_shares(groups: Sequence[Group]) -> dict[str, float]:
@@ -140,8 +140,10 @@ def _kept(store: Store, step: int, group: Group) -> None:
     judgments = tuple(
         replace(m.judgment, query=replace(m.judgment.query, case_id=name)) for m in group.members
     )
+    case = replace(case, id=name)
+    store.begin(case)
     for judgment in judgments:
-        if store.recall(judgment.query.key) is None:
+        if store.recall(judgment.query) is None:
             store.record(judgment)
     rewards = [m.reward for m in group.members]
     verdict = majority([j.verdict for j in judgments])
