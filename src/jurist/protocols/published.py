@@ -13,7 +13,6 @@ import msgspec
 
 from jurist.core import files
 from jurist.core.errors import ProtocolError, unknown
-from jurist.core.files import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def pull(name: str, file: Path | None = None) -> dict[str, str]:
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     content = {"protocol": name, "licence": published.licence, "source": published.url, "strings": strings}
-    write_whole(folder / f"{name}.json", msgspec.json.format(msgspec.json.encode(content), indent=1))
+    files.write_whole(folder / f"{name}.json", msgspec.json.format(msgspec.json.encode(content), indent=1))
     return strings
 
 
