@@ -121,7 +121,7 @@ def test_show_reads_one_case_and_names_the_nearest(tmp_path: Path):
     [
         (["judge", "PAIRS", "--engine", "embeded"], "did you mean 'embedded'"),
         (["judge", "PAIRS", "--engine", A, "--protocol", "rubrix"], "did you mean 'rubrics'"),
-        (["judge", "PAIRS", "--engine", A, "--deliberation", "vote(0)"], "at least 1"),
+        (["judge", "PAIRS", "--engine", A, "--deliberation", "vote(0)"], "asks nothing"),
         (["judge", "nowhere.jsonl", "--engine", A], "no such file"),
         (["judge", "--engine", A], "give a source"),
         (["judge", "--prompt", "q", "--engine", A], "no response to judge"),

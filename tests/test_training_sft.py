@@ -89,6 +89,18 @@ def test_written_judgments_are_learned(tmp_path: Path, template: str | None, pad
     ))  # fmt: skip
 
 
+def test_rows_of_another_protocol_are_refused(model: Path, tmp_path: Path):
+    values = [
+        {"prompt": "is it?", "completion": A, "protocol": name} for name in ("rubrics", "rm-r1-instruct")
+    ]
+    path = rows(tmp_path / "r.jsonl", values)
+    with pytest.raises(
+        InputError, match="written for \"rm-r1-instruct\", the training is for 'rubrics'"
+    ) as caught:
+        train_sft(options(model, target="chain", protocol="rubrics"), str(path), tmp_path / "out", print)
+    assert caught.value.message.startswith(f"{path}:2: protocol: ")
+
+
 # --- interrupted -----------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """What a benchmark is, and the counting that all of them share."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from jurist.core.types import (
     winner,
 )
 from jurist.deliberation.combine import majority, mean
-from jurist.inputs.files import open_source
+from jurist.inputs import read_rows as read_source
+from jurist.inputs.lines import Row as SourceRow
 
 Row = TypeVar("Row")
 
@@ -90,6 +92,20 @@ def statuses(decisions: Iterable[Decision]) -> dict[str, int]:
     """How many judgments ended in which status, in the order of ``Status``; zeros are left out."""
     counts = Counter(judgment.verdict.status for d in decisions for judgment in d.judgments)
     return {status.value: counts[status] for status in Status if counts[status]}
+
+
+
+def reason_of(judgment: Judgment) -> str | None:
+    """Why a judgment has no verdict, in words that are equal for failures of one kind; None if it has one."""
+    verdict = judgment.verdict
+    if verdict.status is Status.OK:
+        return None
+    note = _NUMBER.sub("N", verdict.note)[:300]
+    return f"{verdict.status}: {note}" if note else verdict.status.value
+
+
+# Request ids, times and byte counts differ between failures of one kind; the status of HTTP does not.
+_NUMBER = re.compile(r"(?<!HTTP )\b[0-9a-f]*\d[0-9a-f.:-]*\b")
 
 
 def usage(decisions: Iterable[Decision]) -> Usage:
@@ -268,13 +284,14 @@ class Tally:
 
 def read_rows(path: Path, row: type[Row]) -> Iterator[Row]:
     """The rows of a file of any format, a folder or an ``hf:`` name; raises naming file, line and field."""
-    for place, _, fields in open_source(str(path)):
-        if isinstance(fields, InputError):
-            raise InputError(f"{place}: {fields.message}", fields.hint)
+
+    def typed(found: SourceRow) -> Row:
         try:
-            yield msgspec.convert(fields, row)
+            return msgspec.convert(found.fields, row)
         except msgspec.ValidationError as error:
-            raise InputError(f"{place}: {error}") from error
+            raise InputError(str(error)) from error
+
+    return read_source(str(path), typed)
 
 
 def read_lines(path: Path, row: type[Row]) -> Iterator[Row]:

@@ -8,6 +8,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from hashlib import file_digest
 from pathlib import Path
 from typing import TypeVar
 from zlib import crc32
@@ -189,6 +190,14 @@ def write_whole(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write a value as indented JSON, in one step."""
     write_whole(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def file_hash(path: str | os.PathLike[str]) -> str | None:
+    """sha256 of a file, 64 hex digits; None for what is no file."""
+    if not Path(path).is_file():
+        return None
+    with Path(path).open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _whole(file: int, size: int) -> int:
