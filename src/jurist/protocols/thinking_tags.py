@@ -7,7 +7,9 @@ from msgspec.structs import replace
 
 from jurist.core.types import Completion
 
-_NAME = r"(?:[a-z]\w{0,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)(?:[:_][\w.-]{1,40})?"
+_NAME = (
+    r"(?:[a-z]\w{0,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)(?:[:_][\w.-]{1,40})?"
+)
 # The families' marks, as their chat templates and vLLM's parsers (vllm/reasoning) name them.
 _OPENINGS = (
     rf"<\s*{_NAME}\s*>",  # <think>, <thinking>, <reasoning>, <seed:think>, <longcat_think>
