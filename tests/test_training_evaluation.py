@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_training_prompts import OPENS, TEMPLATE, A, B, case, chat
+from trainings import OPENS, TEMPLATE, A, B, case, chat
 
 from jurist.core.errors import InputError, ProtocolError
 from jurist.core.runs import read_decisions

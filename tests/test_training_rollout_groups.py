@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_training_prompts import A, B, asked, case, chat
+from trainings import A, B, asked, case, chat
 
 from jurist.cli.main import run
 from jurist.core.runs import read_decisions

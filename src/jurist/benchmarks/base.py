@@ -1,6 +1,5 @@
 """What a benchmark is, and the counting that all of them share."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from jurist.core.errors import InputError
+from jurist.core.reasons import Reasons
 from jurist.core.statistics import wilson
 from jurist.core.types import (
     Case,
@@ -93,28 +93,6 @@ def statuses(decisions: Iterable[Decision]) -> dict[str, int]:
     return {status.value: counts[status] for status in Status if counts[status]}
 
 
-REASONS = 10
-"""How many different reasons a scorecard keeps."""
-
-
-def reason_of(judgment: Judgment) -> str | None:
-    """Why a judgment has no verdict, in words that are equal for failures of one kind; None if it has one."""
-    verdict = judgment.verdict
-    if verdict.status is Status.OK:
-        return None
-    note = _NUMBER.sub("N", verdict.note)[:300]
-    return f"{verdict.status}: {note}" if note else verdict.status.value
-
-
-# Request ids, times and byte counts differ between failures of one kind; the status of HTTP does not.
-_NUMBER = re.compile(r"(?<!HTTP )\b[0-9a-f]*\d[0-9a-f.:-]*\b")
-
-
-def reasons_of(judgments: Iterable[Judgment]) -> Counter[str]:
-    """How often each reason occurs."""
-    return Counter(reason for j in judgments if (reason := reason_of(j)) is not None)
-
-
 def usage(decisions: Iterable[Decision]) -> Usage:
     """Tokens of all decisions together."""
     return sum((d.usage for d in decisions), Usage())
@@ -142,8 +120,10 @@ def scored(score: Callable[[Iterable[Decision]], Scorecard], decisions: Sequence
     ``if_wrong``: every judgment without a verdict had been wrong. ``if_dropped``: cases without a verdict
     were left out. Both only where they can be told (the scorer may need all of a case's parts).
     """
-    reasons = reasons_of(j for d in decisions for j in d.judgments)
-    card = msgspec.structs.replace(score(decisions), reasons=dict(reasons.most_common(REASONS)))
+    card, reasons = score(decisions), Reasons()
+    for decision in decisions:
+        reasons.add(decision.judgments)
+    card = msgspec.structs.replace(card, reasons=reasons.most())
     if card.headline is None or all(j.verdict.scores for d in decisions for j in d.final_judgments):
         return card
     kept = [d for d in decisions if d.verdict.scores is not None]
@@ -229,14 +209,14 @@ class Tally:
         self._right: dict[str, list[bool]] = {}
         self._statuses: Counter[Status] = Counter()
         self._usage = Usage()
-        self._reasons: Counter[str] = Counter()
+        self._reasons = Reasons()
 
     def add(self, decision: Decision) -> None:
         """Count one decision."""
         self._n += 1
         self._usage += decision.usage
         self._statuses.update(j.verdict.status for j in decision.judgments)
-        self._reasons += reasons_of(decision.judgments)
+        self._reasons.add(decision.judgments)
         self._ties += len(decision.verdict.scores or ()) > 1 and winner(decision.verdict.scores) is None
         self._unresolved += decision.verdict.scores is None
         self._orders(decision)
@@ -257,7 +237,7 @@ class Tally:
             unresolved=UNRESOLVED if graded else "",
             usage=self._usage,
             seconds=seconds,
-            reasons=dict(self._reasons.most_common(REASONS)),
+            reasons=self._reasons.most(),
         )
 
     def _orders(self, decision: Decision) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -33,8 +33,6 @@ WAITING = 2000
 PAGE = 1000
 """Rows that are read at once: no reader holds a lock while its records are worked on."""
 
-T = TypeVar("T")
-
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, size INT, last INT, crc INT);
 CREATE TABLE IF NOT EXISTS damaged (name TEXT, at INT, PRIMARY KEY (name, at)) WITHOUT ROWID;
@@ -45,6 +43,9 @@ CREATE TABLE IF NOT EXISTS decisions
   (case_id TEXT, digest TEXT, at INT, complete INT, place INT, PRIMARY KEY (case_id, digest)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS in_order ON decisions (place, at);
 """
+
+_CHECKSUM_AT = 68
+"""Offset of SQLite's application id: the checksum of a closed index, 0 while it is written to."""
 
 _OLD = 1 << 60
 """Is taken from the place of a decision whose case is not in the folder: it stands before all others."""
@@ -100,11 +101,13 @@ class Index:
         for fresh in (False, True):
             database = None
             try:
+                if not fresh:
+                    _check_whole(path)
                 database = _connect(path, fresh=fresh) if self._write else _read(path, fresh=fresh)
                 self._database = database
                 self._catch_up()
                 return database
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 if database:
                     database.close()
                 if fresh:
@@ -115,14 +118,17 @@ class Index:
                 raise
         raise AssertionError("an index is opened or refused")
 
-    def close(self) -> None:
-        """Write what waits and close the file."""
+    def close(self, *, write: bool = True) -> None:
+        """Write what waits, if anything is to be written, and close the file."""
+        write = write and self._write
         try:
-            if self._write:
+            if write:
                 self.flush()
-                self._database.commit()
+                _commit(self._database)
         finally:
             self._database.close()
+        if write:
+            _write_checksum(self._folder / INDEX, _checksum(self._folder / INDEX))
 
     def again(self) -> None:
         """Make the index again from the files: it named a record that is not where it says."""
@@ -213,35 +219,35 @@ class Index:
             (SELECT 1 FROM decisions AS e WHERE e.case_id = d.case_id AND e.at > d.at)
             ORDER BY place, at LIMIT {PAGE}"""
         place, at = after or (-(1 << 62), -1)
-        while rows := self._database.execute(sql, (place, at, prefix)).fetchall():
+        while rows := self._rows(sql, place, at, prefix):
             for row in rows:
                 yield DecisionPlace(*row)
             place, at = rows[-1][4], rows[-1][2]
 
     def damaged(self) -> list[tuple[str, int]]:
         """(file, offset) of lines that could not be read when they were indexed."""
-        return self._database.execute("SELECT name, at FROM damaged ORDER BY name, at").fetchall()
+        return [(name, at) for name, at in self._rows("SELECT name, at FROM damaged ORDER BY name, at")]
 
     # What was found to be damaged.
 
     def forget_damage(self) -> None:
         """The damaged lines are blank now."""
-        self._database.execute("DELETE FROM damaged")
+        self._change("DELETE FROM damaged")
 
     def drop_case(self, digest: str) -> None:
         """Forget a case, so that it is written again."""
         self._waiting.cases.pop(digest, None)
-        self._database.execute("DELETE FROM cases WHERE digest = ?", (digest,))
+        self._change("DELETE FROM cases WHERE digest = ?", digest)
 
     def drop_prompt(self, prompt_id: str) -> None:
         """Forget a prompt, so that it is written again."""
         self._waiting.prompts.pop(prompt_id, None)
-        self._database.execute("DELETE FROM prompts WHERE id = ?", (_blob(prompt_id),))
+        self._change("DELETE FROM prompts WHERE id = ?", _blob(prompt_id))
 
     def drop_judgment(self, key: str) -> None:
         """Forget a judgment, so that it is asked again."""
         self._waiting.judgments.pop(key, None)
-        self._database.execute("DELETE FROM judgments WHERE key = ?", (_blob(key),))
+        self._change("DELETE FROM judgments WHERE key = ?", _blob(key))
 
     def flush(self) -> None:
         """Put what waits into the database, with how far each file is in it, in one transaction."""
@@ -262,12 +268,14 @@ class Index:
             run("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?)", waiting.decisions.values())
             states = [(name, s.size, s.last, s.crc) for name, s in self._states.items()]
             run("INSERT OR REPLACE INTO files (name, size, last, crc) VALUES (?, ?, ?, ?)", states)
-            self._database.commit()
-        except sqlite3.Error as error:
+            _commit(self._database)
+        except sqlite3.OperationalError as error:
             raise StoreError(
                 f"cannot write to {self._folder / INDEX}: {error}",
                 hint="run the same command again: what was judged so far is kept",
             ) from error
+        except sqlite3.DatabaseError:
+            self.again()
 
     def _added(self, name: str, at: int, size: int) -> None:
         state = self._states.setdefault(name, _FileState())
@@ -292,22 +300,36 @@ class Index:
             os.close(file)
 
     def _one(self, sql: str, *values: object) -> int | None:
-        row = self._database.execute(sql, values).fetchone()
-        return None if row is None else row[0]
+        rows = self._rows(sql, *values)
+        return rows[0][0] if rows else None
+
+    def _rows(self, sql: str, *values: object) -> list[Any]:
+        """The rows of a question; a damaged index is made again first."""
+        try:
+            return self._database.execute(sql, values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"cannot read {self._folder / INDEX}: {error}") from error
+        except sqlite3.DatabaseError:
+            self.again()
+            return self._database.execute(sql, values).fetchall()
+
+    def _change(self, sql: str, *values: object) -> None:
+        try:
+            self._database.execute(sql, values)
+        except sqlite3.DatabaseError:
+            self.again()
+            self._database.execute(sql, values)
 
     # Reading the files.
 
     def _catch_up(self) -> None:
         """Read the lines that are not in the index; all where it is not that of these files."""
-        if self._write:
-            self._database.executescript(_TABLES)
         kept = self._database.execute("SELECT name, size, last, crc FROM files").fetchall()
         self._states = {name: _FileState(size, last, crc) for name, size, last, crc in kept}
         sizes = {name: _size(self._folder / name) for name in FILES}
         for name, state in self._states.items():
             if state.size > sizes.get(name, 0) or (state.size and state.crc != self._crc(name, state)):
                 raise sqlite3.DatabaseError("the files are not those that were indexed")
-        self._check()
         behind = [name for name in FILES if sizes[name] > self._state(name).size]
         if not behind:
             return
@@ -318,12 +340,6 @@ class Index:
                 if line.strip():
                     self._read_line(name, at, line)
         self.flush()
-
-    def _check(self) -> None:
-        """Raise ``sqlite3.DatabaseError`` where decisions are missing in one of their two trees."""
-        count = "SELECT count(*) FROM decisions "
-        if self._one(count + "NOT INDEXED") != self._one(count + "INDEXED BY in_order"):
-            raise sqlite3.DatabaseError("the index is damaged")
 
     def _state(self, name: str) -> _FileState:
         return self._states.get(name) or _FileState()
@@ -369,6 +385,31 @@ def _size(path: Path) -> int:
         return 0
 
 
+def _check_whole(path: Path) -> None:
+    """Raise ``sqlite3.DatabaseError`` where a closed index is not what was written."""
+    if path.is_symlink() or not path.is_file():
+        return
+    with path.open("rb") as file:
+        written = int.from_bytes(os.pread(file.fileno(), 4, _CHECKSUM_AT))
+    if written and written != _checksum(path):
+        raise sqlite3.DatabaseError("the index is damaged")
+
+
+def _checksum(path: Path) -> int:
+    total, at = 0, 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            if not at:
+                block = block[:_CHECKSUM_AT] + bytes(4) + block[_CHECKSUM_AT + 4 :]
+            total, at = crc32(block, total), at + len(block)
+    return total or 1
+
+
+def _write_checksum(path: Path, checksum: int) -> None:
+    with suppress(OSError), path.open("r+b") as file:
+        os.pwrite(file.fileno(), checksum.to_bytes(4), _CHECKSUM_AT)
+
+
 def _connect(path: Path, *, fresh: bool) -> sqlite3.Connection:
     for name in (path, path.with_name(path.name + "-journal")):
         if name.is_symlink():
@@ -376,7 +417,11 @@ def _connect(path: Path, *, fresh: bool) -> sqlite3.Connection:
         if fresh:
             with suppress(OSError):
                 name.unlink()
-    return _set(sqlite3.connect(path, timeout=60, check_same_thread=False))
+    if path.exists():
+        _write_checksum(path, 0)
+    database = _set(sqlite3.connect(path, timeout=60, check_same_thread=False))
+    database.executescript(_TABLES)
+    return _begun(database)
 
 
 def _read(path: Path, *, fresh: bool) -> sqlite3.Connection:
@@ -389,14 +434,27 @@ def _read(path: Path, *, fresh: bool) -> sqlite3.Connection:
 def _temporary() -> sqlite3.Connection:
     database = _set(sqlite3.connect("", check_same_thread=False))
     database.executescript(_TABLES)
-    return database
+    return _begun(database)
 
 
 def _copied(database: sqlite3.Connection) -> sqlite3.Connection:
     copy = _set(sqlite3.connect("", check_same_thread=False))
     database.backup(copy)
     database.close()
-    return copy
+    return _begun(copy)
+
+
+def _begun(database: sqlite3.Connection) -> sqlite3.Connection:
+    """A transaction is always open, so that a look-up takes no lock: 5 µs instead of 40. Others can read."""
+    database.isolation_level = None
+    database.execute("BEGIN")
+    return database
+
+
+def _commit(database: sqlite3.Connection) -> None:
+    if database.in_transaction:
+        database.execute("COMMIT")
+    database.execute("BEGIN")
 
 
 def _set(database: sqlite3.Connection) -> sqlite3.Connection:

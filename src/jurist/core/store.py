@@ -228,11 +228,13 @@ class Store:
 
     def close(self) -> None:
         """Force everything onto the disk, close the files and let others in."""
+        whole = False
         try:
             self._syncing.shutdown()
-            self._index.close()
             self._force()
+            whole = True
         finally:
+            self._index.close(write=whole)
             self._records.close()
             for lines in self._lines.values():
                 lines.close()
@@ -299,9 +301,13 @@ class Store:
     ) -> tuple[tuple[str, tuple[Piece, ...]], ...]:
         texts = opened.texts if opened is not None else []
         return tuple(
-            (message.role, tuple(self._shared(piece) for piece in pieces_of(message.content, texts)))
+            (message.role, tuple(map(self._shared, self._parts(message.content, texts))))
             for message in messages
         )
+
+    def _parts(self, text: str, known: list[tuple[int, str]]) -> list[str | int]:
+        # A whole message that all prompts share, such as the system's, quotes nothing.
+        return [text] if self._texts.get(text) is not None else pieces_of(text, known)
 
     def _shared(self, piece: str | int) -> Piece:
         """A piece, or the reference to a text that was seen before."""
@@ -359,9 +365,11 @@ def read_run(folder: Path, name: str = RUN) -> RunFacts:
     except (msgspec.DecodeError, msgspec.ValidationError, OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
     facts = RunFacts(config, version, unsealed)
-    if version > FORMAT:
+    if version > FORMAT and own.get("crc") == _crc(facts):
         raise StoreError(f"{path} is of version {version}, and this program reads up to {FORMAT}")
-    if version == FORMAT and own.get("crc") != _crc(facts):
+    # Before version 2 there was no file of prompts.
+    new = bool(own) or (name == RUN and (folder / PROMPTS).exists())
+    if new and own.get("crc") != _crc(facts):
         raise StoreError(
             f"{path} is not what was written: its checksum is wrong",
             hint=f'if you changed it yourself, let "{_OWN}" have "crc": "{_crc(facts)}"',

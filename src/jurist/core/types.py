@@ -215,7 +215,8 @@ class ScoreRow(Record, frozen=True):
 class Scorecard(Record, frozen=True):
     """The number with its interval, and what was not answered; no headline where no case has gold.
 
-    ``reasons``: why judgments have no verdict ("failed: HTTP 401: ..."), the most frequent first.
+    ``statuses`` counts judgments. ``reasons`` counts those without a verdict by status and note, the most
+    frequent first (see ``core.reasons``). ``lost`` counts damaged records of the run.
     """
 
     name: str
@@ -223,10 +224,11 @@ class Scorecard(Record, frozen=True):
     groups: tuple[ScoreRow, ...] = ()
     statistics: dict[str, float] = {}
     statuses: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    lost: int = 0
     unresolved: str = ""
     usage: Usage = Usage()
     seconds: float = 0.0
-    reasons: dict[str, int] = {}
 
 
 Engine = Callable[[Query], Awaitable[Completion]]

@@ -104,7 +104,15 @@ class PolicySampler:
         engine = registry.engine(self._config)
         engine.say = say
 
-        async def ask(case: Case, _order: object, sample: int) -> Judgment:
+        async def ask(
+            case: Case,
+            _order: object = None,
+            sample: int = 0,
+            _among: object = None,
+            *,
+            budget: int | None = None,  # noqa: ARG001
+            first: bool = False,  # noqa: ARG001
+        ) -> Judgment:
             query = self._query(case, sample)
             if query.key in self._kept:
                 return Judgment(query, Completion(), Verdict())

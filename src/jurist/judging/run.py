@@ -121,7 +121,7 @@ def _begun(
         check_arity(setup.protocol, case, len(case.responses))
     config = {**setup.fingerprint(), "input": str(data), "benchmark": chosen.name}
     store = Store(out, config, warn=warn) if out else None
-    task = Task(setup.judge(store).ask, setup.deliberate, store)
+    task = Task(setup.judge(store).ask, setup.deliberate, store, slim=True)
     return _Measured(chosen, cases, len(everything), task)
 
 
