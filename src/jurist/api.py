@@ -23,7 +23,8 @@ from jurist.judging.run import measure, run
 from jurist.reports.views.ranking import best_row
 from jurist.rewards.choice import Choice, Leading
 from jurist.rewards.choice import choosing as _choosing
-from jurist.rewards.group import GroupJudge, Guards
+from jurist.rewards.group import GroupJudge
+from jurist.rewards.policy import AS_THEY_ARE
 from jurist.rewards.ranking import Ranking, Rating, ranking_of
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ def choosing(
     if not case.responses:
         raise ConfigError("no response to judge", hint="responses=[...] with one, two or more texts")
     # As they are: best_of_n sets nothing aside either.
-    judge = GroupJudge(assemble(_config(config, options), say), guards=Guards("judge", "judge", False))
+    judge = GroupJudge(assemble(_config(config, options), say), policy=AS_THEY_ARE)
     return _stepped(_chosen(judge, case, deadline))
 
 

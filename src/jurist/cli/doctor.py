@@ -25,7 +25,7 @@ EXTRAS = {
     "transformers": ("torch", "transformers"),
     "train": ("trl", "torch", "transformers", "peft", "accelerate", "datasets", "gguf"),
     "vllm": ("vllm",),
-    "serve": ("starlette", "uvicorn", "prometheus-client"),
+    "serve": ("uvicorn", "prometheus-client"),
     "hub": ("datasets",),
     "parquet": ("pyarrow",),
     "math": ("math-verify",),

@@ -245,10 +245,10 @@ def _data_section(facts: CardFacts) -> str:
     rows = [(f.name, f.use, f"{f.rows:,}", f"`{f.sha256}`" if f.sha256 else "") for f in facts.data]
     table = _table(("file", "use", "rows", "sha256"), rows) if rows else "Not recorded."
     stamps = [stamp(one.summary, one.report) for one in facts.overlap]
-    found = (
+    stamp_text = (
         "\n\n".join(stamps) if stamps else "not checked (`jurist overlap` was not run on the training data)."
     )
-    return f"{table}\n\nOverlap with benchmarks: {found}"
+    return f"{table}\n\nOverlap with benchmarks: {stamp_text}"
 
 
 def _training(facts: CardFacts) -> str:

@@ -1,6 +1,11 @@
-"""Supervised fine-tuning: a student learns to write the judgments that were found good.
+"""Supervised fine-tuning on written judgments, by TRL's ``SFTTrainer``.
 
-Rows of written judgments as a student learns them: prompt, completion, and where each came from.
+    jurist train sft rows.jsonl --model MODEL --out RUN [--held-out pairs.jsonl]
+
+Rows have `prompt` and `completion` (as `jurist distill` writes them) or `messages`. Loss: cross-entropy of
+the completion's tokens, the mean over the tokens of a batch; the prompt's tokens count nothing. This is
+RM-R1's first stage (distillation of reasoning chains). With ``target`` answer the rows are pairs and the
+completion is the bare verdict: the baseline without reasoning.
 """
 
 from collections.abc import Iterable, Iterator
@@ -44,13 +49,13 @@ def _rows(
     if options.target == "chain":
         examples, lengths = chain_examples(source, policy.chat, longest, judge.protocol.name)
     else:
-        found, count = prompt_examples(
+        prompts, count = prompt_examples(
             load_cases(source), judge, policy.chat,
             orders=options.orders, max_prompt=options.max_prompt, too_long=options.too_long,
         )  # fmt: skip
         for line in count.lines():
             say(line)
-        examples, lengths = verdict_examples(found, judge.protocol, policy.chat, longest)
+        examples, lengths = verdict_examples(prompts, judge.protocol, policy.chat, longest)
     for line in lengths.lines():
         say(line)
     return [
@@ -132,7 +137,7 @@ def verdict_examples(
 
 def kept(examples: Iterable[SftExample], max_length: int) -> tuple[list[SftExample], LengthCounts]:
     """The examples that are not too long, and the count."""
-    found: list[SftExample] = []
+    fitting: list[SftExample] = []
     lengths = LengthCounts()
     for example in examples:
         lengths.rows += 1
@@ -142,11 +147,11 @@ def kept(examples: Iterable[SftExample], max_length: int) -> tuple[list[SftExamp
             continue
         lengths.longest = max(lengths.longest, length)
         lengths.written += len(example.completion)
-        found.append(example)
-    if not found:
+        fitting.append(example)
+    if not fitting:
         why = "all are longer than --max-length" if lengths.rows else "the file has no rows"
         raise InputError(f"no row to learn from: {why}")
-    return found, lengths
+    return fitting, lengths
 
 
 def _chain_examples(source: str, chat: ChatIds, protocol: str) -> Iterator[SftExample]:

@@ -9,10 +9,10 @@ from rich.text import Text
 from jurist.core.types import Case, Decision, response_text
 from jurist.reports.views.scorecard import grade
 from jurist.reports.views.style import borderless, label
-from jurist.rewards.ranking import Ranking, Rating, Reward, ranking_of, rewards_of
+from jurist.rewards.ranking import Ranking, Rating, RewardMapping, ranking_of, rewards_of
 
 
-def ranking_row(decision: Decision, case: Case, rating: Rating, reward: Reward) -> dict[str, Any]:
+def ranking_row(decision: Decision, case: Case, rating: Rating, reward: RewardMapping) -> dict[str, Any]:
     """A ranking as one flat JSON row."""
     ranking = ranking_of(decision, len(case.responses), rating)
     return {
