@@ -1,7 +1,6 @@
 """What a benchmark is, and the counting that all of them share."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,19 +105,6 @@ def statuses(decisions: Iterable[Decision]) -> dict[str, int]:
     """How many judgments ended in which status, in the order of ``Status``; zeros are left out."""
     counts = Counter(judgment.verdict.status for d in decisions for judgment in d.judgments)
     return {status.value: counts[status] for status in Status if counts[status]}
-
-
-def reason_of(judgment: Judgment) -> str | None:
-    """Why a judgment has no verdict, in words that are equal for failures of one kind; None if it has one."""
-    verdict = judgment.verdict
-    if verdict.status is Status.OK:
-        return None
-    note = _NUMBER.sub("N", verdict.note)[:300]
-    return f"{verdict.status}: {note}" if note else verdict.status.value
-
-
-# Request ids, times and byte counts differ between failures of one kind; the status of HTTP does not.
-_NUMBER = re.compile(r"(?<!HTTP )\b[0-9a-f]*\d[0-9a-f.:-]*\b")
 
 
 def usage(decisions: Iterable[Decision]) -> Usage:
@@ -271,8 +257,8 @@ class Tally:
         self._both = self._consistent = self._games = self._first = 0
         self._right: dict[str, list[bool]] = {}
         self._statuses: Counter[Status] = Counter()
-        self._reasons = Reasons()
         self._usage = Usage()
+        self._reasons = Reasons()
 
     def add(self, decision: Decision) -> None:
         """Count one decision."""
@@ -297,10 +283,10 @@ class Tally:
             groups=rows if len(rows) > 1 else (),
             statistics=self._statistics(len(graded)),
             statuses={s.value: self._statuses[s] for s in Status if self._statuses[s]},
-            reasons=self._reasons.most(),
             unresolved=UNRESOLVED if graded else "",
             usage=self._usage,
             seconds=seconds,
+            reasons=self._reasons.most(),
         )
 
     def _orders(self, decision: Decision) -> None:
