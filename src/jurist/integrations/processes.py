@@ -106,9 +106,9 @@ class _TorchProcesses:
 
 
 class LoopThread:
-    """An event loop in a thread of its own, from the first use to ``close`` or the exit; threads may share it.
+    """An event loop in a thread of its own, from the first use to ``close`` or the exit.
 
-    ``aclose`` is awaited in the loop before it ends: it closes what belongs to the loop.
+    Several threads may use it. ``aclose`` is awaited in the loop before it ends, closing what belongs there.
     """
 
     def __init__(self, aclose: Callable[[], Awaitable[None]]) -> None:
