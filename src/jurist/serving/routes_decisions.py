@@ -13,7 +13,7 @@ import msgspec
 
 from jurist.core.types import Case, Message, Scores, Status, Usage
 from jurist.deliberation.votes import gather
-from jurist.protocols.base import flatten
+from jurist.protocols.text import flatten
 from jurist.rewards.group import GroupResult
 from jurist.rewards.ranking import matches_of
 from jurist.serving.errors import HTTPError
