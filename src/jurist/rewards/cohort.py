@@ -202,10 +202,6 @@ class Cohorts:
             slot.deadline = times[0]
         return await _answer(slot, min(times))
 
-    def gathers(self, sample: Sample) -> bool:
-        """Whether the sample's group still waits for siblings."""
-        return group_name(sample) in self._open
-
     async def drain(self) -> None:
         """Judge what is whole, take nothing new from now on, and return when everyone is answered."""
         self._draining = True

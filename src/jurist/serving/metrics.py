@@ -7,7 +7,7 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from jurist.core.types import Status
-from jurist.rewards.cohort import Counts
+from jurist.rewards.cohort import CohortCounts
 from jurist.rewards.group import GroupResult
 
 BUCKETS = (0.01, 0.05, 0.25, 1, 5, 15, 30, 60, 120, 180, 300, 600)
@@ -17,7 +17,7 @@ TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """Counters of one server; ``counts`` gives the state of its cohorts when the metrics are read."""
 
-    def __init__(self, counts: Callable[[], Counts]) -> None:
+    def __init__(self, counts: Callable[[], CohortCounts]) -> None:
         self._registry = registry = CollectorRegistry()
         requests = Counter(
             "jurist_requests", "Requests by route and HTTP status", ["route", "status"], registry=registry

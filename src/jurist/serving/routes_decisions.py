@@ -219,7 +219,7 @@ def case_of(evidence: str, question: Question, field: str) -> Case:
             )
     if len(set(options)) < len(options):
         list_name = "choices" if isinstance(question, DecisionChoice) else "levels"
-        raise HTTPError(422, "two options are the same", "each option once", field=f"{field}.{list_name}")
+        raise HTTPError(409, "two options are the same", "each option once", field=f"{field}.{list_name}")
     return Case("decision", (Message("user", f"{evidence}\n\n{task}"),), tuple(options))
 
 
@@ -300,7 +300,7 @@ def _said(item: DecisionItem, field: str) -> str:
         value = cast("Content | None", getattr(item, name))
         if value is not None:
             return _text(value, f"{field}.{name}")
-    raise HTTPError(422, f"an item of type {item.type!r} says nothing", "content, or a call", field=field)
+    raise HTTPError(409, f"an item of type {item.type!r} says nothing", "content, or a call", field=field)
 
 
 def _text(content: Content, field: str) -> str:
@@ -315,7 +315,7 @@ def _part(part: DecisionPart, field: str) -> str:
     text = part.text if part.text is not None else part.refusal
     if text is None:
         wrong = f"a part of type {part.type!r} holds no text"
-        raise HTTPError(422, wrong, "text only: input_text or input_json", field=field)
+        raise HTTPError(409, wrong, "text only: input_text or input_json", field=field)
     return text
 
 

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 import msgspec
 
 from jurist.core.types import Case, Message, Response, Status, Usage, conversation, winner
-from jurist.rewards.cohort import Sample
+from jurist.rewards.cohort import CohortSample
 from jurist.rewards.group import GroupResult
 from jurist.serving.retries import Caller
 from jurist.serving.route import Route
 from jurist.serving.schema import CompareReply, RankedResponse, RankReply, ScoreReply
 from jurist.serving.service import GroupReward, Service, traces
 
-Seconds = Annotated[float, msgspec.Meta(gt=0, description="seconds from now in which an answer is needed")]
+Seconds = Annotated[float, msgspec.Meta(ge=0.1, description="seconds from now in which an answer is needed")]
 Prompt = str | tuple[Message, ...]
 Responses = Annotated[tuple[Response, ...], msgspec.Meta(min_length=1, max_length=128)]
 Anchors = Annotated[tuple[Response, ...], msgspec.Meta(max_length=128)]
@@ -75,7 +75,7 @@ async def compare(service: Service, request: CompareRequest, _: Caller) -> Compa
 
 async def score(service: Service, request: ScoreRequest, caller: Caller) -> ScoreReply:
     """One response's reward, as soon as its group is judged."""
-    sample = Sample(
+    sample = CohortSample(
         conversation(request.prompt),
         request.response,
         request.group,

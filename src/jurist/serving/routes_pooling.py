@@ -14,7 +14,7 @@ import msgspec
 
 from jurist.core.types import Case, Conversation, Message, Usage
 from jurist.deliberation.votes import gather
-from jurist.rewards.cohort import Sample
+from jurist.rewards.cohort import CohortSample
 from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
 from jurist.serving.route import Page, Route
@@ -226,7 +226,7 @@ PAGES = (Page("/v1/models", "the judge as a model, for clients of OpenAI's API",
 
 
 async def _rewards(
-    service: Service, samples: Sequence[Sample], request: PoolingRequest, caller: Caller
+    service: Service, samples: Sequence[CohortSample], request: PoolingRequest, caller: Caller
 ) -> tuple[list[float], PoolingUsage]:
     """A number for each sample, and the tokens, which are 0 where siblings came with other requests.
 
@@ -250,7 +250,7 @@ async def _rewards(
     return [numbers[i] for i in range(len(samples))], _usage(usage)
 
 
-def _groups(service: Service, samples: Sequence[Sample]) -> list[list[int]]:
+def _groups(service: Service, samples: Sequence[CohortSample]) -> list[list[int]]:
     """Places of the samples that are judged together: those of one prompt, or each alone."""
     if any(sample.anchors for sample in samples) and service.judge.setup.protocol.arity != 1:
         return [[i] for i in range(len(samples))]
@@ -260,7 +260,7 @@ def _groups(service: Service, samples: Sequence[Sample]) -> list[list[int]]:
     return list(by_prompt.values())
 
 
-def _judgeable(service: Service, samples: Sequence[Sample], group: Sequence[int]) -> bool:
+def _judgeable(service: Service, samples: Sequence[CohortSample], group: Sequence[int]) -> bool:
     """Whether these can be judged without others: two, or one by a judge of one."""
     if len(group) > 1:
         return True
@@ -269,7 +269,7 @@ def _judgeable(service: Service, samples: Sequence[Sample], group: Sequence[int]
     return rates_one and judge.reward == "none"
 
 
-def _case(samples: Sequence[Sample]) -> Case:
+def _case(samples: Sequence[CohortSample]) -> Case:
     first = samples[0]
     return Case("pooling", first.prompt, tuple(s.response for s in samples), anchors=first.anchors)
 
@@ -277,14 +277,14 @@ def _case(samples: Sequence[Sample]) -> Case:
 def _check(service: Service, request: PoolingRequest) -> None:
     if request.use_activation:
         raise HTTPError(
-            422,
+            409,
             "rewards are raw numbers of the judge: there is no activation over them",
             "use_activation false, or leave it out",
             field="use_activation",
         )
     if request.anchors and service.judge.reward != "none":
         raise HTTPError(
-            422,
+            409,
             f"the server's rewards ({service.judge.reward}) are relative to a group, not to anchors",
             "leave anchors out, or start the server with --reward none",
             field="anchors",
@@ -298,27 +298,29 @@ def _lone(service: Service) -> HTTPError:
     if judge.reward != "none":
         why = f"the server's rewards ({judge.reward}) are relative to a group"
     return HTTPError(
-        422,
+        409,
         f"{why}, and one response has no other to its prompt beside it",
         "several responses to the prompt in one request; or anchors (other responses to it) in the body; or "
         "a server with --protocol pointwise, which rates one, or with --group-size, which waits for siblings",
     )
 
 
-def _pairs(left: Texts, right: Texts, first: str, second: str, anchors: tuple[str, ...]) -> list[Sample]:
+def _pairs(
+    left: Texts, right: Texts, first: str, second: str, anchors: tuple[str, ...]
+) -> list[CohortSample]:
     """Prompts with their responses: one for all, or one for each."""
     prompts, responses = _texts(left, first), _texts(right, second)
     if len(prompts) == 1:
         prompts *= len(responses)
     if len(prompts) != len(responses):
         raise HTTPError(
-            422,
+            409,
             f"{len(prompts)} {first} for {len(responses)} {second}",
             f"one of {first} for all, or one for each",
             field=second,
         )
     both = zip(prompts, responses, strict=True)
-    return [Sample((Message("user", prompt),), response, anchors=anchors) for prompt, response in both]
+    return [CohortSample((Message("user", prompt),), response, anchors=anchors) for prompt, response in both]
 
 
 def _texts(given: Texts, field: str) -> list[str]:
@@ -337,16 +339,16 @@ def _text(content: str | tuple[PoolingPart, ...], field: str) -> str:
     for i, part in enumerate(content):
         if part.text is None:
             raise HTTPError(
-                422, f"a part of type {part.type!r} has no text", "text only", field=f"{field}[{i}].text"
+                409, f"a part of type {part.type!r} has no text", "text only", field=f"{field}[{i}].text"
             )
     return "".join(part.text or "" for part in content)
 
 
-def _templated(i: int, text: str, anchors: tuple[str, ...]) -> Sample:
+def _templated(i: int, text: str, anchors: tuple[str, ...]) -> CohortSample:
     turns = turns_of(text)
     if turns is None:
         raise HTTPError(
-            422,
+            409,
             f"input {i} is in no template that can be taken apart",
             f"{TEMPLATES}, whole; or messages instead of input",
             field=f"input[{i}]",
@@ -354,15 +356,15 @@ def _templated(i: int, text: str, anchors: tuple[str, ...]) -> Sample:
     return _sample(turns, f"input[{i}]", anchors)
 
 
-def _sample(turns: Conversation, field: str, anchors: tuple[str, ...]) -> Sample:
+def _sample(turns: Conversation, field: str, anchors: tuple[str, ...]) -> CohortSample:
     if len(turns) < 2 or turns[-1].role != "assistant":
         raise HTTPError(
-            422,
+            409,
             "the last turn is the response, and there is no response behind a prompt",
             "a prompt's turns, then one of the role assistant",
             field=field,
         )
-    return Sample(turns[:-1], without_ends(turns[-1].content), anchors=anchors)
+    return CohortSample(turns[:-1], without_ends(turns[-1].content), anchors=anchors)
 
 
 def _usage(usage: Usage) -> PoolingUsage:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from jurist.core.types import Conversation, Message, conversation
-from jurist.rewards.cohort import Sample
+from jurist.rewards.cohort import CohortSample
 from jurist.rewards.group import Reward
 from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
@@ -54,7 +54,7 @@ async def get_reward(service: Service, request: OpenRlhfRequest, caller: Caller)
     labels = request.labels if request.labels is not None else (None,) * n
     if not len(request.prompts) == len(labels) == n:
         raise HTTPError(
-            422,
+            409,
             f"{n} queries, {len(request.prompts)} prompts, {len(labels)} labels",
             "one prompt and one label (or null) per query",
             field="prompts",
@@ -74,7 +74,7 @@ async def get_reward(service: Service, request: OpenRlhfRequest, caller: Caller)
 async def slime(service: Service, request: SlimeRequest, caller: Caller) -> float:
     """slime (--rm-type remote_rm --rm-url): one sample, answered by one number."""
     prompt = _prompt(request.prompt) if isinstance(request.prompt, str) else conversation(request.prompt)
-    sample = Sample(prompt, without_ends(request.response), reference=_label(request.label))
+    sample = CohortSample(prompt, without_ends(request.response), reference=_label(request.label))
     return (await service.numbers([sample], caller, SLIME_WAITS, gives_back=True))[0][1]
 
 
@@ -84,17 +84,17 @@ ROUTES: tuple[Route[Any], ...] = (
 )
 
 
-def _openrlhf_sample(i: int, query: str, prompt: str, label: Any) -> Sample:
+def _openrlhf_sample(i: int, query: str, prompt: str, label: Any) -> CohortSample:
     """The response is what stands in the query behind the prompt."""
     at = query.find(prompt)
     if at < 0 or not prompt:
         raise HTTPError(
-            422,
+            409,
             f"query {i} does not contain its prompt, so its response cannot be told",
             "send the prompt as it stands in the query, with its special tokens",
             field=f"query[{i}]",
         )
-    return Sample(_prompt(prompt), without_ends(query[at + len(prompt) :]), reference=_label(label))
+    return CohortSample(_prompt(prompt), without_ends(query[at + len(prompt) :]), reference=_label(label))
 
 
 def _label(label: Any) -> str | None:
