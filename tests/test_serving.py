@@ -298,13 +298,9 @@ def test_the_client_for_scripts_waits_and_tries_again():
 
 
 def test_sigterm_ends_the_process_in_order():
-    code = (
-        "from jurist.cli.serving import serve\nfrom jurist.judging.config import JudgeConfig\n"
-        "from jurist.serving.settings import Settings\n"
-        "serve(JudgeConfig(engine='scripted:<answer>[[A]]</answer>'), Settings(port=0), 'win-rate', 'none')"
-    )
+    command = [sys.executable, "-m", "jurist", "serve", "--engine", "scripted:<answer>[[A]]</answer>"]
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
+        [*command, "--port", "0"], stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
     )
     lines = []
     for line in process.stderr:

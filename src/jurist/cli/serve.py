@@ -2,37 +2,47 @@
 
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
-from jurist.judging.config import DEFAULTS, JudgeConfig
+from jurist.cli.options import Flag, Judge
+from jurist.judging.config import DEFAULTS
 
-Flag = Annotated[bool, Parameter(negative="")]
+GROUPS = Group("Groups and rewards", sort_key=1)
+SERVER = Group("Server", sort_key=2)
 
 
 def serve(
     *,
-    host: str = "127.0.0.1",
-    port: int = 8300,
-    group_size: int | None = None,
-    wait: float = 5.0,
-    longest: float = 600.0,
-    partial: Literal["refuse", "judge"] = "refuse",
-    deadline: float | None = None,
-    unanswered: str = "error",
-    rating: Literal["score", "win-rate", "bradley-terry", "elo"] = "win-rate",
-    reward: Literal["none", "standardised", "rank", "rrm"] = "none",
-    verify: Flag = False,
-    max_body: int = 8 * 2**20,
-    max_bytes: int = 2**30,
-    queue: int = 4096,
-    idle: float = 30.0,
-    drain: float = 120.0,
-    access_log: Flag = False,
-    config: Annotated[JudgeConfig, Parameter(name="*")] = DEFAULTS,
+    host: Annotated[str, Parameter(group=SERVER)] = "127.0.0.1",
+    port: Annotated[int, Parameter(group=SERVER)] = 8300,
+    group_size: Annotated[int | None, Parameter(group=GROUPS)] = None,
+    wait: Annotated[float, Parameter(group=GROUPS)] = 5.0,
+    longest: Annotated[float, Parameter(group=GROUPS)] = 600.0,
+    partial: Annotated[Literal["refuse", "judge"], Parameter(group=GROUPS)] = "refuse",
+    deadline: Annotated[float | None, Parameter(group=GROUPS)] = None,
+    unanswered: Annotated[str, Parameter(group=GROUPS)] = "error",
+    rating: Annotated[
+        Literal["score", "win-rate", "bradley-terry", "elo"], Parameter(group=GROUPS)
+    ] = "win-rate",
+    reward: Annotated[Literal["none", "standardised", "rank", "rrm"], Parameter(group=GROUPS)] = "none",
+    verify: Annotated[Flag, Parameter(group=GROUPS)] = False,
+    max_body: Annotated[int, Parameter(group=SERVER)] = 8 * 2**20,
+    max_bytes: Annotated[int, Parameter(group=SERVER)] = 2**30,
+    queue: Annotated[int, Parameter(group=SERVER)] = 4096,
+    idle: Annotated[float, Parameter(group=SERVER)] = 30.0,
+    drain: Annotated[float, Parameter(group=SERVER)] = 120.0,
+    access_log: Annotated[Flag, Parameter(group=SERVER)] = False,
+    config: Judge = DEFAULTS,
 ) -> int:
     """Serve the judge: comparisons, rankings, and rewards for trainers that send one sample a time.
 
     The environment variable JURIST_SERVER_TOKEN sets the bearer token that every request must have.
+
+    Examples::
+
+        jurist serve -e http://localhost:8000/v1
+        jurist serve -e http://localhost:8000/v1 --group-size 8 --rating elo --reward rrm
+        JURIST_SERVER_TOKEN=... jurist serve --host 0.0.0.0 --port 8300
 
     Parameters
     ----------
@@ -73,9 +83,18 @@ def serve(
     access_log
         Log each request to standard error.
     """
-    from jurist.cli import serving
+    from jurist.cli.console import describe, next_step, say
+    from jurist.core.errors import MissingExtraError
+    from jurist.judging.build import assemble
+    from jurist.rewards.group import GroupJudge, exact_answer
     from jurist.serving.settings import Settings, token_from_environment
 
+    try:
+        from jurist.serving import server
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("uvicorn", "prometheus_client"):
+            raise
+        raise MissingExtraError(error.name or "", "serve", "the reward server") from None
     settings = Settings(
         host=host,
         port=port,
@@ -93,4 +112,10 @@ def serve(
         drain=drain,
         access_log=access_log,
     )
-    return serving.serve(config, settings, rating, reward, verify=verify)
+    judge = GroupJudge(assemble(config, say), rating, reward, verify=exact_answer if verify else None)
+    say(describe(judge.setup.config))
+    if port:
+        next_step("is it there", "curl", f"http://{host}:{port}/healthz")
+    server.run(judge, settings, say)
+    say("drained; goodbye")
+    return 0

@@ -213,13 +213,19 @@ class ScoreRow(Record, frozen=True):
 
 
 class Scorecard(Record, frozen=True):
-    """The number with its interval, and what was not answered; no headline where no case has gold."""
+    """The number with its interval, and what was not answered; no headline where no case has gold.
+
+    ``statuses`` counts judgments. ``reasons`` counts those without a verdict by status and note, the most
+    frequent first (see ``core.reasons``). ``lost`` counts damaged records of the run.
+    """
 
     name: str
     headline: ScoreRow | None = None
     groups: tuple[ScoreRow, ...] = ()
     statistics: dict[str, float] = {}
     statuses: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    lost: int = 0
     unresolved: str = ""
     usage: Usage = Usage()
     seconds: float = 0.0

@@ -89,7 +89,7 @@ def votes_of(k: float) -> int:
     if not 1 <= k <= MOST_VOTES or k != int(k):
         raise ConfigError(
             f"a vote of {k} asks {'nothing' if k < 1 else 'too much'}",
-            hint=f"k is a whole number from 1 to {MOST_VOTES:,}",
+            hint=f"k is a whole number of at least 1, and at most {MOST_VOTES:,}",
         )
     return int(k)
 

@@ -32,8 +32,8 @@ Forced = Literal["never", "missing", "always"]
 class Memory(Protocol_):
     """Where paid judgments are kept; a run folder is one."""
 
-    def recall(self, key: str) -> Judgment | None:
-        """The judgment of the query with this key, if it was already paid for."""
+    def recall(self, query: Query) -> Judgment | None:
+        """The judgment of a query, if it was already paid for."""
         ...
 
     def record(self, judgment: Judgment) -> None:
@@ -80,7 +80,7 @@ class Judge:
         if first:
             return await (self.first or self.reflex()).ask(case, order, sample, among)
         query = self.query(case, order or seeded_order(case, sample, self.seed, among), sample, budget)
-        known = self.memory.recall(query.key) if self.memory else None
+        known = self.memory.recall(query) if self.memory else None
         if known is not None:
             return known
         completion = await capped(self.engine, self.protocol, query, answer=self.forced != "always")
@@ -178,4 +178,3 @@ def to_case_order(verdict: Verdict, order: Order) -> Verdict:
     slots = sorted(range(len(order)), key=lambda slot: order[slot])
     mapped: Scores = tuple(verdict.scores[slot] for slot in slots)
     return replace(verdict, scores=mapped)
-

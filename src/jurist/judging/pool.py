@@ -88,6 +88,8 @@ class Task:
     ask: Ask
     deliberate: Decide
     store: Store | None = None
+    slim: bool = False
+    """Decisions that the store remembers come without texts: enough for scores, and faster."""
 
 
 async def decide_tasks(
@@ -121,12 +123,14 @@ async def decide_tasks(
             return judgment
 
         digest = case.digest
-        known = task.store.decided(case.id, digest) if task.store else None
+        known = task.store.decided(case.id, digest, texts=not task.slim) if task.store else None
         if known is not None:
             progress.remembered += len(known.judgments)
             for judgment in known.judgments:
                 _count(progress, judgment, paid=False)
             return task, known
+        if task.store:
+            task.store.begin(case, digest)
         decision = await task.deliberate(watched, case)
         if task.store:
             task.store.decide(decision, digest)

@@ -22,9 +22,6 @@ JudgeGroup = Callable[[Case, float | None], Awaitable[Sequence[Reward]]]
 Partial = Literal["refuse", "judge"]
 """What is done with a group that is not whole when its time is over."""
 
-State = Literal["gathering", "judging", "answered", "unknown"]
-"""Where a sample is: it waits for siblings, its group is judged, its reward is kept, it is none of ours."""
-
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -95,7 +92,6 @@ class _Slot:
     identity: bytes | None
     answer: asyncio.Future[Reward]
     deadline: float = inf
-    judging: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -165,15 +161,6 @@ class Cohorts:
         """What goes on and what went on, for metrics."""
         return CohortCounts(len(self._open), len(self._tasks), **self._numbers)
 
-    def state(self, sample: CohortSample) -> State:
-        """Where the sample is, by its key or its caller."""
-        identity = _identity(sample)
-        if identity is None:
-            return "unknown"
-        if slot := self._slots.get(identity):
-            return "judging" if slot.judging else "gathering"
-        return "answered" if self._answers.get(identity, asyncio.get_running_loop().time()) else "unknown"
-
     async def submit(
         self, sample: CohortSample, deadline: float | None = None, patience: float | None = None
     ) -> Reward:
@@ -201,6 +188,10 @@ class Cohorts:
             self._numbers["retries"] += 1
             slot.deadline = times[0]
         return await _answer(slot, min(times))
+
+    def gathers(self, sample: CohortSample) -> bool:
+        """Whether the sample's group still waits for siblings."""
+        return _digest(group_name(sample)) in self._open
 
     async def drain(self) -> None:
         """Judge what is whole, take nothing new from now on, and return when everyone is answered."""
@@ -282,8 +273,6 @@ class Cohorts:
             for slot in group.slots:
                 self._answered(slot, Incomplete(None, Status.TRUNCATED, note, siblings, size))
             return
-        for slot in group.slots:
-            slot.judging = True
         task = loop.create_task(self._judged(group))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -13,7 +13,7 @@ import msgspec
 
 from jurist.core.types import Case, Message, Scores, Status, Usage
 from jurist.deliberation.votes import gather
-from jurist.protocols.base import flatten
+from jurist.protocols.text import flatten, speaker
 from jurist.rewards.group import GroupResult
 from jurist.rewards.ranking import matches_of
 from jurist.serving.errors import HTTPError
@@ -282,17 +282,20 @@ def _evidence(given: str | tuple[DecisionItem, ...]) -> str:
     """The input as one text: what users alone said as it is, anything else with its speakers."""
     if isinstance(given, str):
         return given
-    turns = [Message(_speaker(item), _said(item, f"input[{i}]")) for i, item in enumerate(given)]
+    turns = [_turn(item, f"input[{i}]") for i, item in enumerate(given)]
     if all(turn.role == "user" for turn in turns):
         return "\n\n".join(turn.content for turn in turns)
     # A lone turn would lose its speaker, who is no user here.
-    return flatten(tuple(turns)) if len(turns) > 1 else f"{turns[0].role}: {turns[0].content}"
+    return flatten(tuple(turns)) if len(turns) > 1 else f"{speaker(turns[0].role)}: {turns[0].content}"
 
 
-def _speaker(item: DecisionItem) -> str:
+def _turn(item: DecisionItem, field: str) -> Message:
+    """A message as a turn; a call of a tool, or what came of it, as a turn that says what it is."""
+    text = _said(item, field)
     if item.type == "message":
-        return item.role or "user"
-    return " ".join(filter(None, (item.type.replace("_", " "), item.name)))
+        return Message(item.role or "user", text)
+    kind = " ".join(filter(None, (item.type.replace("_", " "), item.name)))
+    return Message("tool", f"{kind}: {text}")
 
 
 def _said(item: DecisionItem, field: str) -> str:

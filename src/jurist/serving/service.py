@@ -193,7 +193,7 @@ class Service:
         """The sample's reward; raises ``_LetGo`` where its client is to come again for it."""
         name = _name(sample, caller)
         answer = asyncio.ensure_future(self.cohorts.submit(sample, deadline, patience))
-        released = self.held.hold(caller.address, name, lambda: self.cohorts.state(sample) == "gathering")
+        released = self.held.hold(caller.address, name, lambda: self.cohorts.gathers(sample))
         try:
             await asyncio.wait((answer, released), return_when=asyncio.FIRST_COMPLETED)
             if not answer.done() or (
