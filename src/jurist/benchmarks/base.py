@@ -1,6 +1,7 @@
 """What a benchmark is, and the counting that all of them share."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
