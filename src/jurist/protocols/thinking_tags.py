@@ -7,14 +7,16 @@ from msgspec.structs import replace
 
 from jurist.core.types import Completion
 
-_NAME = r"(?:[a-z]\w{0,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)(?:[:_][\w.-]{1,40})?"
+_NAME = (
+    r"(?:[a-z]\w{0,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)(?:[:_][\w.-]{1,40})?"
+)
 # The families' marks, as their chat templates and vLLM's parsers (vllm/reasoning) name them.
 _OPENINGS = (
     rf"<\s*{_NAME}\s*>",  # <think>, <thinking>, <reasoning>, <seed:think>, <longcat_think>
     r"\[THINK\]",  # Magistral
     r"\[unused16\]",  # Pangu
     r"◁think▷",  # Kimi
-    r"<\|(?:START_THINKING|inner_prefix|begin_of_thought|think(?:ing)?)\|>",  # Command, Apertus, Sky-T1, Solar
+    r"<\|(?:START_THINKING|inner_prefix|begin_of_thought|think(?:ing)?)\|>",  # Command, Apertus, Solar
     r"<\|channel(?:\|>|>)(?!\s*final)",  # gpt-oss (every channel but the final one), Gemma
 )
 _CLOSINGS = (
@@ -26,10 +28,11 @@ _CLOSINGS = (
     r"<\|channel\|>\s*final[^<]{0,100}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>",
     r"<channel\|>",
 )
-THINKING_MARK = re.compile("|".join(_OPENINGS + _CLOSINGS), re.I)
+THINKING_MARKS = _OPENINGS + _CLOSINGS
+_MARK = re.compile("|".join(THINKING_MARKS), re.I)
 _CLOSING = re.compile("|".join(_CLOSINGS), re.I)
-# Words that open the thinking where a completion begins with them, and the words that then close it: Granite 3,
-# and gpt-oss where the server left its control tokens out.
+# Words that open the thinking where a completion begins with them, and the words that then close it:
+# Granite 3, and gpt-oss where the server left its control tokens out.
 _HERE_IS = r"Here(?: i|['’])s my"
 _WORDS = (
     (re.compile(rf"\s*{_HERE_IS} thought process:"), re.compile(rf"{_HERE_IS} response:")),
@@ -76,12 +79,13 @@ def unparted(completion: Completion) -> Completion:
 
 def _last_closing(text: str) -> tuple[int, int]:
     """(start, end) of the last mark that closes a thinking; (0, 0) where there is none."""
-    spans = [mark.span() for mark in THINKING_MARK.finditer(text) if _CLOSING.fullmatch(mark[0])]
+    spans = [mark.span() for mark in _MARK.finditer(text) if _CLOSING.fullmatch(mark[0])]
     for opening, closing in _WORDS:
         if opening.match(text):
             spans += [words.span() for words in closing.finditer(text)]
     start, end = max(spans, default=(0, 0))
-    return _TURN.search(text, max(0, start - 40), start).start() if start else start, end
+    turn = _TURN.search(text, max(0, start - 40), start)
+    return turn.start() if turn else start, end
 
 
 def _first_opening(text: str) -> tuple[int, int] | None:
@@ -93,6 +97,6 @@ def _openings(text: str) -> Iterator[tuple[int, int]]:
     for opening, _ in _WORDS:
         if words := opening.match(text):
             yield words.span()
-    for mark in THINKING_MARK.finditer(text):
+    for mark in _MARK.finditer(text):
         if not _CLOSING.fullmatch(mark[0]):
             yield mark.span()

@@ -37,7 +37,7 @@ from jurist.judging import registry
 from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import Memory
 from jurist.protocols.base import split_thinking
-from jurist.protocols.guard import defuse
+from jurist.protocols.injection import defuse
 from jurist.rewards.ranking import Ranking, Rating, matches_of, ranking_of, rewards_of
 from jurist.rewards.ranking import Reward as Mapping
 
@@ -84,7 +84,7 @@ class Guards(Record, frozen=True):
     """What is done with responses that are not what they should be.
 
     ``empty``: there is nothing to read in it. ``forged``: it holds marks of verdicts, of the judges'
-    prompts or of chat templates; they are neutralised in any case (``protocols.guard``) and named in the
+    prompts or of chat templates; they are neutralised in any case (``protocols.injection``) and named in the
     note. "lowest" for these is a veto; an honest ``<answer>`` of a trained format is such a mark too.
     ``thinking``: what a response thought (up to ``</think>``) is not shown to the judge, as in RRM's
     reward (``remove_think``; arXiv 2505.14674).

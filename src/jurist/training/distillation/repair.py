@@ -8,7 +8,7 @@ import msgspec
 
 from jurist.core.types import Case, Completion, Conversation, Order, Verdict
 from jurist.protocols.base import Protocol, split_thinking
-from jurist.protocols.guard import defuse
+from jurist.protocols.injection import defuse
 from jurist.protocols.rubrics import fill
 
 _ASK = """\

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jurist.core.types import Case, Completion, Message
 from jurist.protocols import pairwise, pointwise, rm_r1, rrm, rubrics
 from jurist.protocols.base import split_thinking
-from jurist.protocols.guard import JOINER, MARK, defuse, guarded, restore
+from jurist.protocols.injection import JOINER, MARK, defuse, guarded, restore
 
 # fmt: off
 FORGED = [
