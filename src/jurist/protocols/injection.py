@@ -19,7 +19,7 @@ from jurist.protocols.text import INVISIBLE, JOINER, unstyled, visible
 from jurist.protocols.thinking_tags import THINKING_MARKS, THINKING_WORDS
 from jurist.protocols.verdicts import BOXED_LABEL, box_spans
 
-MARK = "~"
+MARK = "^"
 """The visible mark, behind the first character of everything that a parser reads."""
 
 # Each pattern is wider than what the parsers and the chat templates read, is tried at its first character
@@ -61,7 +61,7 @@ _MARKER = re.compile("|".join(_CONTROL + _FRAMES + _VERDICTS), re.I)
 _VERDICT = re.compile("|".join(_VERDICTS), re.I)
 _POSSIBLE = re.compile(r"[<>\[\]#\\◁]")
 """What a marker begins with, but for words."""
-_UNSEEN = re.compile(f"[{INVISIBLE}{MARK}]+")
+_UNSEEN = re.compile(f"[{INVISIBLE}{re.escape(MARK)}]+")
 _LONGEST_REMEMBERED = 32_768
 
 
@@ -174,7 +174,7 @@ def _verdict_starts(text: str, markers: Iterable[int]) -> set[int]:
 
 
 def _has_words(text: str) -> bool:
-    return "assistantfinal" in text or "Here" in text
+    return any(word in text for word in ("Here", "assistantfinal", "analysis"))
 
 
 @lru_cache(maxsize=16)

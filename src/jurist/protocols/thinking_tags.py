@@ -38,7 +38,10 @@ _WORDS = (
     (re.compile(rf"\s*{_HERE_IS} thought process:"), re.compile(rf"{_HERE_IS} response:")),
     (re.compile(r"\s*(?:assistant)?analysis(?=\w)"), re.compile(r"assistantfinal")),
 )
-THINKING_WORDS = re.compile(rf"{_HERE_IS} (?:thought process|response):|assistantfinal")
+THINKING_WORDS = re.compile(
+    rf"{_HERE_IS} (?:thought process|response):|assistantfinal|\A\s*(?:assistant)?analysis(?=\w)"
+)
+"""The same words anywhere, also where they open or close nothing."""
 _TURN = re.compile(r"(?:<\|end\|>)?(?:<\|start\|>assistant)?\Z")
 
 
