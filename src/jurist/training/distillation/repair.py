@@ -9,7 +9,7 @@ import msgspec
 from jurist.core.types import Case, Completion, Conversation, Order, Verdict
 from jurist.protocols.base import Protocol, split_thinking
 from jurist.protocols.injection import defuse
-from jurist.protocols.rubrics import fill
+from jurist.protocols.text import fill
 
 _ASK = """\
 {task}
