@@ -4,7 +4,7 @@ import pytest
 
 from jurist.core.types import Completion, Status
 from jurist.protocols import rm_r1, rrm
-from jurist.protocols.thinking_tags import split_thinking
+from jurist.protocols.thinking_tags import split_thinking, without_thinking
 from jurist.protocols.verdicts import parse_box, parse_letter, parse_rating
 
 FAMILIES = {
@@ -128,3 +128,18 @@ def test_invisible_characters_do_not_turn_a_verdict(mark: str) -> None:
         text = f"Hm, [[A]].{'</think>'[:place]}{mark}{'</think>'[place:]}[[B]]"
         assert parse_letter(Completion(text)).scores == (0, 1)
     assert parse_letter(Completion(f"[[A]] or [[{mark}]]")).scores == (1, 0)
+
+
+def test_responses_lose_the_thinking_that_they_begin_with() -> None:
+    for opening, closing in FAMILIES.values():
+        assert without_thinking(f" {opening}Hm.{closing}\n42.") == "42."
+        assert without_thinking(f"{opening}Hm.") == ""
+    assert without_thinking("Hm.</think>42.") == "42.", "its template had opened it"
+    for text in (
+        "Use <thinking> tags.",
+        "Use <thinking> and </thinking> around it.",
+        "Here it is: Here is my response: x",
+        "x <|channel|>analysis",
+        "",
+    ):
+        assert without_thinking(text) == text

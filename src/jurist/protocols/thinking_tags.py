@@ -24,7 +24,8 @@ _CLOSINGS = (
     r"\[/THINK\]",
     r"\[unused17\]",
     r"◁/think▷",
-    r"<\|(?:END_THINKING|inner_suffix|end_of_thought|/think(?:ing)?|content)\|>",
+    r"<\|(?:END_THINKING|inner_suffix|end_of_thought|/think(?:ing)?|content)\|>"
+    r"(?:\s*<\|(?:START_(?:RESPONSE|TEXT)|begin_of_solution)\|>)?",
     r"<\|channel\|>\s*final[^<]{0,100}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>",
     r"<channel\|>",
 )
@@ -80,13 +81,27 @@ def unparted(completion: Completion) -> Completion:
     return completion
 
 
+def without_thinking(response: str) -> str:
+    """A candidate's text without the thinking that it begins with; every other text as it is.
+
+    Thinking begins with an opening mark, or with the text where its template had opened it; what is left
+    begins after the first closing mark. Thinking that never closes leaves nothing. A mark in the middle of a
+    text that began otherwise is what the text is about.
+    """
+    marks = sorted(
+        [*((span, False) for span in _openings(response)), *((span, True) for span in _closings(response))]
+    )
+    if not marks:
+        return response
+    (start, _), closes = marks[0]
+    if not closes and response[:start].strip():
+        return response
+    return next((response[end:].strip() for (_, end), closing in marks if closing), "")
+
+
 def _last_closing(text: str) -> tuple[int, int]:
     """(start, end) of the last mark that closes a thinking; (0, 0) where there is none."""
-    spans = [mark.span() for mark in _MARK.finditer(text) if _CLOSING.fullmatch(mark[0])]
-    for opening, closing in _WORDS:
-        if opening.match(text):
-            spans += [words.span() for words in closing.finditer(text)]
-    start, end = max(spans, default=(0, 0))
+    start, end = max(_closings(text), default=(0, 0))
     turn = _TURN.search(text, max(0, start - 40), start)
     return turn.start() if turn else start, end
 
@@ -102,4 +117,13 @@ def _openings(text: str) -> Iterator[tuple[int, int]]:
             yield words.span()
     for mark in _MARK.finditer(text):
         if not _CLOSING.fullmatch(mark[0]):
+            yield mark.span()
+
+
+def _closings(text: str) -> Iterator[tuple[int, int]]:
+    for opening, closing in _WORDS:
+        if opening.match(text):
+            yield from (words.span() for words in closing.finditer(text))
+    for mark in _MARK.finditer(text):
+        if _CLOSING.fullmatch(mark[0]):
             yield mark.span()
