@@ -14,14 +14,14 @@ import pytest
 from jurist.core.errors import ConfigError
 from jurist.training import callbacks as callbacks_module
 from jurist.training.callbacks import (
-    DiskGuard,
-    NumberGuard,
-    SignalGuard,
+    DiskSpaceCallback,
+    FiniteCallback,
+    RewardSignalCallback,
     TrainingError,
     last_checkpoint,
     torn,
 )
-from jurist.training.metrics import Metrics, Recorder, read_metrics
+from jurist.training.metrics import Metrics, MetricsCallback, read_metrics
 
 HERE = Path(__file__).parent
 
@@ -41,7 +41,10 @@ def tiny(folder, *callbacks, masked=(), broken=0, steps=6, **options):
 
     def collate(rows):
         ids = torch.tensor(rows)
-        return {"input_ids": ids, "labels": torch.full_like(ids, -100) if next(counted) in masked else ids}
+        return {
+            "input_ids": ids,
+            "labels": torch.full_like(ids, -100) if next(counted) in masked else ids,
+        }
 
     chosen = {"save_steps": 2, "logging_steps": 1, "learning_rate": 1e-3, "max_steps": steps} | options
     model = transformers.LlamaForCausalLM(config)
@@ -67,7 +70,7 @@ def finite(model):
 
 
 def test_a_gradient_that_is_nan_stops_before_the_weights_take_it_and_names_the_way_back(tmp_path):
-    trainer = tiny(tmp_path, NumberGuard(), broken=5)
+    trainer = tiny(tmp_path, FiniteCallback(), broken=5)
     with pytest.raises(TrainingError, match=r"gradient of step 5 is nan; the weights were left") as caught:
         trainer.train()
     assert str(tmp_path / "checkpoint-4") in caught.value.hint
@@ -83,7 +86,7 @@ def test_without_the_guard_the_same_run_ends_well_and_its_model_is_spoilt(tmp_pa
 
 
 def test_a_loss_that_is_nan_is_no_longer_hidden_by_a_mean_though_its_gradient_is_zero(tmp_path):
-    trainer = tiny(tmp_path, NumberGuard(), masked=[5])
+    trainer = tiny(tmp_path, FiniteCallback(), masked=[5])
     with pytest.raises(TrainingError, match=r"loss is nan at step 5; .*without any token"):
         trainer.train()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
@@ -92,7 +95,7 @@ def test_a_loss_that_is_nan_is_no_longer_hidden_by_a_mean_though_its_gradient_is
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_a_learning_rate_beyond_reason_is_caught_clipped_or_not(tmp_path, clip):
     options = {"learning_rate": 1e30, "max_grad_norm": clip, "lr_scheduler_type": "constant"}
-    trainer = tiny(tmp_path, NumberGuard(), save_steps=100, **options)
+    trainer = tiny(tmp_path, FiniteCallback(), save_steps=100, **options)
     with pytest.raises(
         TrainingError, match=r"step 2 is (nan|inf).*learning rate too high \(1e\+30\)"
     ) as caught:
@@ -102,7 +105,7 @@ def test_a_learning_rate_beyond_reason_is_caught_clipped_or_not(tmp_path, clip):
 
 
 def test_a_broken_model_is_told_from_a_step_that_breaks_it(tmp_path):
-    trainer = tiny(tmp_path, NumberGuard())
+    trainer = tiny(tmp_path, FiniteCallback())
     next(trainer.model.parameters()).data[3] = math.nan
     with pytest.raises(TrainingError, match=r"step 1 is nan.*weights that are not finite themselves"):
         trainer.train()
@@ -125,10 +128,10 @@ def test_what_is_logged_is_watched_too_but_for_the_overflows_of_float16(tmp_path
     model = SimpleNamespace(parameters=list)
     step = SimpleNamespace(global_step=7)
     if not stops:
-        NumberGuard().on_log(args, step, None, logs=logs, model=model)
+        FiniteCallback().on_log(args, step, None, logs=logs, model=model)
         return
     with pytest.raises(TrainingError, match="at step 7; not saved"):
-        NumberGuard().on_log(args, step, None, logs=logs, model=model)
+        FiniteCallback().on_log(args, step, None, logs=logs, model=model)
 
 
 # Rewards
@@ -141,7 +144,7 @@ MIXED = {"reward": 0.1, "reward_std": 1.0, "frac_reward_zero_std": 1.0}
 def warned(logs, steps=50, every=1, alive=(), begins=0, ends=120):
     """The warnings of a run that logs the same; at the steps ``alive`` rewards differ."""
     told = []
-    guard = SignalGuard(told.append, steps)
+    guard = RewardSignalCallback(told.append, steps)
     guard.on_train_begin(None, SimpleNamespace(global_step=begins), None)
     for step in range(begins + every, ends + 1, every):
         now = logs | {"reward_std": 0.4, "frac_reward_zero_std": 0.5} if step in alive else logs
@@ -196,7 +199,7 @@ def test_what_teaches_or_has_no_rewards_at_all_is_not_warned_of():
     assert not warned({"reward": 0.1, "reward_std": 0.9, "frac_reward_zero_std": 0.97})
     assert not warned({"loss": 0.5})
     with pytest.raises(ConfigError, match="steps 0"):
-        SignalGuard(print, 0)
+        RewardSignalCallback(print, 0)
 
 
 def grpo(folder, reward, *callbacks, steps=3):
@@ -234,7 +237,7 @@ def test_in_trl_a_constant_reward_and_one_that_is_never_there_are_told(tmp_path,
         return [value] * len(completions)
 
     told, path = [], tmp_path / "metrics.jsonl"
-    callbacks = (NumberGuard(), SignalGuard(told.append, 2), Recorder(Metrics(path)))
+    callbacks = (FiniteCallback(), RewardSignalCallback(told.append, 2), MetricsCallback(Metrics(path)))
     grpo(tmp_path, constant, *callbacks).train()
     (warning,) = told
     assert warning.startswith(f"no group's rewards have differed for 2 steps: {warned}"), warning
@@ -258,7 +261,7 @@ def disk(monkeypatch, *free):
 
 
 def test_a_full_disk_stops_before_the_checkpoint_and_the_one_before_stays_whole(tmp_path, monkeypatch):
-    trainer = tiny(tmp_path, DiskGuard(), save_total_limit=1)
+    trainer = tiny(tmp_path, DiskSpaceCallback(), save_total_limit=1)
     disk(monkeypatch, 1 << 40, 1 << 40, 1 << 20)
     with pytest.raises(TrainingError, match=r"needs 3\d MiB, 1 MiB are free") as caught:
         trainer.train()
@@ -269,7 +272,7 @@ def test_a_full_disk_stops_before_the_checkpoint_and_the_one_before_stays_whole(
 
 
 def test_a_disk_too_small_for_the_first_checkpoint_is_said_before_the_first_step(tmp_path, monkeypatch):
-    trainer = tiny(tmp_path / "not" / "yet", DiskGuard())
+    trainer = tiny(tmp_path / "not" / "yet", DiskSpaceCallback())
     disk(monkeypatch, 0)
     with pytest.raises(TrainingError, match="0 MiB are free"):
         trainer.train()
@@ -278,7 +281,7 @@ def test_a_disk_too_small_for_the_first_checkpoint_is_said_before_the_first_step
 
 def test_a_run_that_saves_nothing_needs_no_room(tmp_path, monkeypatch):
     disk(monkeypatch, 0)
-    tiny(tmp_path, DiskGuard(), save_strategy="no", steps=1).train()
+    tiny(tmp_path, DiskSpaceCallback(), save_strategy="no", steps=1).train()
 
 
 def test_the_estimate_is_the_size_of_what_is_written(tmp_path):
@@ -356,7 +359,7 @@ def test_where_nothing_is_whole_there_is_nothing_to_resume_from(tmp_path):
 def test_a_checkpoint_that_is_written_over_counts_as_unfinished_until_it_is_done(saved, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(saved, folder)
-    DiskGuard().on_step_end(
+    DiskSpaceCallback().on_step_end(
         SimpleNamespace(output_dir=str(folder), should_save=True, save_only_model=False),
         SimpleNamespace(global_step=6),
         SimpleNamespace(should_save=True),
@@ -370,8 +373,8 @@ import torch
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from test_training_callbacks import tiny
-from jurist.training.callbacks import DiskGuard, NumberGuard
-from jurist.training.metrics import Metrics, Recorder
+from jurist.training.callbacks import DiskSpaceCallback, FiniteCallback
+from jurist.training.metrics import Metrics, MetricsCallback
 
 whole = torch.save
 def half(value, path, *rest, **options):
@@ -381,7 +384,8 @@ def half(value, path, *rest, **options):
         os.kill(os.getpid(), signal.SIGKILL)
 torch.save = half
 folder = Path({folder!r})
-tiny(folder, NumberGuard(), DiskGuard(), Recorder(Metrics(folder / "metrics.jsonl"))).train()
+metrics = MetricsCallback(Metrics(folder / "metrics.jsonl"))
+tiny(folder, FiniteCallback(), DiskSpaceCallback(), metrics).train()
 """
 
 
@@ -395,7 +399,9 @@ def test_killed_in_the_middle_of_a_save_it_goes_on_from_the_checkpoint_before(sa
     assert start == tmp_path / "checkpoint-2"
     assert said == ["checkpoint-4 is passed over: no trainer_state.json, so its writing was not finished"]
     assert [line.step for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
-    trainer = tiny(tmp_path, NumberGuard(), DiskGuard(), Recorder(Metrics(tmp_path / "metrics.jsonl")))
+    trainer = tiny(
+        tmp_path, FiniteCallback(), DiskSpaceCallback(), MetricsCallback(Metrics(tmp_path / "metrics.jsonl"))
+    )
     trainer.train(resume_from_checkpoint=str(start))
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line.step for line in lines if "loss" in line.metrics] == [1, 2, 3, 4, 5, 6]

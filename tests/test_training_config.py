@@ -27,7 +27,7 @@ REFERENCE = ROOT.parent / "reference" / "rm-r1.md"
     [
         *[(n, 0, 1) for n in ("steps", "batch", "micro_batch", "max_prompt", "max_completion", "group")],
         *[(n, 0, 1) for n in ("updates", "save_every", "keep", "eval_every", "eval_limit", "eval_tokens")],
-        *[(n, 0, 1) for n in ("dull_after", "lora_rank", "lora_alpha")],
+        *[(n, 0, 1) for n in ("no_signal_after", "lora_rank", "lora_alpha")],
         *[(n, -1, 0) for n in ("beta", "resample", "trace_every", "weight_decay", "max_grad_norm", "seed")],
         *[(n, 0.0, 0.5) for n in ("learning_rate", "epochs", "temperature", "clip", "top_p")],
         *[(n, float("nan"), 0.5) for n in ("learning_rate", "warmup", "top_p")],

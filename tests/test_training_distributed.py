@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_training_prompts import A, pairs, rows, tiny
+from trainings import A, pairs, rows, tiny
 
 from jurist.core.errors import ConfigError
 from jurist.training.config import SftOptions
-from jurist.training.distributed import part
+from jurist.training.distributed import destroy
 from jurist.training.metrics import read_metrics
 from jurist.training.session import Session
 
@@ -128,9 +128,9 @@ def test_the_group_is_left_unless_an_engine_of_vllm_will_take_it_down(
     for runs, left in ((True, False), (False, True)):
         vllm = SimpleNamespace(model_parallel_is_initialized=lambda runs=runs: runs)
         monkeypatch.setitem(sys.modules, "vllm.distributed.parallel_state", vllm)
-        part()
+        destroy()
         assert dist.is_initialized() is not left
-    part()
+    destroy()
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "zero2", "zero3"])

@@ -1,13 +1,14 @@
-"""Held-out pairs: both orders, batches that do not grow, what does not fit, a folder of each measurement."""
+"""Held-out pairs: both orders, batches that do not grow, what does not fit, one folder each."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_training_prompts import OPENS, TEMPLATE, A, B, case, chat
+from trainings import OPENS, TEMPLATE, A, B, case, chat
 
 from jurist.core.errors import InputError, ProtocolError
-from jurist.core.store import read_config, read_decisions
+from jurist.core.runs import read_decisions
+from jurist.core.store import read_config
 from jurist.core.types import Case, Status
 from jurist.protocols.pairwise import pairwise_short
 from jurist.protocols.rrm import rrm
@@ -49,30 +50,30 @@ def test_both_orders_are_asked_and_only_a_choice_that_holds_counts(tmp_path: Pat
     ]
     pairs = held(tmp_path, cases)
     assert [c.id for c in pairs.cases] == ["a", "b", "odd"]
-    standing = pairs.measure("before", Reader())
+    result = pairs.measure("before", Reader())
     # a is right, b is wrong in both orders, odd chooses whoever stands first: no better than a tie.
-    assert (standing.accuracy, standing.consistent, standing.first) == (
+    assert (result.accuracy, result.consistent, result.first) == (
         pytest.approx(1 / 3),
         pytest.approx(2 / 3),
         pytest.approx(2 / 3),
     )
-    assert (standing.n, standing.unanswered, standing.tokens) == (3, 0.0, 2.0)
-    assert pairs.read("before") == standing
+    assert (result.n, result.unanswered, result.tokens) == (3, 0.0, 2.0)
+    assert pairs.read("before") == result
     assert pairs.read("after") is None
     kept = list(read_decisions(tmp_path / "before"))
     assert [len(d.judgments) for d in kept] == [2, 2, 2]
     assert read_config(tmp_path / "before")["measured"] == "before"
-    assert standing.metrics()["held_out/accuracy"] == standing.accuracy
+    assert result.metrics()["held_out/accuracy"] == result.accuracy
     # What an interrupted measurement left is taken away.
-    assert pairs.measure("before", Reader(end=False)).accuracy == standing.accuracy
+    assert pairs.measure("before", Reader(end=False)).accuracy == result.accuracy
     assert len(list(read_decisions(tmp_path / "before"))) == 3
 
 
 def test_prompts_are_answered_in_batches_of_like_lengths(tmp_path: Path):
     cases = [case(str(i), "yes" + "x" * (i % 37), "no") for i in range(70)]
     reader = Reader()
-    standing = held(tmp_path, cases).measure("before", reader)
-    assert standing.accuracy == 1.0
+    result = held(tmp_path, cases).measure("before", reader)
+    assert result.accuracy == 1.0
     sizes = [len(lengths) for lengths, _ in reader.calls]
     assert sizes == [64, 64, 12]
     asked = [n for lengths, _ in reader.calls for n in lengths]
@@ -83,10 +84,10 @@ def test_a_prompt_that_nearly_fills_the_context_gets_what_is_left(tmp_path: Path
     cases = [case("a"), case("b", "yes" + "x" * 90, "no"), case("c", "yes" + "x" * 300, "no")]
     size = len(chat().prompt(pairwise_short().render(cases[1]), None))
     reader = Reader()
-    standing = held(tmp_path, cases, context=size + 3).measure("before", reader)
+    result = held(tmp_path, cases, context=size + 3).measure("before", reader)
     assert [most for _, most in reader.calls] == [3, 8]
-    assert standing.accuracy == pytest.approx(2 / 3)
-    assert standing.unanswered == pytest.approx(1 / 3)
+    assert result.accuracy == pytest.approx(2 / 3)
+    assert result.unanswered == pytest.approx(1 / 3)
     (last,) = [d for d in read_decisions(tmp_path / "before") if d.case_id == "c"]
     assert {j.verdict.status for j in last.judgments} == {Status.TRUNCATED}
 
@@ -104,8 +105,8 @@ def test_a_verdict_inside_a_thinking_that_the_template_opened_is_none(
             assert said.endswith("<think>\n")
             return self.words._text_ids(text) + super().one(said)
 
-    standing = held(tmp_path, [case("a")], OPENS).measure("before", Thinks(chat(OPENS)))
-    assert (standing.accuracy, standing.unanswered) == (accuracy, unanswered)
+    result = held(tmp_path, [case("a")], OPENS).measure("before", Thinks(chat(OPENS)))
+    assert (result.accuracy, result.unanswered) == (accuracy, unanswered)
     (kept,) = read_decisions(tmp_path / "before")
     assert kept.judgments[0].completion.text.startswith("<think>\nhm")
 

@@ -10,11 +10,11 @@ trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'juri
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from test_training_shared_prefix import CONFIGS, PAD, TOKENIZER, VOCABULARY, folder, make  # noqa: E402, F401
+from test_training_shared_prefix import CONFIGS, PAD  # noqa: E402
 
 from jurist.core.errors import ConfigError  # noqa: E402
 from jurist.training import generation  # noqa: E402
-from jurist.training.generation import Drawing, Row, generate  # noqa: E402
+from jurist.training.generation import DrawSettings, GeneratedRow, generate  # noqa: E402
 from jurist.training.shared_prefix import obstacle  # noqa: E402
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14], [20, 21, 22], [30] * 6]
@@ -22,7 +22,7 @@ FULL: dict[str, Any] = {"eos": (), "pad": PAD, "max_new_tokens": 20}
 
 
 @pytest.fixture(scope="module")
-def model(folder):  # noqa: F811
+def model(folder):
     """``model(name)``: a random model."""
     made: dict[str, Any] = {}
 
@@ -48,7 +48,7 @@ def stock(model: Any, eos: tuple[int, ...], tokens: int = 20) -> list[list[int]]
     return [row[:end] for row, end in zip(rows, ends, strict=True)]
 
 
-def scored(model: Any, prompt: list[int], row: Row, temperature: float) -> Any:
+def scored(model: Any, prompt: list[int], row: GeneratedRow, temperature: float) -> Any:
     """The log-probabilities of a row by one plain forward pass."""
     logits = model(torch.tensor([prompt + row.ids])).logits[0, len(prompt) - 1 : -1].float() / temperature
     return logits.log_softmax(-1).gather(1, torch.tensor(row.ids)[:, None])[:, 0]
@@ -107,7 +107,7 @@ def test_drawn_tokens_have_the_distribution_of_the_logits():
     """Chi-square over 4,000 draws; 5 degrees of freedom stay under 25 with probability 0.9999."""
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0, 0.5, 1.5]).expand(4000, 6)
     points = torch.rand(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    tokens, _ = generation._drawn(logits, Drawing(1, temperature=2.0), points)
+    tokens, _ = generation._drawn(logits, DrawSettings(1, temperature=2.0), points)
     wanted = (logits[0] / 2).softmax(-1) * 4000
     assert float(((tokens.bincount(minlength=6) - wanted) ** 2 / wanted).sum()) < 25
 
@@ -117,7 +117,7 @@ def test_the_nucleus_ends_with_the_token_that_reaches_its_mass(top_p, kept):
     logits = torch.tensor([0.02, 0.2, 0.55, 0.02, 0.01, 0.2]).log().expand(500, 6).clone()
     logits[:, 5] += 0.01
     points = torch.linspace(0, 1, 501, dtype=torch.float64)[:-1]
-    tokens, logps = generation._drawn(logits, Drawing(1, top_p=top_p), points)
+    tokens, logps = generation._drawn(logits, DrawSettings(1, top_p=top_p), points)
     assert set(tokens.tolist()) == kept
     assert torch.allclose(logps, logits.log_softmax(-1).gather(1, tokens[:, None])[:, 0])
 
@@ -161,7 +161,7 @@ def test_what_is_out_of_range_is_refused(wrong, model):
         generate(model("llama"), **{"prompts": PROMPTS, "copies": 2} | FULL | wrong)
 
 
-def test_an_adapter_takes_part(folder):  # noqa: F811
+def test_an_adapter_takes_part(folder):
     peft = pytest.importorskip("peft", reason="peft is not installed")
     network = transformers.AutoModelForCausalLM.from_pretrained(folder("llama"))
     network.generation_config = transformers.GenerationConfig()
@@ -173,7 +173,7 @@ def test_an_adapter_takes_part(folder):  # noqa: F811
     assert rows == stock(tuned, ()) != plain
 
 
-def test_a_model_first_met_under_autocast_is_shared_all_the_same(folder):  # noqa: F811
+def test_a_model_first_met_under_autocast_is_shared_all_the_same(folder):
     network = transformers.AutoModelForCausalLM.from_pretrained(folder("llama"))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rows = generate(network, PROMPTS, 2, **FULL, temperature=0)

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jurist.core.errors import StoreError
-from jurist.training.metrics import Line, Metrics, Recorder, Watcher, numbers, read_metrics, unanswered
+from jurist.training.metrics import (
+    Callback,
+    Line,
+    Metrics,
+    MetricsCallback,
+    numbers,
+    read_metrics,
+    unanswered,
+)
 
 
 def state(step=0, main=True, **more):
@@ -18,7 +26,7 @@ def state(step=0, main=True, **more):
 
 def session(path, start, end, clock=lambda: 0.0, every=1):
     """Train from one step to another; the file is left open, as by a kill."""
-    recorder = Recorder(Metrics(path, clock=clock))
+    recorder = MetricsCallback(Metrics(path, clock=clock))
     recorder.on_train_begin(None, state(start), None)
     for step in range(start + 1, end + 1):
         if step % every == 0:
@@ -104,7 +112,7 @@ def test_a_file_of_something_else_is_an_error_with_its_line(tmp_path, text, matc
 
 def test_only_the_main_process_writes_and_only_after_the_beginning(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    recorder = Recorder(Metrics(path))
+    recorder = MetricsCallback(Metrics(path))
     for event in (recorder.on_train_begin, recorder.on_log, recorder.on_train_end):
         event(None, state(1, main=False), None)
     assert not path.exists()
@@ -113,9 +121,9 @@ def test_only_the_main_process_writes_and_only_after_the_beginning(tmp_path):
 
 
 def test_a_watcher_passes_over_events_and_has_nothing_else():
-    assert Watcher().on_any_event(None, model=1) is None
+    assert Callback().on_any_event(None, model=1) is None
     with pytest.raises(AttributeError, match="'state'"):
-        Watcher().state  # noqa: B018 - the look-up is the test
+        Callback().state  # noqa: B018 - the look-up is the test
 
 
 @pytest.mark.parametrize(

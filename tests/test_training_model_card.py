@@ -7,33 +7,26 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import case, prefers
+from make import case
 from msgspec.structs import replace
 
-from jurist.benchmarks.base import score_pairs
 from jurist.core.errors import InputError
-from jurist.core.types import Scorecard
 from jurist.data.overlap import Index, Report, Rule, Summary
-from jurist.deliberation.votes import swapped
-from jurist.engines.scripted import ScriptedEngine
-from jurist.judging.judge import Judge
-from jurist.protocols.rubrics import rubrics
+from jurist.training.evaluation import EvalResult
 from jurist.training.metrics import Line
 from jurist.training.model_card import (
+    CardFacts,
     DataFile,
-    Facts,
     Measured,
-    Score,
     card,
-    draw_course,
+    draw_curves,
     read_overlap,
-    score_of,
 )
 
-BEFORE = Score(0.5, 200, 0.4312, 0.5688, 0.61, 0.125)
-AFTER = Score(0.715, 200, 0.6489, 0.7731, 0.84, 0.0)
+BEFORE = EvalResult(0.5, 0.4312, 0.5688, 0.61, 0.125, None, 90.0, 200)
+AFTER = EvalResult(0.715, 0.6489, 0.7731, 0.84, 0.0, None, 90.0, 200)
 
-FACTS = Facts(
+FACTS = CardFacts(
     "judge-135m",
     "someone/a-model",
     "grpo",
@@ -47,7 +40,7 @@ FACTS = Facts(
         DataFile("held|out.jsonl", 200, use="held-out", hub="someone/held"),
     ),
     scores=(Measured("held-out pairs", BEFORE, AFTER, "someone/held"),),
-    course=tuple(Line(n, n / 10, 9.0 * n, {"reward": n / 100, "kl": None, "other": 1.0}) for n in range(50)),
+    log=tuple(Line(n, n / 10, 9.0 * n, {"reward": n / 100, "kl": None, "other": 1.0}) for n in range(50)),
     steps=49,
     seconds=3725.4,
     tokens=1234567.0,
@@ -107,7 +100,7 @@ def test_the_hubs_own_reader_finds_the_scores():
 @given(st.text(), st.text())
 def test_no_name_breaks_the_front(name, hub):
     told = {"data": (DataFile(name, 1, hub=hub),), "scores": (Measured(name, None, AFTER),)}
-    facts = Facts(name, "base", "sft", "p", "0", base_local=True, **told)
+    facts = CardFacts(name, "base", "sft", "p", "0", base_local=True, **told)
     yaml = pytest.importorskip("yaml")
     head = yaml.safe_load(card(facts).removeprefix("---\n").partition("\n---\n\n#")[0])
     assert head["model-index"][0]["name"] == name
@@ -140,7 +133,7 @@ def test_every_fact_has_its_place(shown):
 
 
 def test_nothing_is_said_that_is_not_known():
-    text = card(Facts("judge", "some folder", "scalar", "scalar", "0.2.0", base_local=True))
+    text = card(CardFacts("judge", "some folder", "scalar", "scalar", "0.2.0", base_local=True))
     head, body = front(text)
     assert head == {
         "library_name": "transformers",
@@ -179,7 +172,7 @@ def test_the_course_is_a_short_table_with_its_first_and_last_step():
 def test_where_it_was_measured_often_the_course_is_that_of_the_measurements():
     course = [Line(n, 0.0, 0.0, {"loss": 1.0 / (n + 1)}) for n in range(30)]
     course += [Line(n, 0.0, 0.0, {"held_out/accuracy": 0.5 + n / 100}) for n in (0, 10, 29)]
-    text = card(Facts("j", "b", "sft", "p", "0", course=tuple(course)))
+    text = card(CardFacts("j", "b", "sft", "p", "0", log=tuple(course)))
     table = text[text.index("| step |") :].splitlines()[:6]
     assert table == [
         "| step | held-out accuracy | loss |",
@@ -197,12 +190,12 @@ def test_the_picture_shows_what_has_a_course(tmp_path):
         Line(n, 0.0, 0.0, {"held_out/accuracy": 0.6, "held_out/low": 0.5, "held_out/high": 0.7})
         for n in (0, 20, 40)
     ]
-    assert draw_course([*FACTS.course, *held], tmp_path / "curves.png")
+    assert draw_curves([*FACTS.log, *held], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert not draw_course([Line(1, 0.0, 0.0, {"reward": 1.0})], tmp_path / "none.png")
+    assert not draw_curves([Line(1, 0.0, 0.0, {"reward": 1.0})], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
-    text = card(Facts("j", "b", "sft", "p", "0", picture="curves.png"))
-    assert "![The course of the training](curves.png)" in text
+    text = card(CardFacts("j", "b", "sft", "p", "0", picture="curves.png"))
+    assert "![Curves of the training](curves.png)" in text
 
 
 def report(tmp_path):
@@ -222,7 +215,7 @@ def test_the_overlap_is_the_stamp_of_the_report(tmp_path):
     path = report(tmp_path)
     overlap = read_overlap(path)
     assert overlap.report == sha256(path.read_bytes()).hexdigest()
-    text = card(Facts("j", "b", "sft", "p", "0", overlap=(overlap,)))
+    text = card(CardFacts("j", "b", "sft", "p", "0", overlap=(overlap,)))
     assert "0 of 1 rows of train/pairs.jsonl (sha256 cdcdcdcdcdcdcdcd) overlap with small (2 cases" in text
     assert f"report sha256 {overlap.report}; jurist 0.2.0" in text
     assert "not checked" not in text
@@ -235,18 +228,3 @@ def test_what_is_no_report_of_an_overlap_is_an_error(tmp_path, text):
         path.write_text(text)
     with pytest.raises(InputError, match=r"overlap\.jsonl"):
         read_overlap(path)
-
-
-async def test_a_score_is_the_scorecards_own_numbers_and_unanswered_the_share_of_judgments():
-    decide = swapped()
-    judge = Judge(rubrics(), prefers("good"))
-    decisions = [await decide(judge.ask, case(str(n))) for n in range(3)]
-    silent = Judge(rubrics(), ScriptedEngine("I cannot say."))
-    decisions.append(await decide(silent.ask, case("4")))
-    counted = score_pairs(decisions)
-    score = score_of(counted)
-    assert counted.headline is not None
-    assert (score.accuracy, score.n, score.consistent, score.unanswered) == (0.75, 4, 1.0, 0.25)
-    assert (score.low, score.high) == counted.headline.interval
-    with pytest.raises(InputError, match="no case has gold"):
-        score_of(Scorecard("pairs"))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from jurist.training.progress import Progress, View, line, screen, sparkline
+from jurist.training.progress import Progress, ProgressCallback, line, screen, sparkline
 
 GRPO = {
     "loss": 0.0123,
@@ -184,7 +184,7 @@ def logged(steps, **options):
     """The lines of a run of so many steps, a second each, that are written where there is no terminal."""
     now = [0.0]
     console = Console(file=io.StringIO(), width=300)
-    with View("a training", console, clock=lambda: now[0], **options) as view:
+    with ProgressCallback("a training", console, clock=lambda: now[0], **options) as view:
         view.on_train_begin(None, state(0), None)
         for step in range(1, steps + 1):
             now[0] += 1.0
@@ -203,7 +203,7 @@ def test_elsewhere_a_line_comes_now_and_then_at_a_measurement_and_at_the_end():
 
 def test_other_processes_show_nothing():
     console = Console(file=io.StringIO())
-    view = View("a training", console)
+    view = ProgressCallback("a training", console)
     view.on_train_begin(None, state(0, main=False), None)
     view.on_log(None, state(1, main=False), None, logs=GRPO)
     assert console.file.getvalue() == ""
@@ -215,11 +215,11 @@ sys.path.insert(0, {source!r})
 from types import SimpleNamespace
 handler = logging.StreamHandler()
 logging.getLogger("a.library").addHandler(handler)
-from jurist.training.progress import View
+from jurist.training.progress import ProgressCallback
 def state(n): return SimpleNamespace(global_step=n, max_steps=4, log_history=[], is_world_process_zero=True)
 stream = handler.stream
 try:
-    with View("the title") as view:
+    with ProgressCallback("the title") as view:
         view.on_train_begin(None, state(0), None)
         for n in range(1, 4):
             view.on_step_end(None, state(n), None)
@@ -290,7 +290,7 @@ def test_it_shows_a_real_trainer(tmp_path):
     from test_training_callbacks import tiny
 
     console = Console(file=io.StringIO(), width=200)
-    with View("a training", console) as view:
+    with ProgressCallback("a training", console) as view:
         tiny(tmp_path, view, steps=3, include_num_input_tokens_seen=True).train()
     first, last = console.file.getvalue().splitlines()
     assert first.startswith("step 1/3, loss 2.")

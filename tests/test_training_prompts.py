@@ -1,101 +1,25 @@
 """Pairs as prompts of a judge that is trained: orders, limits, templates, and rows of written judgments."""
 
 import json
-from collections.abc import Iterable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_engines_local import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE, vocabulary
+from test_engines_local import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE
+from trainings import BAD, GOOD, OPENS, asked, case, chat, judge, rows, tokenizer
 
 from jurist.core.errors import EngineError, InputError, ProtocolError
-from jurist.core.types import Case, Completion, Message
+from jurist.core.types import Case, Completion
 from jurist.engines.chat_template import ChatIds
-from jurist.judging.judge import Judge, to_case_order
-from jurist.training.config import GrpoOptions, Orders
-from jurist.training.evaluation import judge_of, written_text
-from jurist.training.prompts import Count, PromptExample, questions
+from jurist.judging.judge import to_case_order
+from jurist.training.config import Orders
+from jurist.training.evaluation import written_text
+from jurist.training.prompts import PromptCounts, PromptExample, prompt_examples
 from jurist.training.reward import reward
-from jurist.training.sft import answers_of, lessons_of
-
-A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
-OPENS = TEMPLATE.replace("<|start|>assistant {%", "<|start|>assistant <think>\n{%")
-GOOD, BAD = "yes, it is", "no idea"
-
-
-def tokenizer(template: str | None = TEMPLATE, pad: bool = True) -> Any:
-    """Every character is a token, and so is each verdict."""
-    tokenizers = pytest.importorskip("tokenizers")
-    transformers = pytest.importorskip("transformers")
-    raw = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary(), []))
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = tokenizers.decoders.ByteLevel()
-    raw.add_special_tokens(["<|start|>", "<|end|>", "<|pad|>"])
-    raw.add_tokens([tokenizers.AddedToken(t, special=False) for t in ("<think>", "</think>", A, B)])
-    named = {"pad_token": "<|pad|>"} if pad else {}
-    made = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", **named)
-    made.chat_template = template
-    return made
-
-
-def tiny(path: Path, template: str | None = TEMPLATE, pad: bool = True, context: int = 512) -> Path:
-    """A saved model of two layers whose random texts are mostly verdicts and endings."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    words = tokenizer(template, pad)
-    torch.manual_seed(7)
-    config = transformers.LlamaConfig(
-        vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=context,
-        initializer_range=0.3, bos_token_id=None, eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
-    )  # fmt: skip
-    model = transformers.LlamaForCausalLM(config)
-    with torch.no_grad():
-        # One number is large in every state, so that it can carry a bias of the vocabulary.
-        model.model.embed_tokens.weight[:, 0] = 6.0
-        model.lm_head.weight[:, 0] = 0.0
-        model.lm_head.weight[words.convert_tokens_to_ids([A, B, "<|end|>"]), 0] = 1.2
-    model.generation_config.update(do_sample=True, top_k=3, temperature=0.7)
-    model.save_pretrained(path)
-    words.save_pretrained(path)
-    return path
-
-
-def rows(path: Path, values: Iterable[object]) -> Path:
-    """A JSONL file."""
-    path.write_text("".join(json.dumps(value) + "\n" for value in values))
-    return path
-
-
-def pairs(path: Path, n: int, **more: Any) -> Path:
-    """A JSONL file of n labelled pairs."""
-    return rows(
-        path,
-        ({"id": f"p{i}", "prompt": f"is it {i}?", "chosen": GOOD, "rejected": BAD, **more} for i in range(n)),
-    )
-
-
-def judge(protocol: str = "pairwise-short", **options: Any) -> Judge:
-    return judge_of(GrpoOptions(protocol=protocol, **options))
-
-
-def case(name: str = "1", *responses: str, gold: tuple[float, ...] | None = (1.0, 0.0)) -> Case:
-    return Case(name, (Message("user", f"is it {name}?"),), responses or (GOOD, BAD), gold=gold)
-
-
-@cache
-def chat(template: str = TEMPLATE) -> ChatIds:
-    return ChatIds(tokenizer(template), "tiny")
-
-
-def asked(cases: Iterable[Case], **options: Any) -> tuple[list[PromptExample], Count]:
-    return questions(cases, judge(), chat(), **{"max_prompt": 500} | options)
-
+from jurist.training.sft import chain_examples, verdict_examples
 
 # --- pairs -----------------------------------------------------------------------------------------------
 
@@ -137,7 +61,7 @@ def test_cut_prompts_fit_and_lose_no_more_than_they_must(first: str, second: str
 
 
 def fits_as_well_as_it_can(
-    found: list[PromptExample], count: Count, whole: tuple[str, str], limit: int
+    found: list[PromptExample], count: PromptCounts, whole: tuple[str, str], limit: int
 ) -> None:
     assert len(found) == 2
     assert all(len(q.ids) <= limit for q in found)
@@ -158,7 +82,7 @@ def test_where_one_order_does_not_fit_the_other_is_not_shown_alone():
 
     odd = Odd(tokenizer(), "odd")
     with pytest.raises(InputError, match="2 prompts over the limit"):
-        questions([case()], judge(), odd, orders="both", max_prompt=300)
+        prompt_examples([case()], judge(), odd, orders="both", max_prompt=300)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +118,7 @@ def test_other_numbers_of_responses_are_refused():
 
 @pytest.mark.parametrize("template", [REFUSES_SYSTEM, DROPS_SYSTEM])
 def test_templates_without_a_system_role_show_it_to_the_user(template: str):
-    ids = questions([case()], judge("pairwise"), chat(template), max_prompt=2000)[0][0].ids
+    ids = prompt_examples([case()], judge("pairwise"), chat(template), max_prompt=2000)[0][0].ids
     text = chat(template).text(ids)
     assert "Two assistants, A and B" in text
     assert "## Request" in text
@@ -242,10 +166,10 @@ TURNS = [{"role": "user", "content": "is it?"}, {"role": "assistant", "content":
     "row", [ROW, {"messages": TURNS}, {"prompt": TURNS[:1], "completion": TURNS[1:]}, ROW | {"id": 3}]
 )
 def test_every_form_of_a_row_is_the_same_lesson(tmp_path: Path, row: Any):
-    (lesson,), lengths = lessons_of(str(rows(tmp_path / "x.jsonl", [row])), chat(), 100)
-    assert chat().text(lesson.prompt) == "user is it?assistant "
-    assert lesson.completion == chat().reply("yes")
-    assert (lengths.rows, lengths.longest) == (1, len(lesson.prompt) + len(lesson.completion))
+    (example,), lengths = chain_examples(str(rows(tmp_path / "x.jsonl", [row])), chat(), 100)
+    assert chat().text(example.prompt) == "user is it?assistant "
+    assert example.completion == chat().reply("yes")
+    assert (lengths.rows, lengths.longest) == (1, len(example.prompt) + len(example.completion))
 
 
 @pytest.mark.parametrize(
@@ -267,26 +191,28 @@ def test_broken_rows_name_file_and_line(tmp_path: Path, line: str, words: str):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROW) + "\n" + line + "\n")
     with pytest.raises(InputError, match=f"(?s)rows.jsonl:2: {words}"):
-        lessons_of(str(path), chat(), 100)
+        chain_examples(str(path), chat(), 100)
 
 
 def test_long_rows_are_counted_and_nothing_left_is_an_error(tmp_path: Path):
     long = ROW | {"completion": "y" * 90}
-    found, lengths = lessons_of(str(rows(tmp_path / "x.jsonl", [ROW, long])), chat(), 50)
+    found, lengths = chain_examples(str(rows(tmp_path / "x.jsonl", [ROW, long])), chat(), 50)
     assert (len(found), lengths.rows, lengths.dropped) == (1, 2, 1)
     assert "1 longer rows left out" in "\n".join(lengths.lines())
     for values, words in (([long], "all are longer"), ([], "no rows")):
         with pytest.raises(InputError, match=words):
-            lessons_of(str(rows(tmp_path / "y.jsonl", values)), chat(), 50)
+            chain_examples(str(rows(tmp_path / "y.jsonl", values)), chat(), 50)
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, OPENS])
 def test_bare_verdicts_are_read_as_what_they_teach(template: str):
     words, one = chat(template), judge()
-    found, _ = questions([case("1"), case("2", gold=(0.0, 1.0))], one, words, orders="both", max_prompt=500)
-    lessons, _ = answers_of(found, one.protocol, words, 600)
-    for question, lesson in zip(found, lessons, strict=True):
-        text = written_text(words, one.protocol, lesson.completion)
-        verdict = to_case_order(one.protocol.parse(Completion(text)), question.query.order)
-        assert reward(verdict, question.case.gold) == 1.0
-        assert lesson.prompt == question.ids
+    found, _ = prompt_examples(
+        [case("1"), case("2", gold=(0.0, 1.0))], one, words, orders="both", max_prompt=500
+    )
+    examples, _ = verdict_examples(found, one.protocol, words, 600)
+    for prompt, example in zip(found, examples, strict=True):
+        text = written_text(words, one.protocol, example.completion)
+        verdict = to_case_order(one.protocol.parse(Completion(text)), prompt.query.order)
+        assert reward(verdict, prompt.case.gold) == 1.0
+        assert example.prompt == prompt.ids

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_protocols_verdicts import Golden, ids, lines, protocol
-from test_training_prompts import OPENS, TEMPLATE, chat
+from trainings import OPENS, TEMPLATE, chat
 
 from jurist.core.types import Case, Completion, Message, Query, Sampling, Status, Verdict, agrees
 from jurist.judging.judge import to_case_order
@@ -16,7 +16,7 @@ from jurist.protocols.rubrics import rubrics, rubrics_short
 from jurist.training.evaluation import HeldOut
 from jurist.training.prompts import PromptExample
 from jurist.training.reward import consistent, reward, well_formed
-from jurist.training.rollouts import Asking
+from jurist.training.rollouts import GroupSampler
 
 PAIRS = [g for g in lines() if g.protocol != "pointwise"]
 WRITTEN = [g for g in PAIRS if g.thinking is None and g.finish in ("stop", "length")]
@@ -43,11 +43,11 @@ def member(golden: Golden, judged: Protocol, template: str, order: tuple[int, in
     end = words.reply("")[-1:]
     ids = words.reply(golden.text)[:-1] if template is TEMPLATE else words.prompt(CASE.prompt, golden.text)
     ids = ids[len(words.prompt(CASE.prompt, None)) if template is OPENS else 0 :]
-    learner: Any = SimpleNamespace(chat=words, eos=end)
-    asking = Asking(judged, learner, Sampling(), 2, False, "verdict", 0.0, 0)
+    policy: Any = SimpleNamespace(chat=words, eos=end)
+    sampler = GroupSampler(judged, policy, Sampling(), 2, False, "verdict", 0.0, 0)
     written = ids + end if golden.finish == "stop" else ids
-    question = PromptExample(CASE, Query("1", order, 0, CASE.prompt, Sampling()), [0])
-    return asking.groups([(question,)], 0, 0, lambda *_: [[(written, [0.0] * len(written))]])[0].members[0]
+    example = PromptExample(CASE, Query("1", order, 0, CASE.prompt, Sampling()), [0])
+    return sampler.groups([(example,)], 0, 0, lambda *_: [[(written, [0.0] * len(written))]])[0].members[0]
 
 
 @pytest.mark.parametrize("golden", WRITTEN, ids=ids)

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 from test_training_export import make
-from test_training_prompts import pairs
+from trainings import grpo_options as options
+from trainings import pairs, same, stopping
 
 torch = pytest.importorskip("torch")
 trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[train]'")
 peft = pytest.importorskip("peft")
 
-from test_training_grpo import options, stopping  # noqa: E402
-from test_training_sft import held, same  # noqa: E402, F401
 
 from jurist.core.errors import ConfigError, EngineError  # noqa: E402
 from jurist.core.types import Sampling  # noqa: E402
@@ -23,7 +22,7 @@ from jurist.training.config import GrpoOptions  # noqa: E402
 from jurist.training.grpo import train_grpo  # noqa: E402
 from jurist.training.metrics import read_metrics  # noqa: E402
 from jurist.training.model import PolicyModel, load  # noqa: E402
-from jurist.training.rollout_backends import writing  # noqa: E402
+from jurist.training.rollout_backends import rollout_backend  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -50,10 +49,10 @@ def trainer_of(model: Any) -> Any:
     return SimpleNamespace(model=model, accelerator=accelerator)
 
 
-def moved(learner: PolicyModel) -> None:
+def moved(policy: PolicyModel) -> None:
     """Other weights than those of the folder, float16 still."""
     with torch.no_grad():
-        for weight in learner.model.parameters():
+        for weight in policy.model.parameters():
             weight.copy_((weight * (1 + 0.3 * torch.rand(weight.shape))).half().float())
 
 
@@ -68,41 +67,41 @@ def far(model: Any, prompt: list[int], ids: list[int], logprobs: list[float]) ->
 @pytest.mark.parametrize("adapter", ["full", "lora"])
 def test_a_writer_has_the_weights_as_they_stand(rollouts: Any, adapter: Any, folder: Path):
     torch.manual_seed(0)
-    learner = load(GrpoOptions(model=str(folder), adapter=adapter, precision="fp32"))
-    write = writing(GrpoOptions(rollouts=rollouts), learner, Sampling(1.0, 1.0, 12))
-    if learner.peft:
-        learner.model = peft.get_peft_model(learner.model, learner.peft)
-    moved(learner)
-    with write(trainer_of(learner.model)) as one:
+    policy = load(GrpoOptions(model=str(folder), adapter=adapter, precision="fp32"))
+    write = rollout_backend(GrpoOptions(rollouts=rollouts), policy, Sampling(1.0, 1.0, 12))
+    if policy.peft:
+        policy.model = peft.get_peft_model(policy.model, policy.peft)
+    moved(policy)
+    with write(trainer_of(policy.model)) as one:
         drawn, again, other = one(PROMPTS, 3, 7), one(PROMPTS, 3, 7), one(PROMPTS, 3, 8)
     assert [len(group) for group in drawn] == [3, 3, 3]
     for prompt, group in zip(PROMPTS, drawn, strict=True):
         assert len({tuple(ids) for ids, _ in group}) == 3
         for ids, logprobs in group:
             assert 0 < len(ids) <= 12
-            assert (ids[-1] in learner.eos) or len(ids) == 12
-            assert far(learner.model, prompt, ids, logprobs) < 5e-3
+            assert (ids[-1] in policy.eos) or len(ids) == 12
+            assert far(policy.model, prompt, ids, logprobs) < 5e-3
     assert again == drawn != other
-    assert any("lora" in name for name, _ in learner.model.named_parameters()) is (adapter == "lora")
+    assert any("lora" in name for name, _ in policy.model.named_parameters()) is (adapter == "lora")
 
 
 def test_a_completion_ends_with_the_token_that_ends_a_turn(rollouts: Any, folder: Path):
-    learner = load(GrpoOptions(model=str(folder), precision="fp32"))
+    policy = load(GrpoOptions(model=str(folder), precision="fp32"))
     with torch.no_grad():
-        learner.model.lm_head.weight[learner.eos[0]] *= 4
-    with writing(GrpoOptions(rollouts=rollouts), learner, Sampling(1.0, 1.0, 40))(
-        trainer_of(learner.model)
+        policy.model.lm_head.weight[policy.eos[0]] *= 4
+    with rollout_backend(GrpoOptions(rollouts=rollouts), policy, Sampling(1.0, 1.0, 40))(
+        trainer_of(policy.model)
     ) as write:
         rows = [ids for group in write(PROMPTS, 4, 0) for ids, _ in group]
-    ended = [ids for ids in rows if ids[-1] in learner.eos]
+    ended = [ids for ids in rows if ids[-1] in policy.eos]
     assert ended
-    assert all(i not in learner.eos for ids in rows for i in ids[:-1])
+    assert all(i not in policy.eos for ids in rows for i in ids[:-1])
 
 
 def test_a_training_goes_on_as_if_it_had_not_been_interrupted(
     rollouts: Any,
     folder: Path,
-    held: Path,  # noqa: F811
+    held: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
@@ -122,16 +121,16 @@ def test_a_training_goes_on_as_if_it_had_not_been_interrupted(
 
 
 def test_paged_batches_that_lose_a_completion_are_an_error(folder: Path):
-    learner = load(GrpoOptions(model=str(folder), precision="fp32"))
-    good = learner.model.generate_batch
+    policy = load(GrpoOptions(model=str(folder), precision="fp32"))
+    good = policy.model.generate_batch
 
     def losing(*arguments: Any, **named: Any) -> Any:
         return dict(list(good(*arguments, **named).items())[1:])
 
-    learner.model.generate_batch = losing
+    policy.model.generate_batch = losing
     with (
-        writing(GrpoOptions(rollouts="paged"), learner, Sampling(1.0, 1.0, 4))(
-            trainer_of(learner.model)
+        rollout_backend(GrpoOptions(rollouts="paged"), policy, Sampling(1.0, 1.0, 4))(
+            trainer_of(policy.model)
         ) as write,
         pytest.raises(EngineError, match="without 1 of 6 completions"),
     ):
@@ -140,6 +139,6 @@ def test_paged_batches_that_lose_a_completion_are_an_error(folder: Path):
 
 def test_what_the_embedded_engine_cannot_load_is_refused_before_the_first_step(tmp_path: Path):
     pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
-    learner = load(GrpoOptions(model=str(make(tmp_path / "m", "gpt-2", "Llama")), precision="fp32"))
+    policy = load(GrpoOptions(model=str(make(tmp_path / "m", "gpt-2", "Llama")), precision="fp32"))
     with pytest.raises(ConfigError, match="would cut texts otherwise"):
-        writing(GrpoOptions(rollouts="embedded"), learner, Sampling(1.0, 1.0, 4))
+        rollout_backend(GrpoOptions(rollouts="embedded"), policy, Sampling(1.0, 1.0, 4))

@@ -1,4 +1,4 @@
-"""Groups of judgments as the trainer gets them: by a scripted writer, dull ones replaced, samples kept."""
+"""Groups of judgments as the trainer gets them: scripted, replaced where rewards are equal, samples kept."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -7,15 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_training_prompts import A, B, asked, case, chat
+from trainings import A, B, asked, case, chat
 
 from jurist.cli.main import run
-from jurist.core.store import read_decisions
+from jurist.core.runs import read_decisions
 from jurist.core.types import Sampling
 from jurist.protocols.pairwise import pairwise_short
-from jurist.training.grpo import Rollouts, pass_on
+from jurist.training.grpo import Rollouts, rollout_rewards
 from jurist.training.prompts import PromptExample
-from jurist.training.rollouts import Asking, Traces, counted, draw
+from jurist.training.rollouts import GroupSampler, Traces, draw, group_shares
 
 END = chat().reply("")[-1]
 IDS = {text: chat().reply(text)[:-1] for text in (A, B, "none")}
@@ -44,15 +44,15 @@ def pairs(n: int, both: bool = False) -> list[tuple[PromptExample, ...]]:
     return [tuple(q for q in found if q.case.id == c.id) for c in cases]
 
 
-def asking(size: int = 4, both: bool = False, rewarded: Any = "verdict") -> Asking:
-    learner: Any = SimpleNamespace(chat=chat(), eos=[END])
-    return Asking(pairwise_short(), learner, Sampling(1.0, 1.0, 16), size, both, rewarded, 0.0, 7)
+def sampler(size: int = 4, both: bool = False, rewarded: Any = "verdict") -> GroupSampler:
+    policy: Any = SimpleNamespace(chat=chat(), eos=[END])
+    return GroupSampler(pairwise_short(), policy, Sampling(1.0, 1.0, 16), size, both, rewarded, 0.0, 7)
 
 
 def rollouts(says: Says, found: Sequence[Any], *, resample: int = 1, traces: Any = None, **how: Any) -> Any:
     writer = Writer(says)
     made = Rollouts(
-        found, asking(**how), lambda _: nullcontext(writer), resample=resample, updates=2, traces=traces
+        found, sampler(**how), lambda _: nullcontext(writer), resample=resample, updates=2, traces=traces
     )
     return made, writer
 
@@ -98,10 +98,10 @@ def test_a_consistent_reward_pairs_the_judgments_of_both_orders():
     assert made.shares["verdicts/unanswered"] == 0.25
 
 
-def test_dull_groups_are_replaced_by_others_that_are_not():
-    """The first ask of pair 0 and the first two replacements are dull, the third is not."""
-    dull = {0, 2, 3}
-    made, writer = rollouts(lambda n, c: A if n in dull or c else B, pairs(50), resample=5)
+def test_groups_without_an_advantage_are_replaced():
+    """The first ask of pair 0 and the first two replacements are zero_advantage, the third is not."""
+    same = {0, 2, 3}
+    made, writer = rollouts(lambda n, c: A if n in same or c else B, pairs(50), resample=5)
     got = made(numbers(0, 1), trainer(6))
     assert [len(set(got["rewarded"][at : at + 4])) for at in (0, 4)] == [2, 2]
     assert [call[0] for call in writer.calls] == [2, 1, 1, 1]
@@ -109,12 +109,12 @@ def test_dull_groups_are_replaced_by_others_that_are_not():
     assert made.shares["groups/replaced"] == 0.5
     assert made.shares["groups/zero_variance"] == 0.0
     assert got["prompt_ids"][:4] == [writer.prompts[4]] * 4
-    again, _ = rollouts(lambda n, c: A if n in dull or c else B, pairs(50), resample=5)
+    again, _ = rollouts(lambda n, c: A if n in same or c else B, pairs(50), resample=5)
     assert again(numbers(0, 1), trainer(6)) == got
 
 
 @pytest.mark.parametrize("resample", [0, 2])
-def test_what_is_dull_in_the_end_stays(resample: int):
+def test_a_group_that_stays_without_an_advantage_stays(resample: int):
     made, writer = rollouts(lambda *_: A, pairs(9), resample=resample)
     got = made(numbers(3, 5), trainer())
     assert got["prompt_ids"][:4] == [writer.prompts[0]] * 4
@@ -126,7 +126,7 @@ def test_the_reward_function_hands_rewards_on_and_logs_the_shares():
     made, _ = rollouts(lambda _, c: A if c else "none", pairs(3))
     got = made(numbers(1), trainer())
     logged: dict[str, float] = {}
-    passed = pass_on(made)
+    passed = rollout_rewards(made)
     assert passed(["x"] * 4, rewarded=got["rewarded"], log_metric=logged.__setitem__, more=1) == [-1, 1, 1, 1]
     assert logged == made.shares
     assert logged == {
@@ -136,15 +136,15 @@ def test_the_reward_function_hands_rewards_on_and_logs_the_shares():
 
 
 def test_a_text_that_was_cut_has_no_end_and_counts_its_tokens():
-    (question,) = pairs(1)[0]
-    (group,) = asking(2).groups(
-        [(question,)], 0, 0, lambda *_: [[(IDS[A], [0.0]), ([*IDS[B], END], [0.0, 0.0])]]
+    (example,) = pairs(1)[0]
+    (group,) = sampler(2).groups(
+        [(example,)], 0, 0, lambda *_: [[(IDS[A], [0.0]), ([*IDS[B], END], [0.0, 0.0])]]
     )
     cut, ended = (m.judgment.completion for m in group.members)
     assert (cut.finish, ended.finish) == ("length", "stop")
     assert (cut.text, ended.text) == (A, B)
-    assert (ended.usage.prompt_tokens, ended.usage.completion_tokens) == (len(question.ids), 2)
-    assert counted([group])["verdicts/first"] == 0.5
+    assert (ended.usage.prompt_tokens, ended.usage.completion_tokens) == (len(example.ids), 2)
+    assert group_shares([group])["verdicts/first"] == 0.5
 
 
 def test_samples_of_a_training_are_kept_once_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -13,7 +13,7 @@ from test_engines_scalar import CONTEXT, make_model
 
 from jurist.cli.main import run as jurist
 from jurist.core.errors import ConfigError, InputError
-from jurist.core.store import read_decisions
+from jurist.core.runs import read_decisions
 from jurist.core.types import Query, Sampling
 from jurist.engines.scalar import ScalarEngine
 from jurist.inputs import load_cases
@@ -49,13 +49,13 @@ def place(tmp_path_factory) -> Path:
     """A base model, pairs with some that teach nothing, and held-out pairs."""
     folder = tmp_path_factory.mktemp("scalar")
     make_model(folder / "base", head="CausalLM", initializer_range=0.1)
-    dull = [
+    useless = [
         {"id": "tie", "prompt": "p", "responses": ["a", "b"], "gold": [0.5, 0.5]},
         {"id": "same", "prompt": "p", "chosen": "a", "rejected": "a"},
         {"id": "open", "prompt": "p", "responses": ["a", "b"]},
         {"id": "long", "prompt": "p", "chosen": "a" * CONTEXT, "rejected": "b"},
     ]
-    write(folder / "pairs.jsonl", pairs(0, 32) + dull)
+    write(folder / "pairs.jsonl", pairs(0, 32) + useless)
     held = pairs(100, 12)
     for row in held[::4]:
         row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
@@ -176,7 +176,7 @@ def test_adapters_are_merged_with_their_head_and_measured_in_float32(place, tmp_
 def test_the_card_tells_the_scores_and_where_they_come_from(trained):
     out, result, _ = trained
     text = (out / "model" / "README.md").read_text()
-    assert 'pipeline_tag: "text-classification"' in text
+    assert "pipeline_tag: text-classification" in text
     assert "--engine scalar:FOLDER --protocol scalar" in text
     assert f"| held.jsonl | after | {result.after.accuracy:.1%} |" in text
     assert "| pairs.jsonl | training | 32 | `" in text
@@ -223,9 +223,9 @@ def test_pairs_that_teach_nothing_are_an_error_at_the_door(place, rows, more, me
 def test_long_pairs_are_cut_to_the_limit_exactly(place):
     from jurist.training.scalar import load_scalar, preferences
 
-    learner = load_scalar(options(place))
+    policy = load_scalar(options(place))
     rows = [case("w", "a" * 99, "b" * 50), case("same", "a" * 99, "a" * 98 + "b")]
-    (pair,), count = preferences(rows, learner, limit=60, too_long="truncate")
+    (pair,), count = preferences(rows, policy, limit=60, too_long="truncate")
     assert len(pair.chosen) == len(pair.rejected) == 60
-    assert "aaa [...]" in learner.chat.text(pair.chosen)
+    assert "aaa [...]" in policy.chat.text(pair.chosen)
     assert (count.truncated, count.dropped) == (1, 1)

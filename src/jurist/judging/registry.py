@@ -9,7 +9,7 @@ import msgspec
 
 from jurist.core.errors import ConfigError, unknown
 from jurist.core.types import Deliberation
-from jurist.deliberation import adaptive, effort, spec, stopping, tournaments, views, votes
+from jurist.deliberation import adaptive, balanced, effort, spec, stopping, tournaments, views, votes
 from jurist.engines.openai.address import is_address
 from jurist.judging.config import JudgeConfig
 from jurist.protocols.base import Protocol
@@ -64,13 +64,16 @@ DELIBERATIONS: dict[str, tuple[str, spec.Maker]] = {
         adaptive.adaptive,
     ),
     "random_opponents": ("best of n: each meets k others: random_opponents(4)", tournaments.random_opponents),
+    "balanced": ("rewards of n: each is shown first to k others: balanced(4)", balanced.balanced),
     "swiss": ("best of n: rounds of equals, no rematch: swiss(match=swapped)", tournaments.swiss),
     "pivot": ("best of n: one random response against all others", tournaments.pivot),
     "each": ("any n: each response is rated alone: each(vote(3))", views.each),
     "teams": ("best of n: responses of one final answer play as one: teams(knockout)", views.teams),
     "anchored": ("one response: its chance to beat the case's anchors: anchored(swapped)", views.anchored),
 }
-TOURNAMENTS = frozenset({"adaptive", "knockout", "round_robin", "random_opponents", "swiss", "pivot"})
+TOURNAMENTS = frozenset(
+    {"adaptive", "balanced", "knockout", "round_robin", "random_opponents", "swiss", "pivot"}
+)
 ANY_NUMBER = TOURNAMENTS | {"each", "anchored"}
 """Deliberations that ask about another number of responses than the case has."""
 
@@ -177,7 +180,7 @@ def _extra(config: JudgeConfig) -> dict[str, Any]:
 
 
 def _replay(run: Path) -> "EngineBase":
-    from jurist.core.store import read_judgments
+    from jurist.core.runs import read_judgments
     from jurist.engines.replay import ReplayEngine
 
     return ReplayEngine(read_judgments(run))

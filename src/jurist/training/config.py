@@ -26,7 +26,7 @@ REPORTS = ("tensorboard", "trackio", "wandb")
 
 _COUNTS = (
     "steps", "batch", "micro_batch", "max_prompt", "max_length", "max_completion", "lora_rank", "lora_alpha",
-    "group", "updates", "eval_every", "eval_limit", "eval_tokens", "save_every", "keep", "dull_after",
+    "group", "updates", "eval_every", "eval_limit", "eval_tokens", "save_every", "keep", "no_signal_after",
 )  # fmt: skip
 _NOT_BELOW_0 = ("weight_decay", "max_grad_norm", "beta", "resample", "trace_every", "seed")
 _ABOVE_0 = ("learning_rate", "epochs", "temperature", "clip", "top_p")
@@ -184,7 +184,7 @@ class GrpoOptions(TrainOptions):
     """Address of `trl vllm-serve`."""
     trace_every: int = 10
     """Steps between two samples of judgments in RUN/traces."""
-    dull_after: int = 50
+    no_signal_after: int = 50
     """Steps with a constant reward after which a warning says why."""
 
 

@@ -1,8 +1,6 @@
-"""Held-out pairs, judged in both orders by the model as it stands; each measurement is a run folder.
+"""Held-out pairs: judged in both orders by the model as it then is, before, during and after a training.
 
-Held-out pairs measured while a training runs, by its model as it stands.
-
-The judge that is trained: its protocol, and the held-out pairs that it is measured on.
+Every measurement is a run folder (RUN/held-out/NAME) with its ``eval.json``.
 """
 
 import asyncio
@@ -31,24 +29,24 @@ from jurist.judging.judge import Judge, check_arity
 from jurist.judging.pool import decide_all, spread
 from jurist.protocols.base import Protocol
 from jurist.training.config import GrpoOptions, TrainOptions
-from jurist.training.distributed import everyone, package, rank, world
+from jurist.training.distributed import all_gather, package, rank, world
 from jurist.training.generation import generate
-from jurist.training.metrics import Watcher
+from jurist.training.metrics import Callback
 from jurist.training.model import PolicyModel
 
-Generate = Callable[[list[list[int]], int], list[list[int]]]
+GreedyGenerate = Callable[[list[list[int]], int], list[list[int]]]
 """(prompts, most new tokens) -> a greedy continuation of each, with the token that ended it."""
 
 Prompt = tuple[Query, list[int]]
 """A query and its tokens."""
 
-STANDING = "standing.json"
+EVAL_FILE = "eval.json"
 _ROWS = 64
 """Prompts that are answered at once, so that memory does not grow with the pairs."""
 
 
 class EvalResult(Record, frozen=True):
-    """How the model did: shares, and the accuracy's 95% interval (Wilson)."""
+    """One measurement: shares in [0, 1]; ``low`` and ``high`` are the accuracy's 95% interval (Wilson)."""
 
     accuracy: float
     low: float
@@ -71,7 +69,7 @@ class EvalResult(Record, frozen=True):
 
 
 class HeldOut:
-    """Pairs that the training never sees, and the folders with what was said about them."""
+    """Pairs that the training never sees, and their measurements as run folders."""
 
     def __init__(
         self,
@@ -100,21 +98,21 @@ class HeldOut:
         self._chat, self._context, self._eos = chat, context, set(eos)
         self._facts = facts
 
-    def measure(self, name: str, generate: Generate) -> EvalResult:
+    def measure(self, name: str, generate: GreedyGenerate) -> EvalResult:
         """Judge every pair in both orders, keep the run in ``out / name``; every process has to call."""
-        judge = Judge(self._protocol, Answered({}), self._sampling)
+        judge = Judge(self._protocol, PrecomputedEngine({}), self._sampling)
         asked = [judge.query(case, order, 0) for case in self.cases for order in both_orders(case)]
-        own = self._written(asked[rank() :: world()], generate)
-        answers = {key: completion for part in everyone(own) for key, completion in part.items()}
-        answered = replace(judge, engine=Answered(answers))
+        written = self._written(asked[rank() :: world()], generate)
+        answers = {key: completion for part in all_gather(written) for key, completion in part.items()}
+        answered = replace(judge, engine=PrecomputedEngine(answers))
         decisions = asyncio.run(decided(self.cases, answered, swapped(), self.out / name, self._facts))
-        return keep(self.out / name, standing_of(decisions))
+        return keep(self.out / name, eval_result(decisions))
 
     def read(self, name: str) -> EvalResult | None:
-        """What an earlier measurement came to."""
-        return read_standing(self.out / name)
+        """The result of an earlier measurement."""
+        return read_eval(self.out / name)
 
-    def _written(self, queries: Sequence[Query], generate: Generate) -> dict[str, Completion]:
+    def _written(self, queries: Sequence[Query], generate: GreedyGenerate) -> dict[str, Completion]:
         written: dict[str, Completion] = {}
         fitting: list[Prompt] = []
         for query in queries:
@@ -179,12 +177,12 @@ async def decided(
 
 def written_text(chat: ChatIds, protocol: Protocol, ids: Sequence[int]) -> str:
     """The text of generated ids; where the template opened the thinking, and the parser does not know it,
-    with the opening tag, so that nothing inside the thinking is taken for an answer."""
+    with the open_model tag, so that nothing inside the thinking is taken for an answer."""
     opened = "" if protocol.opens_thinking else chat.opened
     return opened + chat.text(ids)
 
 
-class Answered(EngineBase):
+class PrecomputedEngine(EngineBase):
     """Completions that were written before they are asked for."""
 
     def __init__(self, answers: dict[str, Completion]) -> None:
@@ -199,21 +197,21 @@ def _emptied(folder: Path) -> None:
         file.unlink()
 
 
-def keep(folder: Path, standing: EvalResult) -> EvalResult:
-    """Write down what a measurement came to (on the first process); returns it."""
+def keep(folder: Path, result: EvalResult) -> EvalResult:
+    """Write a measurement's result (on the first process); returns it."""
     if rank() == 0:
-        write_whole(folder / STANDING, msgspec.json.encode(standing) + b"\n")
-    return standing
+        write_whole(folder / EVAL_FILE, msgspec.json.encode(result) + b"\n")
+    return result
 
 
-def read_standing(folder: Path) -> EvalResult | None:
-    """What a measurement came to; None where it did not end."""
-    path = folder / STANDING
+def read_eval(folder: Path) -> EvalResult | None:
+    """A measurement's result; None where it did not finish."""
+    path = folder / EVAL_FILE
     return msgspec.json.decode(path.read_bytes(), type=EvalResult) if path.exists() else None
 
 
-def standing_of(decisions: Sequence[Decision]) -> EvalResult:
-    """What decisions about pairs with gold come to."""
+def eval_result(decisions: Sequence[Decision]) -> EvalResult:
+    """The result of decisions about pairs with gold."""
     card = score_pairs(decisions)
     head = card.headline
     low, high = (head.interval if head else None) or (0.0, 1.0)
@@ -246,20 +244,20 @@ class Pairs(TypingProtocol):
         ...
 
     def read(self, name: str) -> EvalResult | None:
-        """What an earlier measurement came to."""
+        """The result of an earlier measurement."""
         ...
 
 
-Opening = Callable[[Any], AbstractContextManager[Any]]
+OpenModel = Callable[[Any], AbstractContextManager[Any]]
 """Opens the model of a trainer for ``Pairs.measure``."""
 
 
-class Held(Watcher):
+class HeldOutCallback(Callback):
     """Measures held-out pairs before, every so many steps, and after."""
 
-    def __init__(self, trainer: Any, pairs: Pairs, opening: Opening, every: int | None) -> None:
+    def __init__(self, trainer: Any, pairs: Pairs, open_model: OpenModel, every: int | None) -> None:
         self._measured: dict[str, EvalResult] = {}
-        self._trainer, self._pairs, self._opening, self._every = trainer, pairs, opening, every
+        self._trainer, self._pairs, self._opening, self._every = trainer, pairs, open_model, every
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Measure the model before its first step; a resumed training reads what it was."""
@@ -285,19 +283,19 @@ class Held(Watcher):
         """How many pairs are measured on."""
         return len(self._pairs.cases)
 
-    def standing(self, name: str) -> EvalResult | None:
+    def result(self, name: str) -> EvalResult | None:
         """What was measured under a name, in this session or an earlier one."""
         return self._measured.get(name) or self._pairs.read(name)
 
     def _measure(self, name: str) -> None:
         with self._opening(self._trainer) as how:
-            standing = self._measured[name] = self._pairs.measure(name, how)
+            result = self._measured[name] = self._pairs.measure(name, how)
         # Not by the trainer's own log: that one empties what it gathered during the step.
-        package("transformers").Trainer.log(self._trainer, standing.metrics())
+        package("transformers").Trainer.log(self._trainer, result.metrics())
 
 
 @contextmanager
-def generating(trainer: Any, learner: PolicyModel) -> Generator[Generate]:
+def generating(trainer: Any, policy: PolicyModel) -> Generator[GreedyGenerate]:
     """The model of a trainer as it stands, writing greedily."""
     with written_by(trainer) as model:
 
@@ -305,7 +303,7 @@ def generating(trainer: Any, learner: PolicyModel) -> Generator[Generate]:
             with trainer.accelerator.autocast():
                 rows = generate(
                     model, prompts, 1, max_new_tokens=most, temperature=0.0, top_p=1.0,
-                    eos=learner.eos, pad=learner.tokenizer.pad_token_id, seed=0,
+                    eos=policy.eos, pad=policy.tokenizer.pad_token_id, seed=0,
                 )  # fmt: skip
             return [ids for ids, _ in rows]
 
@@ -314,7 +312,7 @@ def generating(trainer: Any, learner: PolicyModel) -> Generator[Generate]:
 
 @contextmanager
 def written_by(trainer: Any) -> Generator[Any]:
-    """The model of a trainer, gathered and in the mood to write; as it was, afterwards."""
+    """The trainer's model, gathered from its shards and in evaluation mode; restored afterwards."""
     unwrapped: Any = package("trl.models.utils").unwrap_model_for_generation
     wrapped = getattr(trainer, "model_wrapped", None) or trainer.model
     with unwrapped(wrapped, trainer.accelerator) as model, package("torch").no_grad():
@@ -349,29 +347,29 @@ def judge_of(options: TrainOptions) -> Judge:
             f"the protocol {protocol.name!r} does not judge pairs",
             hint="train with a protocol of pairs, such as --protocol rubrics",
         )
-    return Judge(protocol, _Nobody(), seed=options.seed)
+    return Judge(protocol, _NoEngine(), seed=options.seed)
 
 
-def held_out_pairs(options: TrainOptions, learner: PolicyModel, out: Path, tokens: int) -> HeldOut | None:
+def held_out_pairs(options: TrainOptions, policy: PolicyModel, out: Path, tokens: int) -> HeldOut | None:
     """The pairs of ``--held-out``, if there are any."""
     if options.held_out is None:
         return None
     return HeldOut(
         list(load_cases(str(options.held_out))),
         judge_of(options).protocol,
-        learner.chat,
+        policy.chat,
         out=out / "held-out",
         limit=options.eval_limit,
         max_tokens=tokens,
-        context=learner.context,
-        eos=learner.eos,
+        context=policy.context,
+        eos=policy.eos,
         facts={"engine": "training", "model": options.model, "protocol": options.protocol,
                "deliberation": "swapped", "input": str(options.held_out)},
     )  # fmt: skip
 
 
-class _Nobody(EngineBase):
-    """Stands where a judge is only rendered and parsed."""
+class _NoEngine(EngineBase):
+    """The engine of a judge that is only used to render and parse."""
 
     async def __call__(self, query: Query) -> Completion:
-        return failed(f"nobody answers {query.case_id}")
+        return failed(f"this judge has no engine ({query.case_id})")

@@ -1,6 +1,17 @@
-"""Reinforcement learning with verifiable rewards: GRPO on judgments, by TRL's trainer.
+"""GRPO on judgments: reinforcement learning with verifiable rewards, by TRL's ``GRPOTrainer``.
 
-What the trainer calls for completions: judgments of its pairs, with dull groups replaced.
+    jurist train grpo pairs.jsonl --model MODEL --out RUN [--held-out pairs.jsonl]
+
+One step: `batch` pairs are drawn, the model writes a group of judgments of each, each judgment is parsed as
+in evaluation and rewarded (+1 where the verdict chooses as gold does, else -1), and advantages are the
+rewards minus their group's mean, divided by its standard deviation. Loss: the clipped policy gradient of
+PPO with ratios clipped to [1 - clip, 1 + clip], plus ``beta`` times the k3 estimate of the KL divergence to
+the model before training; how tokens are averaged is ``loss`` (grpo, bnpo, dapo, dr_grpo).
+
+Departures from RM-R1 (arXiv 2505.02387): groups whose rewards are all equal are replaced (DAPO's dynamic
+sampling; ``resample`` 0 turns it off); the default loss averages over all tokens (dapo); the
+log-probabilities of a group compute its prompt once (shared_prefix.py). Presets (presets.py) have the
+published settings.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +29,12 @@ from jurist.judging.judge import Judge
 from jurist.training.config import GrpoOptions, chosen
 from jurist.training.distributed import package, rank, world
 from jurist.training.evaluation import held_out_pairs, judge_of
-from jurist.training.metrics import Watcher
+from jurist.training.metrics import Callback
 from jurist.training.model import PolicyModel, load
 from jurist.training.presets import with_preset
-from jurist.training.prompts import PromptExample, questions
-from jurist.training.rollout_backends import Writing, reload_on_cpu, writing
-from jurist.training.rollouts import Asking, Group, Traces, Write, counted, draw
+from jurist.training.prompts import PromptExample, prompt_examples
+from jurist.training.rollout_backends import RolloutBackend, reload_on_cpu, rollout_backend
+from jurist.training.rollouts import Generate, Group, GroupSampler, Traces, draw, group_shares
 from jurist.training.session import Result, Say, Session
 from jurist.training.shared_prefix import SharedPrefix
 
@@ -33,67 +44,67 @@ class Rollouts:
 
     Draws depend on the seed, the step and the process alone, so that a resumed training goes on as it would
     have. Replacing goes on up to ``resample`` times: each time the groups whose rewards are all equal are
-    replaced by groups of other pairs that are not. What is dull in the end stays, without an advantage.
+    replaced by groups of other pairs that are not. A group that is still so in the end stays.
     """
 
     def __init__(
         self,
         pairs: Sequence[tuple[PromptExample, ...]],
-        asking: Asking,
-        writing: Writing,
+        sampler: GroupSampler,
+        writing: RolloutBackend,
         *,
         resample: int,
         updates: int,
         traces: Traces | None,
     ) -> None:
-        self._pairs, self._asking, self._writing = pairs, asking, writing
+        self._pairs, self._sampler, self._backend = pairs, sampler, writing
         self._resample, self._updates, self._traces = resample, updates, traces
         self.shares: dict[str, float] = {}
-        """What ``counted`` says of the last groups, for the reward function to log."""
+        """What ``group_shares`` says of the last groups, for the reward function to log."""
 
     def __call__(self, prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
         """Judgments for each prompt, which stands there once for each member of its group."""
-        numbers = [int(prompt) for prompt in prompts[:: self._asking.size]]
+        numbers = [int(prompt) for prompt in prompts[:: self._sampler.size]]
         step = trainer.state.global_step // self._updates
-        with self._writing(trainer) as write:
+        with self._backend(trainer) as write:
             drawn = self._groups(numbers, step, 0, write)
             groups, replaced = self._varied(drawn, step, write)
-        # Of the verdicts as they were drawn: what replaces a dull group is chosen for not being right.
-        self.shares = counted(drawn) | {
-            "groups/zero_variance": fmean(group.dull for group in groups),
+        # Of the verdicts as they were drawn: what replaces a group is chosen for not being right.
+        self.shares = group_shares(drawn) | {
+            "groups/zero_variance": fmean(group.zero_advantage for group in groups),
             "groups/replaced": replaced / len(groups),
         }
         if self._traces:
             self._traces.keep(step, groups)
         members = [m for group in groups for m in group.members]
         return {
-            "prompt_ids": [m.question.ids for m in members],
+            "prompt_ids": [m.example.ids for m in members],
             "completion_ids": [m.written[0] for m in members],
             "logprobs": [m.written[1] for m in members],
             "rewarded": [m.reward for m in members],
         }
 
-    def _varied(self, drawn: Sequence[Group], step: int, write: Write) -> tuple[list[Group], int]:
+    def _varied(self, drawn: Sequence[Group], step: int, write: Generate) -> tuple[list[Group], int]:
         groups, replaced = list(drawn), 0
         for attempt in range(1, self._resample + 1):
-            dull = [place for place, group in enumerate(groups) if group.dull]
-            if not dull:
+            same = [place for place, group in enumerate(groups) if group.zero_advantage]
+            if not same:
                 break
             others = [
-                draw(self._asking.seed, "pair", step, attempt, rank(), place) % len(self._pairs)
-                for place in dull
+                draw(self._sampler.seed, "pair", step, attempt, rank(), place) % len(self._pairs)
+                for place in same
             ]
-            fresh = [g for g in self._groups(others, step, attempt, write) if not g.dull]
-            for place, group in zip(dull, fresh, strict=False):
+            fresh = [g for g in self._groups(others, step, attempt, write) if not g.zero_advantage]
+            for place, group in zip(same, fresh, strict=False):
                 groups[place] = group
                 replaced += 1
         return groups, replaced
 
-    def _groups(self, numbers: Sequence[int], step: int, attempt: int, write: Write) -> list[Group]:
-        return self._asking.groups([self._pairs[n] for n in numbers], step, attempt, write)
+    def _groups(self, numbers: Sequence[int], step: int, attempt: int, write: Generate) -> list[Group]:
+        return self._sampler.groups([self._pairs[n] for n in numbers], step, attempt, write)
 
 
-def pass_on(
+def rollout_rewards(
     rollouts: Rollouts,
 ) -> Callable[..., list[float | None]]:
     """The trainer's reward function: the rewards that came with the rollouts; it logs their shares."""
@@ -121,14 +132,14 @@ def train_grpo(options: GrpoOptions, source: str, out: Path, say: Say) -> Result
     with session.open() as checkpoint:
         if ended := session.ended():
             return ended
-        learner = load(options)
+        policy = load(options)
         judge = judge_of(options)
-        pairs = _pairs(options, source, judge, learner, say)
-        held = held_out_pairs(options, learner, out, options.eval_tokens or options.max_completion or 512)
-        rollouts = _rollouts(session, options, learner, judge, pairs)
-        trainer = _trainer(session, options, learner, rollouts, len(pairs))
-        dull_after = options.dull_after * chosen(options.updates)
-        return session.train(trainer, checkpoint, learner, held, dull_after, rows=len(pairs))
+        pairs = _pairs(options, source, judge, policy, say)
+        held = held_out_pairs(options, policy, out, options.eval_tokens or options.max_completion or 512)
+        rollouts = _rollouts(session, options, policy, judge, pairs)
+        trainer = _trainer(session, options, policy, rollouts, len(pairs))
+        no_signal_after = options.no_signal_after * chosen(options.updates)
+        return session.train(trainer, checkpoint, policy, held, no_signal_after, rows=len(pairs))
 
 
 def _check(options: GrpoOptions) -> None:
@@ -141,23 +152,23 @@ def _check(options: GrpoOptions) -> None:
 
 
 def _pairs(
-    options: GrpoOptions, source: str, judge: Judge, learner: PolicyModel, say: Say
+    options: GrpoOptions, source: str, judge: Judge, policy: PolicyModel, say: Say
 ) -> list[tuple[PromptExample, ...]]:
     """The questions of each pair, one for each order in which it is shown."""
     longest = chosen(options.max_completion)
-    room = learner.context - longest
+    room = policy.context - longest
     if room < 1:
         raise ConfigError(
-            f"completions of {longest} tokens leave no room for a prompt in a context of {learner.context}",
+            f"completions of {longest} tokens leave no room for a prompt in a context of {policy.context}",
             hint="--max-completion",
         )
-    found, count = questions(
-        load_cases(source), judge, learner.chat,
+    examples, count = prompt_examples(
+        load_cases(source), judge, policy.chat,
         orders=options.orders, max_prompt=min(options.max_prompt, room), too_long=options.too_long,
     )  # fmt: skip
     for line in count.lines():
         say(line)
-    pairs = [tuple(group) for _, group in groupby(found, key=lambda q: q.case.id)]
+    pairs = [tuple(group) for _, group in groupby(examples, key=lambda q: q.case.id)]
     orders = 2 if options.orders == "both" else 1
     return [pair for pair in pairs if len(pair) == orders]
 
@@ -165,13 +176,13 @@ def _pairs(
 def _rollouts(
     session: Session,
     options: GrpoOptions,
-    learner: PolicyModel,
+    policy: PolicyModel,
     judge: Judge,
     pairs: list[tuple[PromptExample, ...]],
 ) -> Rollouts:
     sampling = Sampling(chosen(options.temperature), options.top_p, chosen(options.max_completion))
-    asking = Asking(
-        judge.protocol, learner, sampling, chosen(options.group), options.orders == "both", options.reward,
+    sampler = GroupSampler(
+        judge.protocol, policy, sampling, chosen(options.group), options.orders == "both", options.reward,
         options.format_reward, options.seed,
     )  # fmt: skip
     facts = {"engine": "training", "model": options.model, "protocol": options.protocol,
@@ -180,8 +191,8 @@ def _rollouts(
 
     return Rollouts(
         pairs,
-        asking,
-        writing(options, learner, sampling),
+        sampler,
+        rollout_backend(options, policy, sampling),
         resample=options.resample,
         updates=chosen(options.updates),
         traces=traces,
@@ -189,7 +200,7 @@ def _rollouts(
 
 
 def _trainer(
-    session: Session, options: GrpoOptions, learner: PolicyModel, rollouts: Rollouts, pairs: int
+    session: Session, options: GrpoOptions, policy: PolicyModel, rollouts: Rollouts, pairs: int
 ) -> Any:
     trl, datasets = package("trl"), package("datasets")
     batch, updates = chosen(options.batch), chosen(options.updates)
@@ -201,7 +212,7 @@ def _trainer(
     rows = batch * chosen(options.group)
     steps = options.steps or ceil(chosen(options.epochs) * (pairs // batch))
     numbers = course(pairs, batch, steps, options.seed)
-    arguments = session.arguments(learner, rows // updates, micro)
+    arguments = session.arguments(policy, rows // updates, micro)
     config = trl.GRPOConfig(
         **arguments
         | {
@@ -228,19 +239,19 @@ def _trainer(
         say = staticmethod(session.say)
 
     maker: Any = Trainer if options.shared_prefix else trl.GRPOTrainer
-    made = maker(
-        model=learner.model,
+    trainer = maker(
+        model=policy.model,
         args=config,
-        reward_funcs=pass_on(rollouts),
+        reward_funcs=rollout_rewards(rollouts),
         train_dataset=datasets.Dataset.from_list([{"prompt": str(n)} for n in numbers]),
-        processing_class=learner.tokenizer,
-        peft_config=learner.peft,
+        processing_class=policy.tokenizer,
+        peft_config=policy.peft,
         rollout_func=rollouts,
     )
-    if options.rollouts == "vllm" and learner.device.type == "cpu":
-        reload_on_cpu(made)
-    made.add_callback(_Epochs(steps / (pairs // batch)))
-    return made
+    if options.rollouts == "vllm" and policy.device.type == "cpu":
+        reload_on_cpu(trainer)
+    trainer.add_callback(_EpochCallback(steps / (pairs // batch)))
+    return trainer
 
 
 def course(pairs: int, batch: int, steps: int, seed: int) -> list[int]:
@@ -257,7 +268,7 @@ def course(pairs: int, batch: int, steps: int, seed: int) -> list[int]:
     return numbers[: batch * steps]
 
 
-class _Epochs(Watcher):
+class _EpochCallback(Callback):
     """Tells how often the pairs were seen: to the trainer the whole training is one epoch."""
 
     def __init__(self, epochs: float) -> None:

@@ -1,23 +1,23 @@
-"""The model card of a trained judge: what it is, what it learned from, how well it judges, how to use it.
+"""The model card of a trained judge: README.md with the metadata that the Hugging Face Hub reads.
 
-What a training came to, and the model card that tells it.
+The metadata is huggingface_hub's ``ModelCardData``; the text below it is made here from ``CardFacts``.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path, PurePath
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, MissingExtraError
-from jurist.core.files import write_whole
-from jurist.core.types import Record, Scorecard
+from jurist.core.files import file_hash, write_whole
+from jurist.core.types import Record
 from jurist.core.version import __version__
-from jurist.data.overlap.report import Summary, file_hash, stamp
+from jurist.data.overlap.report import Summary, stamp
 from jurist.reports.views.plotting import COLOURS, INK, figure, plain, save
 from jurist.training.config import TrainOptions
 from jurist.training.distributed import package, world
@@ -46,7 +46,7 @@ COLUMNS = {
 """Metrics that the card's table and picture show, in their order, and what they are called there."""
 
 ROWS = 12
-"""Steps in the table of the training's course."""
+"""Most rows of the table of logged steps."""
 
 
 _WRITTEN = (
@@ -72,26 +72,12 @@ class DataFile(Record, frozen=True):
     hub: str | None = None
 
 
-class Score(Record, frozen=True):
-    """How well n pairs were judged, as shares in [0, 1]; ``low`` and ``high``: the 95% interval.
-
-    ``consistent``: pairs judged alike in both orders. ``unanswered``: judgments without a verdict.
-    """
-
-    accuracy: float
-    n: int
-    low: float | None = None
-    high: float | None = None
-    consistent: float | None = None
-    unanswered: float | None = None
-
-
 class Measured(Record, frozen=True):
     """Scores on one set of pairs, before and after the training; ``hub``: the data set's id."""
 
     name: str
-    before: Score | None = None
-    after: Score | None = None
+    before: EvalResult | None = None
+    after: EvalResult | None = None
     hub: str | None = None
 
 
@@ -102,7 +88,7 @@ class Overlap(Record, frozen=True):
     report: str
 
 
-class Facts(Record, frozen=True):
+class CardFacts(Record, frozen=True):
     """All that a card says. ``base_model`` is a hub id, or with ``base_local`` the name of a folder.
 
     ``picture``: the file with the curves beside the card. ``seconds``: of training, over all sessions;
@@ -122,7 +108,7 @@ class Facts(Record, frozen=True):
     data: tuple[DataFile, ...] = ()
     overlap: tuple[Overlap, ...] = ()
     scores: tuple[Measured, ...] = ()
-    course: tuple[Line, ...] = ()
+    log: tuple[Line, ...] = ()
     picture: str | None = None
     steps: int = 0
     seconds: float = 0.0
@@ -132,7 +118,7 @@ class Facts(Record, frozen=True):
     limits: tuple[str, ...] = ()
 
 
-def card(facts: Facts) -> str:
+def card(facts: CardFacts) -> str:
     """The text of README.md: YAML that the Hub reads, then Markdown."""
     sections = [
         f"# {facts.name}",
@@ -148,17 +134,7 @@ def card(facts: Facts) -> str:
         "## Limits",
         "\n".join(f"- {limit}" for limit in _limits(facts)),
     ]
-    return f"---\n{_yaml(_front(facts))}\n---\n\n" + "\n\n".join(s for s in sections if s) + "\n"
-
-
-def score_of(scorecard: Scorecard) -> Score:
-    """A scorecard's headline as a score; raises ``InputError`` where it has none."""
-    if (row := scorecard.headline) is None:
-        raise InputError(f"{scorecard.name}: no case has gold, so there is no score")
-    low, high = row.interval or (None, None)
-    judgments = sum(scorecard.statuses.values())
-    missing = 1 - scorecard.statuses.get("ok", 0) / judgments if judgments else None
-    return Score(row.value, row.n, low, high, scorecard.statistics.get("consistency"), missing)
+    return f"---\n{_metadata(facts)}\n---\n\n" + "\n\n".join(s for s in sections if s) + "\n"
 
 
 def read_overlap(path: Path) -> Overlap:
@@ -174,13 +150,13 @@ def read_overlap(path: Path) -> Overlap:
     return Overlap(summary, sha256(text).hexdigest())
 
 
-def draw_course(lines: Sequence[Line], path: Path) -> bool:
-    """The courses of the card's metrics, one panel each, as a picture; False where there is nothing to draw.
+def draw_curves(lines: Sequence[Line], path: Path) -> bool:
+    """A picture of the card's metrics over the steps, one panel each; False where there is nothing to draw.
 
     Raises ``MissingExtraError`` without matplotlib, ``ConfigError`` where the file cannot be written.
     """
-    courses = {name: _points(lines, name) for name in COLUMNS}
-    shown = [(name, points) for name, points in courses.items() if len(points) > 1][:6]
+    curves = {name: _points(lines, name) for name in COLUMNS}
+    shown = [(name, points) for name, points in curves.items() if len(points) > 1][:6]
     if not shown:
         return False
     drawn = figure(7.2, 1.5 * len(shown) + 0.5)
@@ -197,38 +173,39 @@ def draw_course(lines: Sequence[Line], path: Path) -> bool:
     return True
 
 
-def _front(facts: Facts) -> dict[str, Any]:
-    """What the Hub reads; names that are none on the Hub stay out of it."""
-    scalar, results = facts.method == "scalar", _results(facts)
-    given = {
-        "license": facts.license,
-        "library_name": "transformers",
-        "pipeline_tag": "text-classification" if scalar else "text-generation",
-        "base_model": None if facts.base_local else facts.base_model,
-        "datasets": list(dict.fromkeys(f.hub for f in facts.data if f.hub and f.use == "training")),
-        "tags": ["jurist", "reward-model", *(() if scalar else ("llm-as-a-judge", facts.method)), "trl"],
-        "model-index": [{"name": facts.name, "results": results}] if results else None,
-    }
-    return {name: value for name, value in given.items() if value}
-
-
-def _results(facts: Facts) -> list[dict[str, Any]]:
-    return [
-        {
-            "task": {"type": "text-classification", "name": "preference between two responses"},
-            "dataset": {"type": one.hub or "pairs", "name": one.name},
-            "metrics": [
-                {"type": kind, "name": kind, "value": round(value, 6)}
-                for kind, value in (("accuracy", one.after.accuracy), ("consistency", one.after.consistent))
-                if value is not None
-            ],
-        }
+def _metadata(facts: CardFacts) -> str:
+    """The YAML block. A base model that is only a folder's name, which the Hub could not find, stays out."""
+    hub, scalar = package("huggingface_hub"), facts.method == "scalar"
+    datasets = list(dict.fromkeys(f.hub for f in facts.data if f.hub and f.use == "training"))
+    results = [
+        hub.EvalResult(
+            task_type="text-classification",
+            task_name="preference between two responses",
+            dataset_type=one.hub or "pairs",
+            dataset_name=one.name,
+            metric_type=metric,
+            metric_name=metric,
+            metric_value=round(value, 6),
+        )
         for one in facts.scores
         if one.after
+        for metric, value in (("accuracy", one.after.accuracy), ("consistency", one.after.consistent))
+        if value is not None
     ]
+    data = hub.ModelCardData(
+        license=facts.license,
+        library_name="transformers",
+        pipeline_tag="text-classification" if scalar else "text-generation",
+        base_model=None if facts.base_local else facts.base_model,
+        datasets=datasets or None,
+        tags=["jurist", "reward-model", *(() if scalar else ("llm-as-a-judge", facts.method)), "trl"],
+        model_name=facts.name if results else None,
+        eval_results=results or None,
+    )
+    return str(data.to_yaml())
 
 
-def _what(facts: Facts) -> str:
+def _what(facts: CardFacts) -> str:
     judge = "A scalar reward model" if facts.method == "scalar" else "A judge that writes its verdict"
     preset = f", with the settings of `{facts.preset}`" if facts.preset else ""
     return (
@@ -237,7 +214,7 @@ def _what(facts: Facts) -> str:
     )
 
 
-def _use(facts: Facts) -> str:
+def _use(facts: CardFacts) -> str:
     family = f" --family {facts.family}" if facts.family else ""
     judge = "--engine scalar:FOLDER --protocol scalar"
     if facts.method != "scalar":
@@ -250,9 +227,9 @@ def _use(facts: Facts) -> str:
     )
 
 
-def _scores_section(facts: Facts) -> str:
+def _scores_section(facts: CardFacts) -> str:
     rows = [
-        (one.name, when, f"{s.accuracy:.1%}", _interval(s), f"{s.n:,}",
+        (one.name, when, f"{s.accuracy:.1%}", f"{100 * s.low:.1f} to {100 * s.high:.1f}", f"{s.n:,}",
          _share(s.consistent), _share(s.unanswered))
         for one in facts.scores
         for when, s in (("before", one.before), ("after", one.after))
@@ -264,17 +241,17 @@ def _scores_section(facts: Facts) -> str:
     return f"{_table(head, rows)}\n\n{_SCORED if facts.method == 'scalar' else _WRITTEN}"
 
 
-def _data_section(facts: Facts) -> str:
+def _data_section(facts: CardFacts) -> str:
     rows = [(f.name, f.use, f"{f.rows:,}", f"`{f.sha256}`" if f.sha256 else "") for f in facts.data]
     table = _table(("file", "use", "rows", "sha256"), rows) if rows else "Not recorded."
     stamps = [stamp(one.summary, one.report) for one in facts.overlap]
-    found = (
+    stamp_text = (
         "\n\n".join(stamps) if stamps else "not checked (`jurist overlap` was not run on the training data)."
     )
-    return f"{table}\n\nOverlap with benchmarks: {found}"
+    return f"{table}\n\nOverlap with benchmarks: {stamp_text}"
 
 
-def _training(facts: Facts) -> str:
+def _training(facts: CardFacts) -> str:
     tokens = f", {facts.tokens:,.0f} tokens" if facts.tokens is not None else ""
     device = f" on {facts.device}" if facts.device else ""
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
@@ -284,34 +261,34 @@ def _training(facts: Facts) -> str:
         part
         for part in (
             f"{ran} {versions}." if versions else ran,
-            f"![The course of the training]({facts.picture})" if facts.picture else "",
-            _course(facts.course),
+            f"![Curves of the training]({facts.picture})" if facts.picture else "",
+            _log_table(facts.log),
             _table(("option", "value"), options) if options else "",
         )
         if part
     )
 
 
-def _course(lines: Sequence[Line]) -> str:
+def _log_table(lines: Sequence[Line]) -> str:
     """A table of the metrics at some steps, the first and the last among them."""
     by_step: dict[int, dict[str, float]] = {}
     for line in lines:
         known = {name: v for name, v in line.metrics.items() if name in COLUMNS and v is not None}
         by_step.setdefault(line.step, {}).update(known)
-    told = [(step, held) for step, held in sorted(by_step.items()) if held]
+    logged = [(step, values) for step, values in sorted(by_step.items()) if values]
     # Steps with a measurement say most.
-    measured = [one for one in told if "held_out/accuracy" in one[1]]
-    told = measured if len(measured) > 2 else told
-    if not told:
+    measured = [one for one in logged if "held_out/accuracy" in one[1]]
+    logged = measured if len(measured) > 2 else logged
+    if not logged:
         return ""
-    count = min(ROWS, len(told))
-    some = [told[round(i * (len(told) - 1) / max(count - 1, 1))] for i in range(count)]
-    names = [name for name in COLUMNS if any(name in held for _, held in some)]
-    rows = [(f"{step:,}", *(_number(name, held.get(name)) for name in names)) for step, held in some]
+    count = min(ROWS, len(logged))
+    some = [logged[round(i * (len(logged) - 1) / max(count - 1, 1))] for i in range(count)]
+    names = [name for name in COLUMNS if any(name in values for _, values in some)]
+    rows = [(f"{step:,}", *(_number(name, values.get(name)) for name in names)) for step, values in some]
     return _table(("step", *(COLUMNS[name] for name in names)), rows)
 
 
-def _limits(facts: Facts) -> list[str]:
+def _limits(facts: CardFacts) -> list[str]:
     after = [(one.name, one.after) for one in facts.scores if one.after]
     orders = [(n, 1 - s.consistent) for n, s in after if s.consistent is not None and s.consistent < 1]
     missing = [(n, s.unanswered) for n, s in after if s.unanswered]
@@ -355,12 +332,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _interval(score: Score) -> str:
-    if score.low is None or score.high is None:
-        return ""
-    return f"{100 * score.low:.1f} to {100 * score.high:.1f}"
-
-
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
 
@@ -383,30 +354,6 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02} hours" if hours else f"{minutes}:{rest:02} minutes"
-
-
-def _yaml(value: Any, depth: int = 0) -> str:
-    """Mappings and lists as YAML blocks; scalars as JSON, which YAML 1.2 reads."""
-    pad = "  " * depth
-    if isinstance(value, Mapping):
-        held = cast("Mapping[str, Any]", value)
-        return "\n".join(f"{pad}{key}:{_under(one, depth)}" for key, one in held.items())
-    items = cast("list[Any]", value)
-    nested = [isinstance(one, Mapping) for one in items]
-    blocks = [
-        _yaml(one, depth + 1).lstrip() if m else _scalar(one) for one, m in zip(items, nested, strict=True)
-    ]
-    return "\n".join(f"{pad}- {block}" for block in blocks)
-
-
-def _under(value: Any, depth: int) -> str:
-    return f"\n{_yaml(value, depth + 1)}" if isinstance(value, Mapping | list) else f" {_scalar(value)}"
-
-
-def _scalar(value: Any) -> str:
-    """JSON; what cannot be printed is escaped as YAML does it."""
-    text = msgspec.json.encode(value).decode()
-    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
 
 
 CARD, CURVES = "README.md", "curves.png"
@@ -446,13 +393,13 @@ def describe(
     curves, and ``say`` is told so.
     """
     base, local, license = _base(options.model)
-    told = {f.name: getattr(options, f.name) for f in fields(options)} | {"model": base}
+    chosen = {f.name: getattr(options, f.name) for f in fields(options)} | {"model": base}
     overlap = overlap_of(options, source)
-    facts = Facts(
+    facts = CardFacts(
         name, base, result.method, options.protocol, __version__,
-        base_local=local, family=options.family, preset=options.preset, license=license, options=told,
+        base_local=local, family=options.family, preset=options.preset, license=license, options=chosen,
         data=tuple(_data(options, source, rows, held_out)), overlap=(overlap,) if overlap else (),
-        scores=tuple(_scores(options, result)), course=tuple(lines), picture=_picture(folder, lines, say),
+        scores=tuple(_scores(options, result)), log=tuple(lines), picture=_picture(folder, lines, say),
         steps=result.steps, seconds=result.seconds, tokens=result.tokens, device=_device(),
         versions={name: version(name) for name in _PACKAGES},
     )  # fmt: skip
@@ -476,7 +423,7 @@ def overlap_of(options: TrainOptions, source: str) -> Overlap | None:
 
 def _picture(folder: Path, lines: Sequence[Line], say: Callable[[str], None]) -> str | None:
     try:
-        return CURVES if draw_course(lines, folder / CURVES) else None
+        return CURVES if draw_curves(lines, folder / CURVES) else None
     except MissingExtraError as error:
         say(f"no curves in the model card: {error}")
         return None
@@ -490,8 +437,7 @@ def _data(options: TrainOptions, source: str, rows: int, held_out: int) -> Itera
 
 def _scores(options: TrainOptions, result: Result) -> Iterator[Measured]:
     if path := options.held_out:
-        before, after = (s and _score(s) for s in (result.before, result.after))
-        yield Measured(path.name, before, after, _hub(str(path)))
+        yield Measured(path.name, result.before, result.after, _hub(str(path)))
 
 
 def _base(model: str) -> tuple[str, bool, str | None]:
@@ -501,9 +447,9 @@ def _base(model: str) -> tuple[str, bool, str | None]:
     folder = Path(model)
     if not folder.is_dir():
         return model, False, None
-    # A model of ours stands in RUN/model: the run is what it is known by.
-    own = folder.resolve()
-    return (own.parent.name if own.name == "model" else own.name), True, None
+    # A model trained here stands in RUN/model and is called by the name of the run.
+    folder = folder.resolve()
+    return (folder.parent.name if folder.name == "model" else folder.name), True, None
 
 
 def _file(source: str, rows: int, use: str) -> DataFile:
@@ -515,11 +461,7 @@ def _hub(source: str) -> str | None:
     return re.split(r"[:@#]", source.removeprefix("hf:"))[0] if source.startswith("hf:") else None
 
 
-def _score(s: EvalResult) -> Score:
-    return Score(s.accuracy, s.n, s.low, s.high, s.consistent, s.unanswered)
-
-
 def _device() -> str:
     cuda = package("torch").cuda
-    what = cuda.get_device_name(0) if cuda.is_available() else "CPU"
-    return what if world() == 1 else f"{world()} x {what}"
+    name = cuda.get_device_name(0) if cuda.is_available() else "CPU"
+    return name if world() == 1 else f"{world()} x {name}"

@@ -1,4 +1,4 @@
-"""Preference pairs as a judge is asked about them: rendered, tokenised, counted."""
+"""Labelled pairs as prompts of the trained judge: rendered, tokenised, filtered by length, counted."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class PromptExample:
 
 
 @dataclass(slots=True)
-class Count:
+class PromptCounts:
     """What became of the rows that were read."""
 
     read: int = 0
@@ -69,7 +69,7 @@ class Count:
             yield f"the better response stands first in {sum(self.first) / n:.0%} of the prompts"
 
 
-def questions(
+def prompt_examples(
     cases: Iterable[Case],
     judge: Judge,
     chat: ChatIds,
@@ -77,30 +77,32 @@ def questions(
     orders: Orders = "random",
     max_prompt: int,
     too_long: TooLong = "drop",
-) -> tuple[list[PromptExample], Count]:
+) -> tuple[list[PromptExample], PromptCounts]:
     """The prompts of labelled pairs. Raises ``InputError`` where nothing could be learned from them."""
-    found: list[PromptExample] = []
-    count = Count()
+    examples: list[PromptExample] = []
+    count = PromptCounts()
     for case in cases:
         count.read += 1
         check_arity(judge.protocol, case, len(case.responses))
         if not usable(case, count):
             continue
-        asked = [_question(case, o, judge, chat, max_prompt, too_long) for o in _orders(case, orders, judge)]
-        fitting = [question for question in asked if question is not None]
+        asked = [
+            _prompt_example(case, o, judge, chat, max_prompt, too_long) for o in _orders(case, orders, judge)
+        ]
+        fitting = [example for example in asked if example is not None]
         if len(fitting) < len(asked):
             # An order without the other would teach what stands first.
             count.dropped += len(asked)
             continue
-        found += fitting
-        count.truncated += sum(question.case is not case for question in fitting)
-        count.first += [question.slot == 0 for question in fitting]
-        count.longest = max(count.longest, *(len(question.ids) for question in fitting))
-    _check(found, count, orders)
-    return found, count
+        examples += fitting
+        count.truncated += sum(example.case is not case for example in fitting)
+        count.first += [example.slot == 0 for example in fitting]
+        count.longest = max(count.longest, *(len(example.ids) for example in fitting))
+    _check(examples, count, orders)
+    return examples, count
 
 
-def usable(case: Case, count: Count) -> bool:
+def usable(case: Case, count: PromptCounts) -> bool:
     """Whether something can be learned from a pair; if not, why is counted."""
     if case.gold is None:
         count.unlabelled += 1
@@ -122,7 +124,7 @@ def _orders(case: Case, orders: Orders, judge: Judge) -> Sequence[Order]:
     return (seeded_order(case, 0, judge.seed),)
 
 
-def _question(
+def _prompt_example(
     case: Case, order: Order, judge: Judge, chat: ChatIds, limit: int, too_long: TooLong
 ) -> PromptExample | None:
     query = judge.query(case, order, 0)
@@ -167,17 +169,17 @@ def prompt_ids(chat: ChatIds, query: Query) -> list[int]:
         raise InputError(f"case {query.case_id!r}: {error}") from error
 
 
-def _check(found: Sequence[PromptExample], count: Count, orders: Orders) -> None:
+def _check(examples: Sequence[PromptExample], count: PromptCounts, orders: Orders) -> None:
     if not count.read:
         raise InputError("no pair to train on: the file has no rows")
-    if not found:
+    if not examples:
         reasons = ", ".join(list(count.lines())[1:])
         label = "rows need a label: chosen and rejected, or responses with gold"
         raise InputError(
             f"no pair to train on: {reasons}",
             hint="a larger --max-prompt, or --too-long truncate" if count.dropped else label,
         )
-    if orders == "given" and len(found) > 1 and len(set(count.first)) == 1:
+    if orders == "given" and len(examples) > 1 and len(set(count.first)) == 1:
         place = "first" if count.first[0] else "second"
         raise InputError(
             f"the better response stands {place} in every prompt: a judge would learn that, and nothing else",

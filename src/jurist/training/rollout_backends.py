@@ -1,6 +1,6 @@
-"""Who writes the completions of a step: the trained model itself, vLLM, paged batches, the embedded engine.
+"""What writes the completions of a training step: the model itself, vLLM, paged batches, the embedded engine.
 
-Each writer is opened once per step, with the weights as they stand, and then asked for each round of groups.
+A backend is opened once a step with the weights as they then are, and called for each round of groups.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -21,44 +21,44 @@ from jurist.training.evaluation import written_by
 from jurist.training.export import check_gguf, write_gguf
 from jurist.training.generation import generate
 from jurist.training.model import PolicyModel
-from jurist.training.rollouts import Write, Written
+from jurist.training.rollouts import Generate, Sample
 
-Writing = Callable[[Any], AbstractContextManager[Write]]
+RolloutBackend = Callable[[Any], AbstractContextManager[Generate]]
 """Opens the model of a trainer for writing."""
 
 _PAGE = 256
 _CACHE_GIGABYTES = 2
 
 
-def writing(options: GrpoOptions, learner: PolicyModel, sampling: Sampling) -> Writing:
+def rollout_backend(options: GrpoOptions, policy: PolicyModel, sampling: Sampling) -> RolloutBackend:
     """The writer that the options name. Raises ``ConfigError`` where it cannot write for this model."""
     if options.rollouts in ("vllm", "vllm-server"):
-        return _by_vllm
+        return _vllm_backend
     if options.rollouts == "paged":
-        return _Paged(learner, sampling)
+        return _PagedBackend(policy, sampling)
     if options.rollouts == "embedded":
-        return _Embedded(learner, sampling)
-    return _Model(learner, sampling)
+        return _EmbeddedBackend(policy, sampling)
+    return _Model(policy, sampling)
 
 
 @dataclass(frozen=True, slots=True)
 class _Model:
     """The trained model, each prompt read once."""
 
-    learner: PolicyModel
+    policy: PolicyModel
     sampling: Sampling
 
     @contextmanager
-    def __call__(self, trainer: Any) -> Generator[Write]:
-        learner, sampling = self.learner, self.sampling
+    def __call__(self, trainer: Any) -> Generator[Generate]:
+        policy, sampling = self.policy, self.sampling
         with written_by(trainer) as model:
 
-            def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
+            def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Sample]]:
                 with trainer.accelerator.autocast():
                     rows = generate(
                         model, prompts, copies, max_new_tokens=sampling.max_tokens,
-                        temperature=sampling.temperature, top_p=sampling.top_p, eos=learner.eos,
-                        pad=learner.tokenizer.pad_token_id, seed=seed + rank(),
+                        temperature=sampling.temperature, top_p=sampling.top_p, eos=policy.eos,
+                        pad=policy.tokenizer.pad_token_id, seed=seed + rank(),
                     )  # fmt: skip
                 return _by_prompt(rows, copies)
 
@@ -66,16 +66,16 @@ class _Model:
 
 
 @contextmanager
-def _by_vllm(trainer: Any) -> Generator[Write]:
+def _vllm_backend(trainer: Any) -> Generator[Generate]:
     """vLLM, to which the trainer has given the weights. It draws by its own."""
 
-    def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
+    def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Sample]]:
         del seed
         _, written, logprobs, _ = trainer.vllm_generation.generate(
             prompts=_repeated(prompts, copies), images=None, num_generations=copies
         )
         drawn = [[(token[0] if token[0] is not None else 0.0) for token in row] for row in logprobs]
-        rows: list[Written] = list(zip(written, drawn, strict=True))
+        rows: list[Sample] = list(zip(written, drawn, strict=True))
         return _by_prompt(rows, copies)
 
     yield write
@@ -88,30 +88,30 @@ def reload_on_cpu(trainer: Any) -> None:
     trl/generation/vllm_generation.py, ``sync_weights``) fails. vLLM's own reload packs them anew, but for an
     output layer that shares the weights of the embeddings (seen in 0.32).
     """
-    own = trainer.vllm_generation
+    vllm = trainer.vllm_generation
 
     def sync() -> None:
-        runner = own.llm.llm_engine.model_executor.driver_worker.model_runner
-        runner.reload_weights(weights_iterator=own._iter_named_params())
+        runner = vllm.llm.llm_engine.model_executor.driver_worker.model_runner
+        runner.reload_weights(weights_iterator=vllm._iter_named_params())
         head = runner.get_model().lm_head
         head.quant_method.process_weights_after_loading(head)
-        own.llm.reset_prefix_cache()
+        vllm.llm.reset_prefix_cache()
 
-    own.sync_weights = sync
+    vllm.sync_weights = sync
 
 
 @dataclass(frozen=True, slots=True)
-class _Paged:
+class _PagedBackend:
     """The continuous batching of transformers.
 
     Its cache takes what a GPU has left; on a CPU that would be the machine's, so it gets what the rows need.
     """
 
-    learner: PolicyModel
+    policy: PolicyModel
     sampling: Sampling
 
     @contextmanager
-    def __call__(self, trainer: Any) -> Generator[Write]:
+    def __call__(self, trainer: Any) -> Generator[Generate]:
         transformers: Any = package("transformers")
         settings = transformers.GenerationConfig(
             do_sample=self.sampling.temperature > 0,
@@ -119,12 +119,12 @@ class _Paged:
             top_p=self.sampling.top_p,
             top_k=0,
             max_new_tokens=self.sampling.max_tokens,
-            eos_token_id=list(self.learner.eos),
-            pad_token_id=self.learner.tokenizer.pad_token_id,
+            eos_token_id=list(self.policy.eos),
+            pad_token_id=self.policy.tokenizer.pad_token_id,
         )
         with written_by(trainer) as model:
 
-            def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
+            def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Sample]]:
                 repeated = _repeated(prompts, copies)
                 batching = transformers.generation.configuration_utils.ContinuousBatchingConfig(
                     return_logprobs=True, seed=seed + rank(), **self._room(repeated)
@@ -137,7 +137,7 @@ class _Paged:
                     reasons = {str(out.error) for out in outputs.values() if out.error}
                     raise EngineError(
                         f"paged batches came back without {len(repeated) - len(outputs)} of {len(repeated)} "
-                        f"completions ({'; '.join(reasons) or 'no reason told'})",
+                        f"completions ({'; '.join(reasons) or 'no reason given'})",
                         hint="--rollouts auto",
                     )
                 rows = [(out.generated_tokens, list(out.logprobs)) for out in outputs.values()]
@@ -146,38 +146,38 @@ class _Paged:
             yield write
 
     def _room(self, prompts: Sequence[Sequence[int]]) -> dict[str, int]:
-        if self.learner.device.type != "cpu":
+        if self.policy.device.type != "cpu":
             return {}
         pages = [ceil((len(ids) + self.sampling.max_tokens) / _PAGE) + 1 for ids in prompts]
         batch = max(_PAGE, len(prompts), *map(len, prompts))
         return {"page_size": _PAGE, "num_blocks": sum(pages), "max_batch_tokens": batch}
 
 
-class _Embedded:
+class _EmbeddedBackend:
     """The embedded engine's runtime: quick on a CPU, loaded anew at each step, for it keeps its weights."""
 
-    def __init__(self, learner: PolicyModel, sampling: Sampling) -> None:
-        if learner.device.type != "cpu":
+    def __init__(self, policy: PolicyModel, sampling: Sampling) -> None:
+        if policy.device.type != "cpu":
             raise ConfigError("--rollouts embedded writes on the CPU, and this model is trained elsewhere",
                               hint="--rollouts auto, or vllm")  # fmt: skip
         library()
-        check_gguf(learner.model, learner.tokenizer)
-        self._learner, self._sampling = learner, sampling
+        check_gguf(policy.model, policy.tokenizer)
+        self._learner, self._sampling = policy, sampling
 
     @contextmanager
-    def __call__(self, trainer: Any) -> Generator[Write]:
+    def __call__(self, trainer: Any) -> Generator[Generate]:
         with written_by(trainer) as model, TemporaryDirectory(ignore_cleanup_errors=True) as room:
             if self._learner.peft:
                 model = deepcopy(model).merge_and_unload()
             file = write_gguf(model, self._learner.tokenizer, Path(room) / "model.gguf")
             batches = Batches(file, _CACHE_GIGABYTES)
 
-            def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Written]]:
+            def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Sample]]:
                 return _by_prompt(self._rows(batches, _repeated(prompts, copies), seed), copies)
 
             yield write
 
-    def _rows(self, batches: Batches, prompts: Sequence[Sequence[int]], seed: int) -> list[Written]:
+    def _rows(self, batches: Batches, prompts: Sequence[Sequence[int]], seed: int) -> list[Sample]:
         handles = [batches.begin(n, ids, self._settings(seed, n)) for n, ids in enumerate(prompts)]
         while batches.pipeline.has_non_finished_requests():
             batches.pipeline.step()
@@ -200,5 +200,5 @@ def _repeated(prompts: Sequence[list[int]], copies: int) -> list[list[int]]:
     return [ids for ids in prompts for _ in range(copies)]
 
 
-def _by_prompt(rows: Sequence[Written], copies: int) -> Sequence[Sequence[Written]]:
+def _by_prompt(rows: Sequence[Sample], copies: int) -> Sequence[Sequence[Sample]]:
     return [rows[at : at + copies] for at in range(0, len(rows), copies)]

@@ -1,17 +1,17 @@
-"""Groups of judgments of one pair: asked, read, rewarded; dull ones replaced by others.
+"""Groups of judgments of one pair: written by a rollout backend, parsed, rewarded.
 
-Samples of the judgments that a training writes, in the format of runs: `jurist show` opens them.
+Samples of them are kept in RUN/traces as a run folder, which `jurist show` opens.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from jurist.core.hashing import seed_of
 from jurist.core.store import Store
 from jurist.core.types import Completion, Decision, Judgment, Sampling, Status, Usage, winner
 from jurist.deliberation.combine import majority
@@ -22,19 +22,19 @@ from jurist.training.model import PolicyModel
 from jurist.training.prompts import PromptExample
 from jurist.training.reward import consistent, reward, well_formed
 
-Written = tuple[list[int], list[float]]
+Sample = tuple[list[int], list[float]]
 """Tokens of a completion with the one that ended it, and the log-probability each was drawn with."""
 
-Write = Callable[[list[list[int]], int, int], Sequence[Sequence[Written]]]
+Generate = Callable[[list[list[int]], int, int], Sequence[Sequence[Sample]]]
 """(prompts, copies, seed) -> for each prompt its completions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One judgment of a group: what the trainer needs of it, and what it is."""
+    """One judgment of a group: its sample for the trainer, the judgment, its reward."""
 
-    question: PromptExample
-    written: Written
+    example: PromptExample
+    written: Sample
     judgment: Judgment
     reward: float | None
     right: bool
@@ -47,17 +47,17 @@ class Group:
     members: tuple[Member, ...]
 
     @property
-    def dull(self) -> bool:
-        """All rewards are the same, so that nothing can be learned from it."""
+    def zero_advantage(self) -> bool:
+        """All rewards are equal, so all advantages are 0 and nothing is learned from it."""
         return len({m.reward for m in self.members if m.reward is not None}) < 2
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """How groups are made: by whom, how large, and what is rewarded."""
+class GroupSampler:
+    """How groups are sampled: protocol, policy, sampling, size, and what is rewarded."""
 
     protocol: Protocol
-    learner: PolicyModel
+    policy: PolicyModel
     sampling: Sampling
     size: int
     both: bool
@@ -66,49 +66,49 @@ class Asking:
     seed: int
 
     def groups(
-        self, pairs: Sequence[tuple[PromptExample, ...]], step: int, attempt: int, write: Write
+        self, pairs: Sequence[tuple[PromptExample, ...]], step: int, attempt: int, write: Generate
     ) -> list[Group]:
-        """A group for each pair, which has one question, or one for each order."""
+        """A group for each pair, whose prompt is one, or one for each order."""
         copies = self.size // (2 if self.both else 1)
-        prompts = [question.ids for pair in pairs for question in pair]
+        prompts = [example.ids for pair in pairs for example in pair]
         written = iter(write(prompts, copies, draw(self.seed, step, attempt)))
         return [self._group([(q, next(written)) for q in pair], step) for pair in pairs]
 
-    def _group(self, asked: Sequence[tuple[PromptExample, Sequence[Written]]], step: int) -> Group:
+    def _group(self, asked: Sequence[tuple[PromptExample, Sequence[Sample]]], step: int) -> Group:
         orders = [[self._member(q, w, step, i) for i, w in enumerate(written)] for q, written in asked]
         if self.rewarded == "consistent" and len(orders) == 2:
             both = consistent([m.reward for m in orders[0]], [m.reward for m in orders[1]])
             orders = [[_with(m, r) for m, r in zip(members, both, strict=True)] for members in orders]
         return Group(tuple(m for members in orders for m in members))
 
-    def _member(self, question: PromptExample, written: Written, step: int, sample: int) -> Member:
+    def _member(self, example: PromptExample, written: Sample, step: int, sample: int) -> Member:
         ids, _ = written
-        learner = self.learner
+        policy = self.policy
         completion = Completion(
-            written_text(learner.chat, self.protocol, ids),
-            finish="stop" if ids and ids[-1] in learner.eos else "length",
-            usage=Usage(len(question.ids), len(ids)),
+            written_text(policy.chat, self.protocol, ids),
+            finish="stop" if ids and ids[-1] in policy.eos else "length",
+            usage=Usage(len(example.ids), len(ids)),
         )
-        verdict = to_case_order(self.protocol.parse(completion), question.query.order)
-        query = replace(question.query, sample=sample, sampling=self.sampling, judge=f"step {step}")
-        value = reward(verdict, question.case.gold)
+        verdict = to_case_order(self.protocol.parse(completion), example.query.order)
+        query = replace(example.query, sample=sample, sampling=self.sampling, judge=f"step {step}")
+        value = reward(verdict, example.case.gold)
         if value is not None and self.format_reward and well_formed(completion, self.protocol):
             value += self.format_reward
-        right = winner(verdict.scores) == question.want
-        return Member(question, written, Judgment(query, completion, verdict), value, right)
+        right = winner(verdict.scores) == example.want
+        return Member(example, written, Judgment(query, completion, verdict), value, right)
 
 
 def _with(member: Member, value: float | None) -> Member:
-    return Member(member.question, member.written, member.judgment, value, member.right)
+    return Member(member.example, member.written, member.judgment, value, member.right)
 
 
 def draw(*parts: object) -> int:
-    """A seed that follows from what it is for."""
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=4).digest()) >> 1
+    """A seed derived from the parts."""
+    return seed_of(*parts, bits=32) >> 1
 
 
-def counted(groups: Sequence[Group]) -> dict[str, float]:
-    """Shares that the trainer logs of its groups."""
+def group_shares(groups: Sequence[Group]) -> dict[str, float]:
+    """What the trainer logs about its groups, as shares in [0, 1]."""
     members = [m for group in groups for m in group.members]
     verdicts = [m for m in members if m.judgment.verdict.status is Status.OK]
     firsts = [m.judgment.query.order[0] == winner(m.judgment.verdict.scores) for m in verdicts]
@@ -116,7 +116,7 @@ def counted(groups: Sequence[Group]) -> dict[str, float]:
         "verdicts/right": fmean(m.right for m in members),
         "verdicts/unanswered": 1 - len(verdicts) / len(members),
         "verdicts/first": fmean(firsts) if firsts else 0.5,
-        "groups/zero_variance": fmean(group.dull for group in groups),
+        "groups/zero_variance": fmean(group.zero_advantage for group in groups),
     }
 
 
@@ -127,7 +127,7 @@ class Traces:
         self._folder, self._facts, self._every, self._groups = folder, facts, every, groups
 
     def keep(self, step: int, groups: Sequence[Group]) -> None:
-        """Write the first groups of a step, if it is one of those that are kept."""
+        """Generate the first groups of a step, if it is one of those that are kept."""
         if self._every and step % self._every == 0:
             with Store(self._folder, self._facts) as store:
                 for group in groups[: self._groups]:
@@ -135,13 +135,15 @@ class Traces:
 
 
 def _kept(store: Store, step: int, group: Group) -> None:
-    case = group.members[0].question.case
+    case = group.members[0].example.case
     name = f"step-{step:05d}/{case.id}"
     judgments = tuple(
         replace(m.judgment, query=replace(m.judgment.query, case_id=name)) for m in group.members
     )
+    case = replace(case, id=name)
+    store.begin(case)
     for judgment in judgments:
-        if store.recall(judgment.query.key) is None:
+        if store.recall(judgment.query) is None:
             store.record(judgment)
     rewards = [m.reward for m in group.members]
     verdict = majority([j.verdict for j in judgments])

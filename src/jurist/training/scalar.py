@@ -21,19 +21,19 @@ from jurist.judging.judge import Judge
 from jurist.judging.pool import spread
 from jurist.protocols.scalar import scalar
 from jurist.training.config import ScalarOptions, TooLong, chosen
-from jurist.training.distributed import everyone, package, rank, world
+from jurist.training.distributed import all_gather, package, rank, world
 from jurist.training.evaluation import (
-    Answered,
     EvalResult,
+    PrecomputedEngine,
     decided,
+    eval_result,
     keep,
-    read_standing,
-    standing_of,
+    read_eval,
     written_by,
 )
 from jurist.training.model import PolicyModel, load
 from jurist.training.presets import with_preset
-from jurist.training.prompts import Count, cut, prompt_ids, usable
+from jurist.training.prompts import PromptCounts, cut, prompt_ids, usable
 from jurist.training.session import HELD_OUT, Result, Say, Session
 
 Score = Callable[[list[list[int]]], list[float]]
@@ -55,15 +55,15 @@ def train_scalar(options: ScalarOptions, source: str, out: Path, say: Say) -> Re
     with session.open() as checkpoint:
         if ended := session.ended():
             return ended
-        learner = load_scalar(options)
-        limit = min(options.max_length, learner.context)
-        found, count = preferences(load_cases(source), learner, limit=limit, too_long=options.too_long)
-        for line in told(count, len(found)):
+        policy = load_scalar(options)
+        limit = min(options.max_length, policy.context)
+        pairs, count = preferences(load_cases(source), policy, limit=limit, too_long=options.too_long)
+        for line in count_lines(count, len(pairs)):
             say(line)
-        held = _held_out(options, learner, out)
-        trainer = _trainer(session, options, learner, found)
+        held = _held_out(options, policy, out)
+        trainer = _trainer(session, options, policy, pairs)
         return session.train(
-            trainer, checkpoint, learner, held, opening=partial(scoring, width=options.micro_batch)
+            trainer, checkpoint, policy, held, open_model=partial(scoring, width=options.micro_batch)
         )
 
 
@@ -72,20 +72,20 @@ def load_scalar(options: ScalarOptions) -> PolicyModel:
     package("transformers").set_seed(options.seed)
     # The head that is missing is what is trained here, so its absence is nothing to warn of.
     with package("trl.trainer.reward_trainer").suppress_seqcls_warning():
-        learner = load(options, kind="AutoModelForSequenceClassification", num_labels=1)
-    learner.chat = WholeChat(learner.tokenizer, options.model)
-    if learner.peft:
-        learner.peft.task_type = "SEQ_CLS"
-        learner.peft.modules_to_save = ["score"]
-    return learner
+        policy = load(options, kind="AutoModelForSequenceClassification", num_labels=1)
+    policy.chat = WholeChat(policy.tokenizer, options.model)
+    if policy.peft:
+        policy.peft.task_type = "SEQ_CLS"
+        policy.peft.modules_to_save = ["score"]
+    return policy
 
 
 def preferences(
-    cases: Iterable[Case], learner: PolicyModel, *, limit: int, too_long: TooLong = "drop"
-) -> tuple[list[Preference], Count]:
+    cases: Iterable[Case], policy: PolicyModel, *, limit: int, too_long: TooLong = "drop"
+) -> tuple[list[Preference], PromptCounts]:
     """Labelled pairs as the scalar engine would read them. Raises ``InputError`` where there are none."""
-    found: list[Preference] = []
-    count = Count()
+    pairs: list[Preference] = []
+    count = PromptCounts()
     for case in cases:
         count.read += 1
         if len(case.responses) != 2:
@@ -93,19 +93,19 @@ def preferences(
                 f"case {case.id!r} has {len(case.responses)} responses; a scalar model learns from two",
                 hint="rows with chosen and rejected, or two responses with gold",
             )
-        if usable(case, count) and (pair := _preference(case, learner, limit, too_long, count)):
-            found.append(pair)
+        if usable(case, count) and (pair := _preference(case, policy, limit, too_long, count)):
+            pairs.append(pair)
             count.longest = max(count.longest, len(pair.chosen), len(pair.rejected))
-    if not found:
-        reasons = ", ".join(list(told(count, 0))[1:]) or "the file has no rows"
+    if not pairs:
+        reasons = ", ".join(list(count_lines(count, 0))[1:]) or "the file has no rows"
         raise InputError(
             f"no pair to train on: {reasons}",
             hint="rows need a label: chosen and rejected, or responses with gold",
         )
-    return found, count
+    return pairs, count
 
 
-def told(count: Count, kept: int) -> Iterator[str]:
+def count_lines(count: PromptCounts, kept: int) -> Iterator[str]:
     """What a person should know of the rows that were read, a line each."""
     yield f"{kept:,} of {count.read:,} pairs, at most {count.longest:,} tokens in a conversation"
     for number, what in (
@@ -120,9 +120,9 @@ def told(count: Count, kept: int) -> Iterator[str]:
 
 
 def _preference(
-    case: Case, learner: PolicyModel, limit: int, too_long: TooLong, count: Count
+    case: Case, policy: PolicyModel, limit: int, too_long: TooLong, count: PromptCounts
 ) -> Preference | None:
-    pair = _conversations(case, learner)
+    pair = _conversations(case, policy)
     longest = max(len(pair.chosen), len(pair.rejected))
     if longest <= limit:
         return pair
@@ -131,21 +131,21 @@ def _preference(
             f"case {case.id!r}: a conversation has {longest:,} tokens, the limit is {limit:,}",
             hint="--too-long drop leaves such pairs out, --too-long truncate cuts their responses",
         )
-    if too_long == "truncate" and (shorter := _truncated(case, learner, limit)):
+    if too_long == "truncate" and (shorter := _truncated(case, policy, limit)):
         count.truncated += 1
         return shorter
     count.dropped += 1
     return None
 
 
-def _truncated(case: Case, learner: PolicyModel, limit: int) -> Preference | None:
+def _truncated(case: Case, policy: PolicyModel, limit: int) -> Preference | None:
     """The pair with its responses cut at equal lengths until both fit; None where they would be the same."""
     low, high = 0, max(len(response_text(r)) for r in case.responses)
     best: Preference | None = None
     while low <= high:
         keep = (low + high) // 2
         shorter = msgspec.structs.replace(case, responses=tuple(cut(r, keep) for r in case.responses))
-        pair = _conversations(shorter, learner)
+        pair = _conversations(shorter, policy)
         if max(len(pair.chosen), len(pair.rejected)) <= limit:
             best, low = pair, keep + 1
         else:
@@ -153,34 +153,34 @@ def _truncated(case: Case, learner: PolicyModel, limit: int) -> Preference | Non
     return best if best and best.chosen != best.rejected else None
 
 
-def _conversations(case: Case, learner: PolicyModel) -> Preference:
+def _conversations(case: Case, policy: PolicyModel) -> Preference:
     better = winner(case.gold)
     assert better is not None
-    first, second = (prompt_ids(learner.chat, query) for query in _queries(case))
+    first, second = (prompt_ids(policy.chat, query) for query in _queries(case))
     return Preference(first, second) if better == 0 else Preference(second, first)
 
 
 def _queries(case: Case) -> list[Query]:
     """What the scalar engine is asked about each response."""
-    judge = Judge(scalar(), Answered({}))
+    judge = Judge(scalar(), PrecomputedEngine({}))
     return [judge.query(case, (i,), 0) for i in range(len(case.responses))]
 
 
 def _trainer(
-    session: Session, options: ScalarOptions, learner: PolicyModel, pairs: Sequence[Preference]
+    session: Session, options: ScalarOptions, policy: PolicyModel, pairs: Sequence[Preference]
 ) -> Any:
     trl, datasets = package("trl"), package("datasets")
     batch = chosen(options.batch)
     rows = [{"chosen_ids": pair.chosen, "rejected_ids": pair.rejected} for pair in pairs]
     return trl.RewardTrainer(
-        model=learner.model,
+        model=policy.model,
         args=trl.RewardConfig(
-            **session.arguments(learner, batch, session.micro(batch)),
+            **session.arguments(policy, batch, session.micro(batch)),
             max_length=None,
         ),
         train_dataset=datasets.Dataset.from_list(rows),
-        processing_class=learner.tokenizer,
-        peft_config=learner.peft,
+        processing_class=policy.tokenizer,
+        peft_config=policy.peft,
     )
 
 
@@ -188,12 +188,12 @@ class ScoredPairs:
     """Held-out pairs and the run folders with their scores, in the format of ``held_out.HeldOut``."""
 
     def __init__(
-        self, cases: Iterable[Case], learner: PolicyModel, *, out: Path, limit: int, facts: dict[str, Any]
+        self, cases: Iterable[Case], policy: PolicyModel, *, out: Path, limit: int, facts: dict[str, Any]
     ) -> None:
         labelled = [case for case in cases if case.gold is not None and winner(case.gold) is not None]
         self.cases = list(spread(labelled, limit))
         self.out = out
-        self._learner, self._facts = learner, facts
+        self._learner, self._facts = policy, facts
 
     def measure(self, name: str, score: Score, /) -> EvalResult:
         """Score both responses of every pair, keep the run in ``out / name``; every process has to call.
@@ -201,15 +201,15 @@ class ScoredPairs:
         A score knows no order, so all pairs are consistent.
         """
         queries = {query.key: query for case in self.cases for query in _queries(case)}
-        own = self._scored(list(queries.values())[rank() :: world()], score)
-        answers = {key: completion for part in everyone(own) for key, completion in part.items()}
-        judge, folder = Judge(scalar(), Answered(answers)), self.out / name
+        scored = self._scored(list(queries.values())[rank() :: world()], score)
+        answers = {key: completion for part in all_gather(scored) for key, completion in part.items()}
+        judge, folder = Judge(scalar(), PrecomputedEngine(answers)), self.out / name
         decisions = asyncio.run(decided(self.cases, judge, each(), folder, self._facts))
-        return keep(folder, msgspec.structs.replace(standing_of(decisions), consistent=1.0))
+        return keep(folder, msgspec.structs.replace(eval_result(decisions), consistent=1.0))
 
     def read(self, name: str) -> EvalResult | None:
         """What an earlier measurement came to."""
-        return read_standing(self.out / name)
+        return read_eval(self.out / name)
 
     def _scored(self, queries: Sequence[Query], score: Score) -> dict[str, Completion]:
         scored: dict[str, Completion] = {}
@@ -230,13 +230,13 @@ class ScoredPairs:
         return scored
 
 
-def _held_out(options: ScalarOptions, learner: PolicyModel, out: Path) -> ScoredPairs | None:
+def _held_out(options: ScalarOptions, policy: PolicyModel, out: Path) -> ScoredPairs | None:
     if options.held_out is None:
         return None
     facts = {"engine": "training", "model": options.model, "protocol": "scalar", "deliberation": "each",
              "input": str(options.held_out)}  # fmt: skip
     cases = load_cases(str(options.held_out))
-    return ScoredPairs(cases, learner, out=out / HELD_OUT, limit=options.eval_limit, facts=facts)
+    return ScoredPairs(cases, policy, out=out / HELD_OUT, limit=options.eval_limit, facts=facts)
 
 
 @contextmanager

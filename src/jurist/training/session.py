@@ -1,4 +1,4 @@
-"""What every training shares: its folder, its trainer's settings, its callbacks, its ending."""
+"""What every training method shares: folder, trainer arguments, callbacks, saving, result."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
@@ -12,20 +12,25 @@ from typing import Any
 import msgspec
 
 from jurist.core.errors import ConfigError
-from jurist.core.files import write_whole
+from jurist.core.files import file_hash, write_whole
 from jurist.core.store import adopt, claim
 from jurist.core.version import __version__
-from jurist.data.overlap.report import file_hash
 from jurist.judging.config import as_dict
-from jurist.training.callbacks import STATE, DiskGuard, NumberGuard, SignalGuard, last_checkpoint
+from jurist.training.callbacks import (
+    STATE,
+    DiskSpaceCallback,
+    FiniteCallback,
+    RewardSignalCallback,
+    last_checkpoint,
+)
 from jurist.training.config import TrainOptions
-from jurist.training.distributed import everyone, package, rank, world
-from jurist.training.evaluation import AFTER, BEFORE, Held, Opening, Pairs, generating
-from jurist.training.metrics import Line, Metrics, Recorder, Watcher, read_metrics
+from jurist.training.distributed import all_gather, package, rank, world
+from jurist.training.evaluation import AFTER, BEFORE, HeldOutCallback, OpenModel, Pairs, generating
+from jurist.training.metrics import Callback, Line, Metrics, MetricsCallback, read_metrics
 from jurist.training.model import PolicyModel, check_base
 from jurist.training.model_card import Result, describe, overlap_of
 from jurist.training.presets import Method
-from jurist.training.progress import View
+from jurist.training.progress import ProgressCallback
 
 Say = Callable[[str], None]
 
@@ -33,13 +38,13 @@ TRAIN, METRICS, CHECKPOINTS, MODEL, HELD_OUT, RESULT = (
     "train.json", "metrics.jsonl", "checkpoints", "model", "held-out", "result.json",
 )  # fmt: skip
 
-# Options that change how a training is seen or kept, not what it computes.
-_FREE = frozenset({"jurist", "keep", "report_to", "dull_after", "vllm_url", "processes", "overlap"})
+# Options that do not change what a training computes: another value may resume it.
+_FREE = frozenset({"jurist", "keep", "report_to", "no_signal_after", "vllm_url", "processes", "overlap"})
 
 
 @dataclass(slots=True)
 class Session:
-    """A training in a folder; the same command goes on from the last whole checkpoint."""
+    """A training in a folder; the same command resumes from the last whole checkpoint."""
 
     method: Method
     options: TrainOptions
@@ -66,13 +71,13 @@ class Session:
         self.out.mkdir(parents=True, exist_ok=True)
         with claim(self.out):
             if not (self.out / METRICS).exists():
-                # It never began: what was wrong with it may be mended in the same folder.
+                # No step was taken: the options may still be changed.
                 (self.out / TRAIN).unlink(missing_ok=True)
             adopt(self.out, self.facts(), TRAIN, _FREE)
             yield
 
     def ended(self) -> Result | None:
-        """What a training that is over came to: the same command once more has nothing to do."""
+        """The result, if this training is finished; then the same command has nothing to do."""
         path = self.out / RESULT
         if not path.exists() or not (self.out / MODEL).exists():
             return None
@@ -85,7 +90,7 @@ class Session:
         return {"jurist": __version__, "method": self.method, "processes": world(), **data,
                 **as_dict(self.options)}  # fmt: skip
 
-    def arguments(self, learner: PolicyModel, rows_per_step: int, micro: int) -> dict[str, Any]:
+    def arguments(self, policy: PolicyModel, rows_per_step: int, micro: int) -> dict[str, Any]:
         """Settings of the trainer (transformers' names) that all methods share."""
         o, torch = self.options, package("torch")
         schedule = {"min_lr_rate": 0.1} if o.schedule == "cosine_with_min_lr" else {}
@@ -96,7 +101,7 @@ class Session:
             "per_device_train_batch_size": micro,
             "gradient_accumulation_steps": rows_per_step // (micro * world()),
             "learning_rate": o.learning_rate,
-            # What is called constant knows of no warmup.
+            # The schedule "constant" ignores warmup.
             "lr_scheduler_type": f"{o.schedule}_with_warmup" if rises else o.schedule,
             "lr_scheduler_kwargs": schedule,
             "warmup_steps": o.warmup,
@@ -113,7 +118,7 @@ class Session:
             "run_name": self.out.resolve().name,
             "seed": o.seed,
             "use_cpu": cpu,
-            "bf16": learner.bf16,
+            "bf16": policy.bf16,
             "gradient_checkpointing": o.gradient_checkpointing,
             "disable_tqdm": True,
             "dataloader_pin_memory": not cpu,
@@ -129,31 +134,32 @@ class Session:
         return max(n for n in range(1, min(share, self.options.micro_batch) + 1) if share % n == 0)
 
     def train(
-        self, trainer: Any, checkpoint: Path | None, learner: PolicyModel, pairs: Pairs | None,
-        dull_after: int = 50, opening: Opening | None = None, rows: int | None = None,
+        self, trainer: Any, checkpoint: Path | None, policy: PolicyModel, pairs: Pairs | None,
+        no_signal_after: int = 50, open_model: OpenModel | None = None, rows: int | None = None,
     ) -> Result:  # fmt: skip
         """Train to the end, save the model, measure it, and write down what it came to.
 
-        ``opening`` opens the model for the held-out pairs; without one it writes (``generating``). ``rows``:
-        how many are trained on, where the trainer's data set does not say it.
+        ``open_model`` opens the model for the held-out pairs; by default it writes (``generating``).
+        ``rows``: how many are trained on, where the trainer's data set does not say it.
         """
         self.check_shards(trainer, writes=pairs is not None or self.method == "grpo")
-        opening = opening or partial(generating, learner=learner)
-        held = Held(trainer, pairs, opening, self.options.eval_every) if pairs else None
+        open_model = open_model or partial(generating, policy=policy)
+        held_out = HeldOutCallback(trainer, pairs, open_model, self.options.eval_every) if pairs else None
         trainer.remove_callback(package("transformers").PrinterCallback)
-        with View(self.method) as view, closing(Metrics(self.out / METRICS, self.say)) as metrics:
-            watchers: list[Watcher | None] = [
-                Recorder(metrics), view, NumberGuard(), DiskGuard(), SignalGuard(self.say, dull_after),
-                _Tokens(trainer), held,
+        with ProgressCallback(self.method) as view, closing(Metrics(self.out / METRICS, self.say)) as metrics:
+            callbacks: list[Callback | None] = [
+                MetricsCallback(metrics),
+                view, FiniteCallback(), DiskSpaceCallback(), RewardSignalCallback(self.say, no_signal_after),
+                _TokenCountCallback(trainer), held_out,
             ]  # fmt: skip
-            for watcher in filter(None, watchers):
-                trainer.add_callback(watcher)
+            for callback in filter(None, callbacks):
+                trainer.add_callback(callback)
             if not (checkpoint and _at_its_end(trainer, checkpoint)):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         self.save(trainer)
-        return self._finished(trainer, held, len(trainer.train_dataset) if rows is None else rows)
+        return self._finished(trainer, held_out, len(trainer.train_dataset) if rows is None else rows)
 
-    def _finished(self, trainer: Any, held: Held | None, rows: int) -> Result:
+    def _finished(self, trainer: Any, held_out: HeldOutCallback | None, rows: int) -> Result:
         lines = read_metrics(self.out / METRICS) if rank() == 0 else []
         result = Result(
             self.method,
@@ -161,32 +167,32 @@ class Session:
             trainer.state.global_step // trainer.args.logging_steps,
             lines[-1].seconds if lines else 0.0,
             _tokens(lines),
-            held.standing(BEFORE) if held else None,
-            held.standing(AFTER) if held else None,
+            held_out.result(BEFORE) if held_out else None,
+            held_out.result(AFTER) if held_out else None,
         )
         if rank() == 0:
             write_whole(self.out / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
             describe(
                 self.out / MODEL, result, self.options, self.source, lines, name=self.out.resolve().name,
-                rows=rows, held_out=held.count if held else 0, say=self.say,
+                rows=rows, held_out=held_out.count if held_out else 0, say=self.say,
             )  # fmt: skip
         return result
 
     def check_shards(self, trainer: Any, *, writes: bool) -> None:
-        """Raise for what cannot be done with a model that is shared out over the processes.
+        """Raise for what cannot be done with a model whose parameters are sharded over the processes.
 
-        By FSDP every forward pass is one of all processes, and they write at their own pace.
+        Under FSDP every forward pass involves all processes, and generation takes each a different number.
         """
         deepspeed = trainer.accelerator.state.deepspeed_plugin
         fsdp: bool = trainer.is_fsdp_enabled
         if fsdp and writes:
             raise ConfigError(
-                "a model that FSDP shares out cannot be measured or write here",
+                "a model sharded by FSDP cannot be measured or generate here",
                 hint="leave --held-out out, or launch with recipes/accelerate/zero3.yaml",
             )
         if self.options.adapter == "lora" and (fsdp or (deepspeed and deepspeed.zero_stage == 3)):
             raise ConfigError(
-                "adapters of a model that is shared out cannot be merged here",
+                "adapters of a model with sharded parameters cannot be merged here",
                 hint="launch with recipes/accelerate/ddp.yaml or zero2.yaml, or train with --adapter full",
             )
 
@@ -203,10 +209,10 @@ class Session:
             if rank() == 0:
                 # The trainer's settings hold paths of this machine, and no model needs them.
                 (folder / "training_args.bin").unlink(missing_ok=True)
-        everyone(None)
+        all_gather(None)
 
 
-class _Tokens(Watcher):
+class _TokenCountCallback(Callback):
     """Lets a resumed trainer go on counting tokens: TRL's SFTTrainer and RewardTrainer begin at 0 again."""
 
     def __init__(self, trainer: Any) -> None:

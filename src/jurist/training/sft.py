@@ -1,6 +1,11 @@
-"""Supervised fine-tuning: a student learns to write the judgments that were found good.
+"""Supervised fine-tuning on written judgments, by TRL's ``SFTTrainer``.
 
-Rows of written judgments as a student learns them: prompt, completion, and where each came from.
+    jurist train sft rows.jsonl --model MODEL --out RUN [--held-out pairs.jsonl]
+
+Rows have `prompt` and `completion` (as `jurist distill` writes them) or `messages`. Loss: cross-entropy of
+the completion's tokens, the mean over the tokens of a batch; the prompt's tokens count nothing. This is
+RM-R1's first stage (distillation of reasoning chains). With ``target`` answer the rows are pairs and the
+completion is the bare verdict: the baseline without reasoning.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,9 +16,8 @@ from typing import Any, cast
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.types import Conversation, Message
 from jurist.engines.chat_template import ChatError, ChatIds
-from jurist.inputs import load_cases
-from jurist.inputs.files import open_source
-from jurist.inputs.lines import Fields, seen
+from jurist.inputs import load_cases, read_rows
+from jurist.inputs.lines import Fields, Row, seen
 from jurist.judging.judge import Judge
 from jurist.protocols.base import Protocol
 from jurist.training.config import SftOptions, chosen
@@ -21,7 +25,7 @@ from jurist.training.distributed import package
 from jurist.training.evaluation import held_out_pairs, judge_of
 from jurist.training.model import PolicyModel, load
 from jurist.training.presets import with_preset
-from jurist.training.prompts import PromptExample, questions
+from jurist.training.prompts import PromptExample, prompt_examples
 from jurist.training.session import Result, Say, Session
 
 
@@ -32,40 +36,40 @@ def train_sft(options: SftOptions, source: str, out: Path, say: Say) -> Result:
     with session.open() as checkpoint:
         if ended := session.ended():
             return ended
-        learner = load(options)
-        rows = _rows(options, source, judge_of(options), learner, say)
-        held = held_out_pairs(options, learner, out, options.eval_tokens or 512)
-        return session.train(_trainer(session, options, learner, rows), checkpoint, learner, held)
+        policy = load(options)
+        rows = _rows(options, source, judge_of(options), policy, say)
+        held = held_out_pairs(options, policy, out, options.eval_tokens or 512)
+        return session.train(_trainer(session, options, policy, rows), checkpoint, policy, held)
 
 
 def _rows(
-    options: SftOptions, source: str, judge: Judge, learner: PolicyModel, say: Say
+    options: SftOptions, source: str, judge: Judge, policy: PolicyModel, say: Say
 ) -> list[dict[str, Any]]:
-    longest = min(options.max_length, learner.context)
+    longest = min(options.max_length, policy.context)
     if options.target == "chain":
-        lessons, lengths = lessons_of(source, learner.chat, longest)
+        examples, lengths = chain_examples(source, policy.chat, longest, judge.protocol.name)
     else:
-        found, count = questions(
-            load_cases(source), judge, learner.chat,
+        prompts, count = prompt_examples(
+            load_cases(source), judge, policy.chat,
             orders=options.orders, max_prompt=options.max_prompt, too_long=options.too_long,
         )  # fmt: skip
         for line in count.lines():
             say(line)
-        lessons, lengths = answers_of(found, judge.protocol, learner.chat, longest)
+        examples, lengths = verdict_examples(prompts, judge.protocol, policy.chat, longest)
     for line in lengths.lines():
         say(line)
     return [
         {
-            "input_ids": lesson.prompt + lesson.completion,
-            "completion_mask": [0] * len(lesson.prompt) + [1] * len(lesson.completion),
+            "input_ids": example.prompt + example.completion,
+            "completion_mask": [0] * len(example.prompt) + [1] * len(example.completion),
         }
-        for lesson in lessons
+        for example in examples
     ]
 
 
-def _trainer(session: Session, options: SftOptions, learner: PolicyModel, rows: list[dict[str, Any]]) -> Any:
+def _trainer(session: Session, options: SftOptions, policy: PolicyModel, rows: list[dict[str, Any]]) -> Any:
     trl, datasets = package("trl"), package("datasets")
-    attention = getattr(learner.model.config, "_attn_implementation", "")
+    attention = getattr(policy.model.config, "_attn_implementation", "")
     if options.packing and not attention.startswith("flash_attention"):
         raise ConfigError(
             f"packing would let rows in one sequence see one another with the attention {attention!r}",
@@ -73,22 +77,22 @@ def _trainer(session: Session, options: SftOptions, learner: PolicyModel, rows: 
         )
     batch = chosen(options.batch)
     config = trl.SFTConfig(
-        **session.arguments(learner, batch, session.micro(batch)),
+        **session.arguments(policy, batch, session.micro(batch)),
         max_length=None,
         packing=options.packing,
         completion_only_loss=True,
     )
     return trl.SFTTrainer(
-        model=learner.model,
+        model=policy.model,
         args=config,
         train_dataset=datasets.Dataset.from_list(rows),
-        processing_class=learner.tokenizer,
-        peft_config=learner.peft,
+        processing_class=policy.tokenizer,
+        peft_config=policy.peft,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class SftExample:
     """What is read and what is to be written, in tokens."""
 
     prompt: list[int]
@@ -96,7 +100,7 @@ class Lesson:
 
 
 @dataclass(slots=True)
-class Lengths:
+class LengthCounts:
     """What became of the rows."""
 
     rows: int = 0
@@ -113,51 +117,58 @@ class Lengths:
             yield f"{self.dropped:,} longer rows left out (--max-length)"
 
 
-def lessons_of(source: str, chat: ChatIds, max_length: int) -> tuple[list[Lesson], Lengths]:
+def chain_examples(
+    source: str, chat: ChatIds, max_length: int, protocol: str = ""
+) -> tuple[list[SftExample], LengthCounts]:
     """The rows of a file: `prompt` and `completion`, or `messages` whose last turn is learned.
 
-    Raises ``InputError`` naming file, line and field.
+    Raises ``InputError`` naming file, line and field; also for a row that was written for another
+    ``protocol`` ("": any), which `jurist distill` notes in each row.
     """
-    return kept(_lessons(source, chat), max_length)
+    return kept(_chain_examples(source, chat, protocol), max_length)
 
 
-def answers_of(
+def verdict_examples(
     questions: Iterable[PromptExample], protocol: Protocol, chat: ChatIds, max_length: int
-) -> tuple[list[Lesson], Lengths]:
-    """Lessons that teach the bare verdict of each question, with no reasons before it."""
-    return kept((_answer(question, protocol, chat) for question in questions), max_length)
+) -> tuple[list[SftExample], LengthCounts]:
+    """Examples that teach the bare verdict of each prompt, with no reasons before it."""
+    return kept((_answer(example, protocol, chat) for example in questions), max_length)
 
 
-def kept(lessons: Iterable[Lesson], max_length: int) -> tuple[list[Lesson], Lengths]:
-    """The lessons that are not too long, and the count."""
-    found: list[Lesson] = []
-    lengths = Lengths()
-    for lesson in lessons:
+def kept(examples: Iterable[SftExample], max_length: int) -> tuple[list[SftExample], LengthCounts]:
+    """The examples that are not too long, and the count."""
+    fitting: list[SftExample] = []
+    lengths = LengthCounts()
+    for example in examples:
         lengths.rows += 1
-        length = len(lesson.prompt) + len(lesson.completion)
+        length = len(example.prompt) + len(example.completion)
         if length > max_length:
             lengths.dropped += 1
             continue
         lengths.longest = max(lengths.longest, length)
-        lengths.written += len(lesson.completion)
-        found.append(lesson)
-    if not found:
+        lengths.written += len(example.completion)
+        fitting.append(example)
+    if not fitting:
         why = "all are longer than --max-length" if lengths.rows else "the file has no rows"
         raise InputError(f"no row to learn from: {why}")
-    return found, lengths
+    return fitting, lengths
 
 
-def _lessons(source: str, chat: ChatIds) -> Iterator[Lesson]:
-    for row in open_source(source):
+def _chain_examples(source: str, chat: ChatIds, protocol: str) -> Iterator[SftExample]:
+    def example(row: Row) -> SftExample:
+        written_for = row.fields.get("protocol")
+        if protocol and written_for is not None and written_for != protocol:
+            raise InputError(
+                f"protocol: the row was written for {seen(written_for)}, the training is for {protocol!r}",
+                "give --protocol (and --family) as `jurist distill` had them; the model card names it",
+            )
+        prompt, completion = _parts(row.fields)
         try:
-            if isinstance(row.fields, InputError):
-                raise row.fields
-            prompt, completion = _parts(row.fields)
-            yield Lesson(chat.prompt(prompt, None), chat.reply(completion))
+            return SftExample(chat.prompt(prompt, None), chat.reply(completion))
         except ChatError as error:
-            raise InputError(f"{row.place}: {error}") from error
-        except InputError as error:
-            raise InputError(f"{row.place}: {error.message}", error.hint) from None
+            raise InputError(str(error)) from error
+
+    return read_rows(source, example)
 
 
 def _parts(fields: Fields) -> tuple[Conversation, str]:
@@ -202,8 +213,8 @@ def _turns(value: Any, field: str) -> Conversation:
     return tuple(turns)
 
 
-def _answer(question: PromptExample, protocol: Protocol, chat: ChatIds) -> Lesson:
+def _answer(example: PromptExample, protocol: Protocol, chat: ChatIds) -> SftExample:
     slot = protocol.slot
-    label = slot.labels_of(len(question.query.order))[question.slot]
+    label = slot.labels_of(len(example.query.order))[example.slot]
     opened = "<think>\n\n</think>\n\n" if protocol.opens_thinking or chat.opened else ""
-    return Lesson(question.ids, chat.reply(f"{opened}{slot.before}{label}{slot.after}"))
+    return SftExample(example.ids, chat.reply(f"{opened}{slot.before}{label}{slot.after}"))
