@@ -108,20 +108,6 @@ def statuses(decisions: Iterable[Decision]) -> dict[str, int]:
     return {status.value: counts[status] for status in Status if counts[status]}
 
 
-
-def reason_of(judgment: Judgment) -> str | None:
-    """Why a judgment has no verdict, in words that are equal for failures of one kind; None if it has one."""
-    verdict = judgment.verdict
-    if verdict.status is Status.OK:
-        return None
-    note = _NUMBER.sub("N", verdict.note)[:300]
-    return f"{verdict.status}: {note}" if note else verdict.status.value
-
-
-# Request ids, times and byte counts differ between failures of one kind; the status of HTTP does not.
-_NUMBER = re.compile(r"(?<!HTTP )\b[0-9a-f]*\d[0-9a-f.:-]*\b")
-
-
 def usage(decisions: Iterable[Decision]) -> Usage:
     """Tokens of all decisions together."""
     return sum((d.usage for d in decisions), Usage())
@@ -272,8 +258,8 @@ class Tally:
         self._both = self._consistent = self._games = self._first = 0
         self._right: dict[str, list[bool]] = {}
         self._statuses: Counter[Status] = Counter()
-        self._reasons = Reasons()
         self._usage = Usage()
+        self._reasons = Reasons()
 
     def add(self, decision: Decision) -> None:
         """Count one decision."""
@@ -298,10 +284,10 @@ class Tally:
             groups=rows if len(rows) > 1 else (),
             statistics=self._statistics(len(graded)),
             statuses={s.value: self._statuses[s] for s in Status if self._statuses[s]},
-            reasons=self._reasons.most(),
             unresolved=UNRESOLVED if graded else "",
             usage=self._usage,
             seconds=seconds,
+            reasons=self._reasons.most(),
         )
 
     def _orders(self, decision: Decision) -> None:

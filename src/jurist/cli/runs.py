@@ -319,13 +319,12 @@ def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Out
     """
     from jurist.benchmarks.rewardbench import official_results
     from jurist.core.runs import open_run
-    from jurist.core.store import read_config
 
     _check_export(run, format, model)
     with open_run(run) as opened:
         decisions = list(opened.decisions(slim=True))
         tell_damage(opened)
-    results = official_results(decisions, model, scalar=read_config(run).get("protocol") == "scalar")
+    results = official_results(decisions, model, scalar=opened.config.get("protocol") == "scalar")
     for line in _gaps(decisions):
         say(line)
     write_whole(out, msgspec.json.format(msgspec.json.encode(results), indent=4) + b"\n")
