@@ -28,7 +28,7 @@ from jurist.data.difficulty import difficulty, range_of
 from jurist.data.filters import Filters, fit, pairs_of
 from jurist.data.math_verify import MathVerify, installed
 from jurist.data.mixture import drawn, sizes
-from jurist.data.report import Tally
+from jurist.data.report import SourceCounts
 from jurist.data.rm_r1_release import released
 from jurist.data.rows import Writer, read, renamed, row_of
 from jurist.data.splits import part_of, parts_of
@@ -145,7 +145,7 @@ def test_each_bad_row_is_left_out_for_its_reason_and_counted(tmp_path: Path):
 @given(st.lists(CASES, max_size=12), st.sampled_from(["near", "exact", "prompt"]))
 def test_what_was_filtered_once_passes_again_untouched(cases: list[Case], unique: Any):
     def kept(given: list[Case]) -> list[Case]:
-        tally = Tally("name")
+        tally = SourceCounts("name")
         found = list(fit(iter(given), Filters(longest=60, seen=Seen(unique)), tally))
         assert tally.read == tally.written + sum(tally.dropped.values())
         return found

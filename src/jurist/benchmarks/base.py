@@ -237,7 +237,7 @@ def rated(case: Case, scores: tuple[float, ...]) -> Decision:
 
 def score_pairs(decisions: Iterable[Decision], name: str = "pairs") -> Scorecard:
     """Accuracy of the verdicts against gold, for cases of two or more responses; one pass, little memory."""
-    tally = Tally()
+    tally = PairsTally()
     for decision in decisions:
         tally.add(decision)
     return tally.scorecard(name)
@@ -246,7 +246,7 @@ def score_pairs(decisions: Iterable[Decision], name: str = "pairs") -> Scorecard
 UNRESOLVED = "A tie (where gold is none) and an unresolved verdict count as wrong."
 
 
-class Tally:
+class PairsTally:
     """Counts decisions one by one, and gives their scorecard at any time.
 
     Right is: the same response wins. A tie is right only where gold is the same tie; an unresolved

@@ -15,7 +15,7 @@ from jurist.core.errors import ConfigError, MissingExtraError
 from jurist.core.types import Case, Message, Response, response_text
 from jurist.data.dedup import Seen, Unique
 from jurist.data.overlap import Index, match
-from jurist.data.report import Tally
+from jurist.data.report import SourceCounts
 from jurist.data.rows import key
 from jurist.data.sources import pair_of
 
@@ -126,7 +126,7 @@ def filters_of(options: FilterOptions, index: Index | None) -> Filters:
 
 
 def fit(
-    cases: Iterator[Case], filters: Filters, tally: Tally, choose: Choose = "one", seed: int = 0
+    cases: Iterator[Case], filters: Filters, tally: SourceCounts, choose: Choose = "one", seed: int = 0
 ) -> Iterator[Case]:
     """The pairs that pass, named after their source (see ``named``); counted in the tally."""
     for case in cases:

@@ -21,7 +21,7 @@ Orders = Literal["given", "random", "both"]
 """What ``meta.order`` says about the slots: nothing, one order by seed, or each row in both orders."""
 
 
-class Part(NamedTuple):
+class MixturePart(NamedTuple):
     """A file of the mixture; ``name`` is its data set's where a row has none."""
 
     path: Path
@@ -29,7 +29,7 @@ class Part(NamedTuple):
     name: str
 
 
-def part_of(text: str) -> Part:
+def part_of(text: str) -> MixturePart:
     """The part that ``FILE=WEIGHT`` names; raises ``ConfigError``."""
     path, _, weight = text.rpartition("=")
     try:
@@ -38,7 +38,7 @@ def part_of(text: str) -> Part:
         ratio = Fraction(0)
     if not path or ratio <= 0:
         raise ConfigError(f"{text!r} is no FILE=WEIGHT", "for example skywork.jsonl=5")
-    return Part(Path(path), ratio, stem(path))
+    return MixturePart(Path(path), ratio, stem(path))
 
 
 class IndexedRows:
@@ -108,7 +108,11 @@ def drawn(rows: int, count: int, *seeds: object) -> Iterator[int]:
 
 
 def mixed(
-    parts: Sequence[Part], files: Sequence[IndexedRows], counts: Sequence[int], seed: int, order: Orders
+    parts: Sequence[MixturePart],
+    files: Sequence[IndexedRows],
+    counts: Sequence[int],
+    seed: int,
+    order: Orders,
 ) -> Iterator[Case]:
     """The rows of the mixture, shuffled by seed."""
     entries: list[tuple[int, int, int, int]] = []

@@ -14,7 +14,7 @@ Part = Literal["prompt", "last turn", "response"]
 """Which text of a case: all turns that ask, the last of the user's, or a response."""
 
 
-class Sample(NamedTuple):
+class ComparedText(NamedTuple):
     """A text as it is compared; ``number`` counts the responses of a case from 1 (0: no response)."""
 
     part: Part
@@ -65,7 +65,7 @@ class Index:
         for number, case in enumerate(cases):
             ids.append(case.id)
             prompt = b""
-            for sample in samples(case, self.rule):
+            for sample in compared_texts(case, self.rule):
                 prompt = sample.digest if sample.part == "prompt" else prompt
                 self._hold(benchmark, number, sample, prompt)
 
@@ -92,11 +92,11 @@ class Index:
         held = sorted(bytes([side]) + key for (side, key), texts in self._same.items() if benchmark in texts)
         return sha256(b"".join(held)).hexdigest()[:16]
 
-    def same(self, sample: Sample) -> list[int]:
+    def same(self, sample: ComparedText) -> list[int]:
         """The texts with the same words, of any benchmark."""
         return list(self._same.get((sample.part == "response", sample.digest), {}).values())
 
-    def near(self, sample: Sample) -> Iterator[tuple[int, float]]:
+    def near(self, sample: ComparedText) -> Iterator[tuple[int, float]]:
         """The texts near to a text, each with the share of the shorter one's n-grams that both have."""
         if len(sample.words) < self.rule.words:
             return
@@ -113,7 +113,7 @@ class Index:
             if self.rule.near(shared, shorter) and not self.stock(text):
                 yield text, shared / shorter
 
-    def _hold(self, benchmark: int, case: int, sample: Sample, prompt: bytes) -> None:
+    def _hold(self, benchmark: int, case: int, sample: ComparedText, prompt: bytes) -> None:
         side = sample.part == "response"
         texts = self._same.setdefault((side, sample.digest), {})
         if benchmark not in texts:
@@ -127,7 +127,7 @@ class Index:
             text.prompts.add(prompt)
 
 
-def samples(case: Case, rule: Rule) -> Iterator[Sample]:
+def compared_texts(case: Case, rule: Rule) -> Iterator[ComparedText]:
     """The texts of a case that are compared, each once; those without words are left out.
 
     System turns are left out where there are others: they are the frame of a data set, not its content.
@@ -145,4 +145,4 @@ def samples(case: Case, rule: Rule) -> Iterator[Sample]:
         key = digest(listed)
         if listed and (number > 0, key) not in seen:
             seen.add((number > 0, key))
-            yield Sample(part, number, listed, key)
+            yield ComparedText(part, number, listed, key)

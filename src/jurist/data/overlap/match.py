@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from jurist.core.types import Case, Record
-from jurist.data.overlap.index import Index, Part, Sample, samples
+from jurist.data.overlap.index import ComparedText, Index, Part, compared_texts
 from jurist.data.overlap.rule import SHORT
 
 Kind = Literal["pair", "same", "near"]
@@ -32,7 +32,7 @@ class Hit(Record, frozen=True):
     begins: str
 
 
-class Match(NamedTuple):
+class OverlapMatch(NamedTuple):
     """A hit, and the numbers of its benchmark and of the benchmark's cases that it touches."""
 
     hit: Hit
@@ -42,16 +42,16 @@ class Match(NamedTuple):
 
 class _Found(NamedTuple):
     text: int
-    sample: Sample
+    sample: ComparedText
     kind: Kind
     score: float
 
 
-def match(case: Case, line: int, index: Index) -> list[Match]:
+def match(case: Case, line: int, index: Index) -> list[OverlapMatch]:
     """The hits of a row, one for each benchmark text, in the order of the benchmarks."""
     best: dict[int, _Found] = {}
     same: list[_Found] = []
-    for sample in samples(case, index.rule):
+    for sample in compared_texts(case, index.rule):
         same += [_Found(text, sample, "same", 1.0) for text in index.same(sample)]
         for text, score in index.near(sample):
             found = _Found(text, sample, "near", score)
@@ -91,7 +91,9 @@ def _telling(found: _Found, index: Index) -> bool:
     return text.words >= (SHORT if whole else index.rule.words) and not index.stock(found.text)
 
 
-def _match(case: Case, line: int, found: _Found, index: Index, pairs: frozenset[tuple[int, int]]) -> Match:
+def _match(
+    case: Case, line: int, found: _Found, index: Index, pairs: frozenset[tuple[int, int]]
+) -> OverlapMatch:
     text, sample = index.texts[found.text], found.sample
     touched = frozenset(holder.case for holder in text.holders)
     shown = max(text.holders, key=lambda h: ((text.benchmark, h.case) in pairs, h.part == sample.part))
@@ -107,4 +109,4 @@ def _match(case: Case, line: int, found: _Found, index: Index, pairs: frozenset[
         cases=len(touched),
         begins=" ".join(sample.words[:WORDS_SHOWN]),
     )
-    return Match(hit, text.benchmark, touched)
+    return OverlapMatch(hit, text.benchmark, touched)
