@@ -16,6 +16,7 @@ from jurist.benchmarks.base import (
     demand,
     grouped,
     headline_name,
+    pair_winner,
     proportion,
     read_lines,
     statuses,
@@ -144,12 +145,7 @@ def _said(decision: Decision) -> list[Verdict]:
 
 
 def _right(decision: Decision) -> bool:
-    if decision.gold is None or len(decision.gold) != 2:
-        raise InputError(
-            f"case {decision.case_id!r}: gold is {decision.gold}, expected that of a pair",
-            hint="gold is (1, 0), (0, 1) or a tie, (0.5, 0.5)",
-        )
-    label = winner(decision.gold)
+    label = pair_winner(decision)
     return all(v.scores is not None and winner(v.scores) == label for v in _said(decision))
 
 

@@ -214,6 +214,16 @@ def gold_winner(decision: Decision) -> int:
     return best
 
 
+def pair_winner(decision: Decision) -> int | None:
+    """Which of two responses gold names, None for a tie; raises ``InputError`` for gold of anything else."""
+    if decision.gold is None or len(decision.gold) != 2:
+        raise InputError(
+            f"case {decision.case_id!r}: gold is {decision.gold}, expected that of a pair",
+            hint="gold is (1, 0), (0, 1) or a tie, (0.5, 0.5)",
+        )
+    return winner(decision.gold)
+
+
 def transcribed(case: Case, judgments: Sequence[Judgment]) -> Decision:
     """The decision that recorded games amount to: the mean of those that were resolved.
 

@@ -20,6 +20,7 @@ from jurist.benchmarks.base import (
     grouped,
     headline_name,
     hub_files,
+    pair_winner,
     proportion,
     read_rows,
     statuses,
@@ -119,7 +120,7 @@ def score_human(decisions: Iterable[Decision]) -> Scorecard:
     categories, which overlap. Where no vote has a winner there is no headline.
     """
     listed = demand(decisions, "ppe-human")
-    decided = [d for d in listed if _winner(d) is not None]
+    decided = [d for d in listed if pair_winner(d) is not None]
     rows = {c: [d for d in decided if c in d.meta.get("categories", ())] for c in CATEGORIES}
     return Scorecard(
         name="ppe-human",
@@ -241,18 +242,9 @@ def _accuracy(name: str, decisions: Sequence[Decision]) -> ScoreRow:
     return proportion(name, _right(decisions))
 
 
-def _winner(decision: Decision) -> int | None:
-    if decision.gold is None or len(decision.gold) != 2:
-        raise InputError(
-            f"case {decision.case_id!r}: gold is {decision.gold}, expected that of a pair",
-            hint="gold is (1, 0), (0, 1) or a tie, (0.5, 0.5)",
-        )
-    return winner(decision.gold)
-
-
 def _right(decisions: Iterable[Decision]) -> list[bool]:
     """A decision is right where it names the one that gold names, which a tie never does."""
-    return [winner(d.verdict.scores) == _winner(d) is not None for d in decisions]
+    return [winner(d.verdict.scores) == pair_winner(d) is not None for d in decisions]
 
 
 def _match(decision: Decision, models: Sequence[str], scores: Scores | None) -> Match:

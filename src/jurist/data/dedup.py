@@ -7,9 +7,9 @@ from mmap import mmap
 from tempfile import TemporaryFile
 from typing import Literal, NamedTuple
 
+from jurist.core.hashing import seed_of
 from jurist.core.types import Case, response_text, winner
 from jurist.data.overlap.words import digest, grams, words
-from jurist.data.rows import key
 
 Unique = Literal["near", "exact", "prompt"]
 """What may not come twice: nearly the same pair, the very same pair, nearly the same prompt."""
@@ -56,15 +56,15 @@ class Seen:
     def again(self, case: Case) -> str | None:
         """Why a pair may not pass (it was seen before), or None; then it is seen from now on."""
         prompt, best, worst = _parts(case)
-        pair = key(prompt.strip(), *sorted((best.strip(), worst.strip())))
+        pair = seed_of(prompt.strip(), *sorted((best.strip(), worst.strip())))
         if pair in self._exact:
-            return "duplicate" if self._exact[pair] == key(best.strip()) & _NONE else "contradiction"
+            return "duplicate" if self._exact[pair] == seed_of(best.strip()) & _NONE else "contradiction"
         if self._unique != "exact":
             held = [_text(t) for t in ((prompt,) if self._unique == "prompt" else (prompt, best, worst))]
             if self._is_near(held):
                 return "same prompt" if self._unique == "prompt" else "near duplicate"
             self._note(held)
-        self._exact[pair] = key(best.strip()) & _NONE
+        self._exact[pair] = seed_of(best.strip()) & _NONE
         return None
 
     def _is_near(self, held: list[_Text]) -> bool:

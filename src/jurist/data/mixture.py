@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.files import read_line
+from jurist.core.hashing import seed_of
 from jurist.core.types import Case
 from jurist.data.filters import named
-from jurist.data.rows import key, share
+from jurist.data.rows import share
 from jurist.data.sources import stem
 from jurist.inputs.rows import case_of
 
@@ -104,7 +105,7 @@ def drawn(rows: int, count: int, *seeds: object) -> Iterator[int]:
         if left >= rows:
             yield from range(rows)
         else:
-            yield from sorted(range(rows), key=lambda i: key(*seeds, i))[:left]
+            yield from sorted(range(rows), key=lambda i: seed_of(*seeds, i))[:left]
 
 
 def mixed(
@@ -119,7 +120,7 @@ def mixed(
     for at, (part, file, count) in enumerate(zip(parts, files, counts, strict=True)):
         for n, row in enumerate(drawn(len(file), count, seed, part.name)):
             for turned in _turned(order, seed, part.name, n):
-                entries.append((key(seed, "place", part.name, n, turned), at, row, turned))
+                entries.append((seed_of(seed, "place", part.name, n, turned), at, row, turned))
     for _, at, row, turned in sorted(entries):
         yield _shown(named(files[at].case(row), parts[at].name), turned)
 

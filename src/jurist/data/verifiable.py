@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from jurist.core.answers import final_answer, number
 from jurist.core.errors import InputError
+from jurist.core.hashing import seed_of
 from jurist.core.types import Case, Completion, response_text
 from jurist.data.filters import Choose, pairs_of
-from jurist.data.rows import key
 from jurist.inputs.lines import Fields
 from jurist.inputs.rows import case_of
 from jurist.protocols.base import split_thinking
@@ -61,7 +61,7 @@ def verified(
     counts[_outcome(rights, wrongs)] += 1
     if not (rights and wrongs):
         return
-    shown = sorted([*rights, *wrongs], key=lambda text: key(seed, case.id, text))
+    shown = sorted([*rights, *wrongs], key=lambda text: seed_of(seed, case.id, text))
     meta = {**case.meta, "answer": reference, "right": len(rights), "wrong": len(wrongs)}
     gold = tuple(float(text in rights) for text in shown)
     mixed = replace(case, responses=tuple(shown), gold=gold, reference=None, meta=meta)
