@@ -57,7 +57,7 @@ def test_one_order_is_plain_accuracy_and_told(said, gold, right):
     assert AUTOJ.score([rated]).headline.value == 1
 
 
-def test_groups_stand_in_the_published_order_and_overall_is_over_pairs():
+def test_groups_are_in_published_order_overall_over_pairs():
     code = [decision(FIRST, FIRST), decision(FIRST, SECOND), decision(TIE, TIE)]
     card = AUTOJ.score([*code, decision(TIE, TIE, gold=TIE, group="Summarization")])
     assert [(g.name, g.value, g.n) for g in card.groups] == [("Summarization", 1, 1), ("Code", 1 / 3, 3)]

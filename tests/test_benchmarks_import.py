@@ -184,7 +184,7 @@ def rows(accuracies: Mapping[str, object]) -> list[dict[str, object]]:
     ]
 
 
-def test_what_is_exported_is_the_official_file_and_can_be_imported(tmp_path: Path):
+def test_an_export_is_the_official_file_and_can_be_imported(tmp_path: Path):
     published = msgspec.json.decode(shared("rrm-results", "32b_RewardBench_result.json").read_bytes())
     run, file = tmp_path / "run", tmp_path / "judge.json"
     import_run("rewardbench", str(write(tmp_path / "rows.json", rows(published))), out=run)

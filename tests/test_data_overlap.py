@@ -429,7 +429,7 @@ def _real(*names: str) -> list[Case]:
     return [row.case for name in names for row in read_cases(shared(name), skip_bad=True)]
 
 
-def test_planted_copies_are_found_among_real_rows_and_real_rows_are_not():
+def test_planted_copies_are_found_and_real_rows_are_not():
     bench = _real("rm-bench/data")
     index = indexed(*bench)
     planted = [c for c in bench if len(words(c.prompt[-1].content)) >= 13][::9]

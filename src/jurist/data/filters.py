@@ -1,4 +1,4 @@
-"""Which rows are fit for training, and if not, why not: one reason each, the cheapest test first.
+"""Which rows are fit for training; one reason for each that is not, the cheapest test first.
 
 Cases of many responses become pairs of a better and a worse one.
 """

@@ -1,4 +1,4 @@
-"""What a command did to the rows, as a file beside its output and as lines to read."""
+"""Counts of a data command: a file beside its output, and lines to read."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class OutputFile(Record, frozen=True, omit_defaults=False):
 
 
 class DataReport(Record, frozen=True, omit_defaults=False):
-    """``counts`` holds what only this command counts; ``options`` what it was told.
+    """``counts`` are counts of this command alone, ``options`` its options.
 
     ``benchmarks``: number of cases and hash of the texts of each that rows were compared with.
     """

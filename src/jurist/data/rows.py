@@ -16,7 +16,7 @@ from jurist.inputs.lines import Fields, seen
 from jurist.inputs.rows import case_of
 
 Renames = Mapping[str, Sequence[str]]
-"""For a field of ours the fields of the source whose texts, joined, it is."""
+"""The name of a field of ours, and the fields of the source whose texts, joined, become its value."""
 
 
 def read(source: str, renames: Renames | None = None, on_bad: OnBad | None = None) -> Iterator[Case]:
@@ -142,12 +142,12 @@ class Writer:
         self.rows += 1
 
     def _own(self, name: str) -> str:
-        own, n = name, 1
-        while seed_of(own) in self._ids:
+        free_name, n = name, 1
+        while seed_of(free_name) in self._ids:
             n += 1
-            own = f"{name}~{n}"
-        self._ids.add(seed_of(own))
-        return own
+            free_name = f"{name}~{n}"
+        self._ids.add(seed_of(free_name))
+        return free_name
 
 
 class RowsInOrder:

@@ -1,4 +1,4 @@
-"""What stands on the command line of `jurist data`: sources by name, fields by name, texts to keep out."""
+"""Arguments of `jurist data`: named sources, renamed fields, the benchmarks to keep out."""
 
 import re
 from collections.abc import Iterable, Sequence

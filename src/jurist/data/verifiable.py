@@ -1,4 +1,4 @@
-"""Pairs of a right and a wrong solution, told apart by their final answers alone."""
+"""Pairs of a right and a wrong solution, by their final answers."""
 
 import re
 from collections import Counter
@@ -31,13 +31,13 @@ def question_of(fields: Fields, default_id: str) -> Case:
     rest = dict(fields)
     if "prompt" not in rest and (asked := next((x for x in PROMPTS if x in rest), None)):
         rest["prompt"] = rest.pop(asked)
-    told = next((x for x in REFERENCES if rest.get(x) is not None), None)
-    if told is None:
+    reference_field = next((x for x in REFERENCES if rest.get(x) is not None), None)
+    if reference_field is None:
         raise InputError(
             f"reference: is missing; fields of the row: {', '.join(fields)}",
             f"legal names are {', '.join(REFERENCES)}; --field reference=NAME takes another",
         )
-    rest["reference"] = rest.pop(told)
+    rest["reference"] = rest.pop(reference_field)
     rest.pop("gold", None)  # what somebody else's program thought of them
     return case_of(rest, default_id)
 

@@ -1,4 +1,4 @@
-"""What was found: every hit as a line of a file, counts for each benchmark, one line for a model card."""
+"""The report: every hit as a line of a file, counts for each benchmark, one line for a model card."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -143,12 +143,12 @@ def stamp(summary: OverlapSummary, report: str) -> str:
     """
     counts = summary.benchmarks
     named = ", ".join(f"{c.benchmark} ({c.cases:,} cases, {c.digest})" for c in counts)
-    found = "; ".join(f"{c.benchmark}: {_counted(c)}" for c in counts if c.rows)
+    details = "; ".join(f"{c.benchmark}: {_counted(c)}" for c in counts if c.rows)
     clean = summary.clean
     parts = [
         f"{summary.touched:,} of {summary.rows:,} rows of {summary.source}{_hashed(summary.sha256)} overlap "
         f"with {named}",
-        found,
+        details,
         str(summary.rule),
         f"{summary.unread:,} rows could not be read" if summary.unread else "",
         f"without them: {clean.rows:,} rows{_hashed(clean.sha256)}" if clean else "",
