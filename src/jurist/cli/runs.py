@@ -168,14 +168,15 @@ def import_run(
     Parameters
     ----------
     benchmark
-        What they are of: autoj, judgebench, judgebench-claude, llmbar, pandalm, rewardbench, rewardbench2,
-        rm-bench, rm-bench-rm-r1, rmb or rmb-rm-r1.
+        What they are of: autoj, autoj-critique, judgebench, judgebench-claude, llmbar, pandalm, rewardbench,
+        rewardbench2, rm-bench, rm-bench-rm-r1, rmb or rmb-rm-r1.
     file
         What was published.
 
         - judgebench, judgebench-claude: a file of the repository's outputs.
         - llmbar: a result.json, or FOLDER#JUDGE/PROMPT for all five sets.
         - autoj, pandalm: a file of one judge's outputs, the pairs where they were published beside it.
+        - autoj-critique: gpt-4-Eval_CRITIC_vs_chatgpt.jsonl, the responses in ../test.
         - rewardbench, rewardbench2: eval-set-scores/ORG/MODEL.json, the results of single cases (of
           rewardbench also RM-R1's logs.json, and MODEL_outputs.jsonl of the rewardbench command); or
           eval-set/ORG/MODEL.json, accuracies by subset or domain, which make a scorecard without decisions.
