@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from make import case, write_pairs
 from shared import shared
@@ -142,6 +142,7 @@ def test_each_bad_row_is_left_out_for_its_reason_and_counted(tmp_path: Path):
     assert counts["read"] == counts["written"] + sum(counts["dropped"].values())
 
 
+@settings(max_examples=40)  # each has a table of 128 MiB of its own
 @given(st.lists(CASES, max_size=12), st.sampled_from(["near", "exact", "prompt"]))
 def test_what_was_filtered_once_passes_again_untouched(cases: list[Case], unique: Any):
     def kept(given: list[Case]) -> list[Case]:
@@ -292,9 +293,7 @@ def test_hh_rlhf_gives_2308_pairs_twice(tmp_path: Path):
         ("1e999999999", "1", None),
     ],
 )
-def test_incomparable_answers_are_neither_right_nor_wrong(
-    reference: str, answer: str, same: bool | None
-):
+def test_incomparable_answers_are_neither_right_nor_wrong(reference: str, answer: str, same: bool | None):
     assert same_plainly(reference, answer) is same
     assert same_plainly(answer, reference) is same
 
