@@ -13,14 +13,14 @@ import msgspec
 from jurist.cli.console import next_step, say, tell_damage, write_json
 from jurist.cli.console import out as screen
 from jurist.cli.options import Json, Out
-from jurist.core.errors import ConfigError, InputError, StoreError, UnknownNameError
+from jurist.core.errors import ConfigError, InputError, JuristError, StoreError, UnknownNameError
 from jurist.core.files import write_whole
 from jurist.core.version import __version__
 
 if TYPE_CHECKING:
     from jurist.benchmarks.base import Benchmark
     from jurist.core.runs import Run
-    from jurist.core.types import Decision, Scorecard
+    from jurist.core.types import Case, Decision, Scorecard
 
 
 def show(run: Path, case: str | None = None, /, *, json: Json = False) -> int:
@@ -199,7 +199,7 @@ def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) ->
     else:
         decisions = read_recorded(chosen, Path(file))
         card = chosen.score(decisions)
-        _store(out, config, decisions)
+        _store(out, config, decisions, _cases_in(chosen, Path(file)))
         write_scorecard(out, card)
         say(f"imported into {out}")
     _show_card(card, json=json)
@@ -265,11 +265,22 @@ def _scored(chosen: "Benchmark", results: dict[str, Any], file: str) -> "Scoreca
         raise InputError(f"{file}: {error.message}", error.hint or "results of another benchmark?") from None
 
 
-def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]") -> None:
+def _cases_in(chosen: "Benchmark", path: Path) -> "dict[str, Case]":
+    """The cases by id, where the official outputs hold them too; empty where they do not."""
+    try:
+        return {case.id: case for case in chosen.load(path)}
+    except JuristError:
+        return {}
+
+
+def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]", cases: "dict[str, Case]") -> None:
     from jurist.core.store import Store
 
     with Store(out, config) as store:
         for decision in decisions:
+            case = cases.get(decision.case_id)
+            if case is not None and case.gold == decision.gold:
+                store.begin(case, "")
             for judgment in decision.judgments:
                 if store.recall(judgment.query) is None:
                     store.record(judgment)

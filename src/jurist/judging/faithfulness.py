@@ -1,8 +1,9 @@
 """Whether a judgment's reasons hold, checked without another model.
 
-The checks read the written text. They find reasons that do not fit the case or the verdict; that none is found
-does not show that the reasons are the judge's. Outcome-only training degrades reasons while verdicts get better
-(RationaleRM, arXiv 2602.04649), so a training can reward both (`jurist train grpo --reward faithful`).
+The checks read the written text. They find reasons that do not fit the case or the verdict; that none is
+found does not show that the reasons are the judge's. Outcome-only training degrades reasons while verdicts
+get better (RationaleRM, arXiv 2602.04649), so a training can reward both (`jurist train grpo --reward
+faithful`).
 """
 
 import re
@@ -11,9 +12,9 @@ from enum import StrEnum
 
 from jurist.core.answers import final_answer
 from jurist.core.types import Case, Judgment, response_text, winner
-from jurist.protocols.base import split_thinking
 from jurist.protocols.chain import Chain, read_chain
-from jurist.protocols.guard import restore
+from jurist.protocols.injection import restore
+from jurist.protocols.thinking_tags import split_thinking
 
 
 class Fault(StrEnum):
@@ -53,7 +54,9 @@ _BETTER = re.compile(
     rf"(?!\s+(?:in|at|on|for|with)\b)",
     re.I,
 )
-_TEN = re.compile(rf"\b(?:{_NOUN}\s+)?(?P<slot>[A-Z])\b[^.\n]{{0,40}}?\b(?P<score>\d{{1,2}}(?:\.\d+)?)\s*/\s*10\b")
+_TEN = re.compile(
+    rf"\b(?:{_NOUN}\s+)?(?P<slot>[A-Z])\b[^.\n]{{0,40}}?\b(?P<score>\d{{1,2}}(?:\.\d+)?)\s*/\s*10\b"
+)
 _TOTAL = re.compile(
     rf"\b(?:total|final|overall)\s+score\b[^.\n]{{0,20}}?\b(?:{_NOUN}\s+)?(?P<slot>[A-Z])\b[^\d\n]{{0,15}}"
     rf"(?P<score>\d{{1,3}}(?:\.\d+)?)",
@@ -67,7 +70,9 @@ def faults(case: Case, judgment: Judgment, *, opens: bool = False) -> tuple[Faul
     ``opens``: the judge's template opens the thinking (``Protocol.opens_thinking``). Only written reasons are
     looked at: a judgment without a verdict, or with a bare one, has no faults.
     """
-    if judgment.verdict.scores is None or judgment.verdict.via == "recorded" and not judgment.completion.text:
+    if judgment.verdict.scores is None or (
+        judgment.verdict.via == "recorded" and not judgment.completion.text
+    ):
         return ()
     chain = read_chain(judgment.completion, opens=opens)
     _, answer = split_thinking(judgment.completion, opens=opens)
@@ -85,7 +90,7 @@ def quotations(case: Case, judgment: Judgment, chain: Chain) -> Iterator[tuple[s
 
 
 def occurs(quotation: str, text: str) -> bool:
-    """Whether a quotation stands in a text: without regard to case, white space, marks around it; "..." leaves out."""
+    """Whether a quotation stands in a text; case and white space do not matter, "..." leaves words out."""
     place, whole = 0, _folded(restore(text))
     for piece in _ELLIPSIS.split(_folded(restore(quotation)).strip(" '\"“”‘’.,;:")):
         at = whole.find(piece.strip(" '\"“”‘’.,;:"), place)
@@ -104,7 +109,9 @@ def rubric_key(judgment: Judgment) -> str | None:
 
 def _faults(case: Case, judgment: Judgment, chain: Chain, evaluation: str) -> Iterator[Fault]:
     texts = [response_text(response) for response in case.responses]
-    everything = "\n".join([*(m.content for m in case.prompt), *texts, case.reference or "", case.rubric or ""])
+    everything = "\n".join(
+        [*(m.content for m in case.prompt), *texts, case.reference or "", case.rubric or ""]
+    )
     tagged: set[str] = set()
     for quotation, index, there in quotations(case, judgment, chain):
         tagged.add(quotation)
@@ -113,7 +120,11 @@ def _faults(case: Case, judgment: Judgment, chain: Chain, evaluation: str) -> It
     for match in _QUOTED.finditer(evaluation):
         # Words in quotation marks may be the rubric's or the solution's own.
         own = f"{chain.solution or ''} {' '.join(c.name + ' ' + c.text for c in chain.criteria)}"
-        if match[1] not in tagged and len(match[1].split()) > 3 and not occurs(match[1], f"{everything}\n{own}"):
+        if (
+            match[1] not in tagged
+            and len(match[1].split()) > 3
+            and not occurs(match[1], f"{everything}\n{own}")
+        ):
             yield Fault.QUOTE
     weights = [criterion.weight for criterion in chain.criteria]
     if len(weights) > 1 and abs(sum(weights) - 100) > 1:
@@ -142,13 +153,25 @@ def _pair_faults(judgment: Judgment, chain: Chain, evaluation: str, texts: list[
 
 def _names(evaluation: str, slot: int) -> bool:
     letter = "AB"[slot]
-    return bool(re.search(rf"\b{_NOUN}s?\s+{letter}\b|[_(\[]{letter}[>)\]]|^\W*{letter}\b", evaluation, re.I | re.M)) or (
-        bool(re.search(rf"\b{letter}(?:'s)?\s+(?:is|has|does|gives|says|and|also|fails|offers)\b", evaluation))
-    ) or bool(re.search(r"\bboth\b", evaluation, re.I))
+    return (
+        bool(
+            re.search(
+                rf"\b{_NOUN}s?\s+{letter}\b|[_(\[]{letter}[>)\]]|^\W*{letter}\b", evaluation, re.I | re.M
+            )
+        )
+        or (
+            bool(
+                re.search(
+                    rf"\b{letter}(?:'s)?\s+(?:is|has|does|gives|says|and|also|fails|offers)\b", evaluation
+                )
+            )
+        )
+        or bool(re.search(r"\bboth\b", evaluation, re.I))
+    )
 
 
 def _preferred(evaluation: str) -> int | None:
-    """The slot that the evaluation itself puts first, by its scores or its last comparison; None if it does not say."""
+    """The slot that the evaluation prefers, by its scores or its last comparison; None if it does not say."""
     for pattern in (_TOTAL, _TEN):
         scores: dict[int, list[float]] = {}
         for match in pattern.finditer(evaluation):
@@ -162,4 +185,6 @@ def _preferred(evaluation: str) -> int | None:
 
 
 def _folded(text: str) -> str:
-    return " ".join(text.replace("’", "'").replace("‘", "'").replace("“", '"').replace("”", '"').casefold().split())
+    return " ".join(
+        text.replace("’", "'").replace("‘", "'").replace("“", '"').replace("”", '"').casefold().split()
+    )

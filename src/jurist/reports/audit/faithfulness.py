@@ -11,7 +11,7 @@ from jurist.reports.audit.findings import Finding, percent
 
 
 def faithfulness(run: Run) -> tuple[Finding, ...]:
-    """Findings over the judgments that wrote reasons and whose case the run holds; empty where there are none."""
+    """Findings over the judgments that wrote reasons and whose case the run holds; empty without any."""
     counts: Counter[Fault] = Counter()
     rubrics: dict[str, set[str]] = {}
     judged = quoted = flawed = 0

@@ -31,7 +31,7 @@ def build(page: Page, title: str, *, live: bool = False) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        '<noscript>This report needs JavaScript, which runs in the page alone: nothing is loaded.</noscript>\n'
+        "<noscript>This report needs JavaScript; nothing is loaded from elsewhere.</noscript>\n"
         '<div id="app"></div>\n'
         f'<script type="application/json" id="index">{_json(index)}</script>\n{blocks}'
         + "".join(f"<script>{script}</script>\n" for script in scripts)

@@ -1,4 +1,4 @@
-"""What a report shows, taken from run folders: a small index of all cases, and the texts in compressed blocks."""
+"""What a report shows, taken from run folders: an index of all cases, and texts in compressed blocks."""
 
 import base64
 import gzip
@@ -13,19 +13,22 @@ from jurist.core.errors import InputError
 from jurist.core.runs import Run, open_run, read_scorecard
 from jurist.core.types import Case, Decision, Judgment, Response, Scorecard, Status, agrees, winner
 from jurist.judging.faithfulness import EXPLAINED, Fault, faults, occurs
-from jurist.protocols.base import split_thinking
 from jurist.protocols.chain import read_chain
-from jurist.protocols.guard import restore
+from jurist.protocols.injection import restore
+from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.audit.audit import Audit, audit, known, read_items
 from jurist.reports.audit.faithfulness import faithfulness
 from jurist.reports.audit.findings import Finding
+from jurist.reports.page.curves import METRICS, read_curves
 
 BLOCK = 50
 """Cases of one compressed block: what is inflated when one of them is opened."""
 LONGEST = 2_000_000
 """Characters of a text that a report keeps; the rest is cut, and the cut is said."""
-SIDE = ("engine", "model", "served_model", "protocol", "family", "deliberation", "forced", "benchmark", "input",
-        "seed", "jurist")  # fmt: skip
+SIDE = (
+    "engine", "model", "served_model", "protocol", "family", "deliberation", "forced", "benchmark", "input",
+    "seed", "jurist",
+)  # fmt: skip
 """What of run.json the first screen shows, in this order."""
 
 
@@ -43,11 +46,16 @@ def collect(folders: Sequence[Path], *, prices: tuple[float, float] | None = Non
     ``prices``: money per million tokens read and written. Raises ``StoreError`` for what is no run folder and
     ``InputError`` where a run has no decisions.
     """
-    runs = [open_run(folder) for folder in folders]
+    runs = [open_run(_run_of(folder)) for folder in folders]
     try:
-        page = Page({"runs": [], "cases": [], "block": BLOCK, "faults": {f.value: EXPLAINED[f] for f in Fault}})
+        page = Page(
+            {"runs": [], "cases": [], "block": BLOCK, "faults": {f.value: EXPLAINED[f] for f in Fault}}
+        )
         names = _names(folders)
         page.index["runs"] = [_summary(name, run, prices) for name, run in zip(names, runs, strict=True)]
+        for folder, shown in zip(folders, page.index["runs"], strict=True):
+            if curves := read_curves(folder):
+                shown["curves"] = curves
         pending: list[dict[str, Any]] = []
         for case_id in _ids(runs):
             row, detail = _case(case_id, runs)
@@ -62,6 +70,14 @@ def collect(folders: Sequence[Path], *, prices: tuple[float, float] | None = Non
     finally:
         for run in runs:
             run.close()
+
+
+def _run_of(folder: Path) -> Path:
+    """The run to read: of a training the judgments that it sampled, or what it measured last."""
+    if not (folder / METRICS).exists() or (folder / "run.json").exists():
+        return folder
+    places = [folder / "traces", folder / "held-out" / "after", folder / "held-out" / "before"]
+    return next((place for place in places if (place / "run.json").exists()), folder)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -140,8 +156,7 @@ def _sections(found: Audit) -> list[dict[str, Any]]:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    return {"sentence": finding.sentence, "shown": finding.shown, "value": finding.value, "name": finding.name,
-            "interval": finding.interval, "neutral": finding.neutral}  # fmt: skip
+    return {"shown": finding.shown, **msgspec.to_builtins(finding)}
 
 
 # --- one case --------------------------------------------------------------------------------------------
@@ -164,11 +179,14 @@ def _case(case_id: str, runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, 
             continue
         group = group or decision.group
         judgments = [_judgment(judgment, case, prompts) for judgment in decision.judgments]
-        rendered = rendered or next((p for p in prompts if p), [])
+        if not rendered and prompts:
+            rendered = prompts[0]
         cells.append(_cell(decision, judgments))
         sides.append(_side(decision, judgments))
     prompt = [[m.role, _text(m.content)] for m in case.prompt] if case else rendered
-    question = next((text for role, text in reversed(prompt) if role == "user"), prompt[-1][1] if prompt else "")
+    question = next(
+        (text for role, text in reversed(prompt) if role == "user"), prompt[-1][1] if prompt else ""
+    )
     row: dict[str, Any] = {"id": case_id, "q": " ".join(question.split())[:160], "runs": cells}
     if group:
         row["g"] = group
@@ -221,7 +239,11 @@ def _flipped(decision: Decision) -> bool:
 def _side(decision: Decision, judgments: list[dict[str, Any]]) -> dict[str, Any]:
     verdict = decision.verdict
     side: dict[str, Any] = {"scores": verdict.scores, "status": verdict.status.value, "judgments": judgments}
-    for name, value in (("note", verdict.note), ("errors", verdict.errors), ("agreement", decision.agreement)):
+    for name, value in (
+        ("note", verdict.note),
+        ("errors", verdict.errors),
+        ("agreement", decision.agreement),
+    ):
         if value not in (None, ""):
             side[name] = value
     return side
@@ -235,7 +257,8 @@ def _judgment(judgment: Judgment, case: Case | None, prompts: list[list[list[str
         "scores": verdict.scores, "tokens": judgment.usage.completion_tokens, "via": verdict.via,
     }  # fmt: skip
     for name, value in (
-        ("judge", query.judge), ("budget", query.sampling.thinking_budget), ("thinking", _text(thinking.strip())),
+        ("judge", query.judge), ("budget", query.sampling.thinking_budget),
+        ("thinking", _text(thinking.strip())),
         ("note", verdict.note), ("error", completion.error), ("seconds", round(completion.seconds, 2)),
         ("logprobs", judgment.forced.logprobs if judgment.forced else completion.logprobs),
     ):  # fmt: skip
@@ -284,4 +307,6 @@ def _plain(response: Response) -> str:
 
 
 def _text(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}\n[cut: {len(text) - LONGEST:,} more characters]"
+    return (
+        text if len(text) <= LONGEST else f"{text[:LONGEST]}\n[cut: {len(text) - LONGEST:,} more characters]"
+    )
