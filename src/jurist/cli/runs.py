@@ -279,13 +279,14 @@ def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]", cases
     with Store(out, config) as store:
         for decision in decisions:
             case = cases.get(decision.case_id)
-            if case is not None and case.gold == decision.gold:
-                store.begin(case, "")
+            digest = case.digest if case is not None and case.gold == decision.gold else ""
+            if case is not None and digest:
+                store.begin(case, digest)
             for judgment in decision.judgments:
                 if store.recall(judgment.query) is None:
                     store.record(judgment)
-            if store.decided(decision.case_id, "") is None:
-                store.decide(decision, "")
+            if store.decided(decision.case_id, digest) is None:
+                store.decide(decision, digest)
 
 
 def _keep(out: Path, config: dict[str, Any], card: "Scorecard") -> None:
