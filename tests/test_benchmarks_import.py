@@ -14,8 +14,8 @@ from shared import shared
 from jurist.benchmarks.rewardbench import SIZES, score_subsets
 from jurist.cli.runs import aggregates, export, form, import_run
 from jurist.core.errors import ConfigError, JuristError
+from jurist.core.run_config import read_config
 from jurist.core.runs import read_decisions
-from jurist.core.store import read_config
 from jurist.core.types import Scorecard
 from jurist.judging.registry import BENCHMARKS, benchmark
 

@@ -117,8 +117,9 @@ def label(
 
 def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, Path]:
     """The file of each format; raises where it could not or should not be written."""
-    from jurist.core.records import DECISIONS, JUDGMENTS
-    from jurist.core.store import RUN, SCORECARD
+    from jurist.core.run_config import RUN
+    from jurist.core.run_lines import DECISIONS, JUDGMENTS
+    from jurist.core.store import SCORECARD
     from jurist.data.labels import LABELS
     from jurist.data.policy_sampling import DRAWN, POLICY
 

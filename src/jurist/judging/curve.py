@@ -10,8 +10,9 @@ import msgspec
 
 from jurist.core.errors import ConfigError
 from jurist.core.files import Warn
+from jurist.core.run_config import input_facts
 from jurist.core.statistics import wilson
-from jurist.core.store import Store, input_facts
+from jurist.core.store import Store
 from jurist.core.types import (
     Case,
     Decision,

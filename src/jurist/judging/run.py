@@ -12,7 +12,8 @@ from jurist.benchmarks.base import Benchmark, scored
 from jurist.benchmarks.fetch import place
 from jurist.core.files import Warn
 from jurist.core.hashing import seed_of
-from jurist.core.store import Store, input_facts, write_scorecard
+from jurist.core.run_config import input_facts
+from jurist.core.store import Store, write_scorecard
 from jurist.core.types import Case, Decision, Scorecard
 from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import check_arity
