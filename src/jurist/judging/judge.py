@@ -24,7 +24,7 @@ from jurist.core.types import (
 )
 from jurist.judging.thinking import capped
 from jurist.protocols.base import Protocol
-from jurist.protocols.guard import guarded
+from jurist.protocols.injection import guarded
 
 Forced = Literal["never", "missing", "always"]
 """When the verdict is read from the labels' probabilities: never, where the text has none, or always."""
