@@ -229,16 +229,6 @@ class Index:
         """The damaged lines are blank now."""
         self._change("DELETE FROM damaged")
 
-    def drop_case(self, digest: str) -> None:
-        """Forget a case, so that it is written again."""
-        self._waiting.cases.pop(digest, None)
-        self._change("DELETE FROM cases WHERE digest = ?", digest)
-
-    def drop_prompt(self, prompt_id: str) -> None:
-        """Forget a prompt, so that it is written again."""
-        self._waiting.prompts.pop(prompt_id, None)
-        self._change("DELETE FROM prompts WHERE id = ?", _blob(prompt_id))
-
     def drop_judgment(self, key: str) -> None:
         """Forget a judgment, so that it is asked again."""
         self._waiting.judgments.pop(key, None)

@@ -40,17 +40,17 @@ def read_run(folder: Path, name: str = RUN) -> RunFacts:
         raise StoreError(f"{folder} is not a run folder: it has no {name}")
     try:
         config = msgspec.json.decode(read_regular(path), type=dict[str, Any])
-        own = msgspec.convert(config.pop(_OWN, {}), dict[str, Any])
-        version = int(own.get("version", 1))
-        unsealed = msgspec.convert(own.get("unsealed", {}), dict[str, int])
+        folder_facts = msgspec.convert(config.pop(_OWN, {}), dict[str, Any])
+        version = int(folder_facts.get("version", 1))
+        unsealed = msgspec.convert(folder_facts.get("unsealed", {}), dict[str, int])
     except (msgspec.DecodeError, msgspec.ValidationError, OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
     facts = RunFacts(config, version, unsealed)
-    if version > FORMAT and own.get("crc") == _crc(facts):
+    if version > FORMAT and folder_facts.get("crc") == _crc(facts):
         raise StoreError(f"{path} is of version {version}, and this program reads up to {FORMAT}")
     # Before version 2 there was no file of prompts.
-    new = bool(own) or (name == RUN and (folder / PROMPTS).exists())
-    if new and own.get("crc") != _crc(facts):
+    new = bool(folder_facts) or (name == RUN and (folder / PROMPTS).exists())
+    if new and folder_facts.get("crc") != _crc(facts):
         raise StoreError(
             f"{path} is not what was written: its checksum is wrong",
             hint=f'if you changed it yourself, let "{_OWN}" have "crc": "{_crc(facts)}"',
@@ -60,8 +60,8 @@ def read_run(folder: Path, name: str = RUN) -> RunFacts:
 
 def write_run(folder: Path, facts: RunFacts) -> None:
     """Write run.json."""
-    own = {"version": facts.version, "unsealed": facts.unsealed, "crc": _crc(facts)}
-    write_json(folder / RUN, {**facts.config, _OWN: own})
+    folder_facts = {"version": facts.version, "unsealed": facts.unsealed, "crc": _crc(facts)}
+    write_json(folder / RUN, {**facts.config, _OWN: folder_facts})
 
 
 def read_config(folder: Path, name: str = RUN) -> dict[str, Any]:

@@ -129,7 +129,6 @@ class Store:
                 self._records.case(offset)
             except DamagedError as error:
                 self._damaged(error)
-                self._index.drop_case(digest)
                 offset = None
         if offset is None:
             lines = self._lines[CASES]
