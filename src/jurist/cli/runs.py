@@ -291,8 +291,9 @@ def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]", cases
 
 def _keep(out: Path, config: dict[str, Any], card: "Scorecard") -> None:
     """A run folder without decisions; one that holds another run is refused."""
-    from jurist.core.records import DECISIONS, JUDGMENTS
-    from jurist.core.store import RUN, read_config, write_scorecard
+    from jurist.core.run_config import RUN, read_config
+    from jurist.core.run_lines import DECISIONS, JUDGMENTS
+    from jurist.core.store import write_scorecard
 
     present = [name for name in (RUN, JUDGMENTS, DECISIONS) if (out / name).exists()]
     if present and (present != [RUN] or {**read_config(out), "jurist": __version__} != config):
@@ -340,7 +341,7 @@ def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Out
 
 def _check_export(run: Path, format: str, model: str) -> None:
     """Refuse what has no such results, or no name to publish them under."""
-    from jurist.core.store import read_config
+    from jurist.core.run_config import read_config
 
     config = read_config(run)
     if config.get("benchmark") != format:
