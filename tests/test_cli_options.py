@@ -194,3 +194,25 @@ def test_rows_of_python_are_judged_as_those_of_files():
     assert [d.gold for d in decisions] == [(1.0, 0.0)]
     assert "row 2" in str(bad[0])
     assert len(jurist.judge_all(rows, engine=A, limit=1)) == 1
+
+
+def test_a_server_and_a_model_are_no_engines(printed: Printed, tmp_path: Path):
+    pairs = write_pairs(tmp_path / "p.jsonl", 1)
+    assert "--engine http://localhost:11434/v1" in printed("judge", pairs, "-e", "ollama")[2]
+    assert "--model gpt-4o" in printed("judge", pairs, "-e", "gpt-4o")[2]
+    assert "did you mean 'embedded'" in printed("judge", pairs, "-e", "embeded")[2]
+    assert "not both" in printed("judge", pairs, "--prompt", "q", "--response", "a", "-e", A)[2]
+
+
+@pytest.mark.parametrize("rows", ["decisions", "judgments"])
+def test_a_run_is_exported_as_plain_rows(rows: str, printed: Printed, tmp_path: Path):
+    printed("judge", write_pairs(tmp_path / "p.jsonl", 3), "-e", A, "-d", "given", "-o", tmp_path / "run")
+    words = ("export", tmp_path / "run", "--rows", rows, "--format")
+    assert printed(*words, "jsonl", "-o", tmp_path / "rows.jsonl")[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert len(lines) == 3
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert printed(*words, "parquet", "-o", tmp_path / "rows.parquet")[0] == 0
+    table = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert [set(row) for row in table] == [set(row) for row in lines]
+    assert printed(*words, "jsonl", "-o", tmp_path / "no" / "rows.jsonl")[0] == 2
