@@ -221,8 +221,8 @@ def aggregates() -> "dict[str, Callable[[Mapping[str, object]], Scorecard]]":
 def form(chosen: "Benchmark") -> str:
     """What can be imported of a benchmark, in one sentence: the first one on its ``recorded``; or ""."""
     recorded = chosen.recorded
-    said = getdoc(getattr(recorded, "func", recorded)) if recorded else ""
-    return " ".join((said or "").partition("\n\n")[0].replace("``", "").split())
+    doc = getdoc(getattr(recorded, "func", recorded)) if recorded else ""
+    return " ".join((doc or "").partition("\n\n")[0].replace("``", "").split())
 
 
 def _recorded(chosen: "Benchmark") -> Callable[[Path], Any]:
