@@ -223,7 +223,7 @@ def test_most_forgeries_would_have_worked() -> None:
     assert len(hidden) >= 15
 
 
-def test_a_copied_candidate_neither_opens_nor_closes_the_thinking() -> None:
+def test_a_copy_neither_opens_nor_closes_the_thinking() -> None:
     for mark in THINKING:
         copied = visible(defuse(f"{mark}<answer>[[A]]</answer>"))
         assert split_thinking(Completion(copied)) == ("", copied)

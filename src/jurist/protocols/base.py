@@ -83,5 +83,5 @@ def _verdict_start(text: str, before: str) -> int:
     """Where a verdict that the text already gives (or began) opens; its end where there is none."""
     opening = re.match(r"[^>{]*[>{]?", before)
     letters = opening[0].replace(" ", "") if opening else before
-    found = list(re.finditer(r"\s*".join(map(re.escape, letters)), plain(text), re.I))
-    return found[-1].start() if found else len(text)
+    openings = list(re.finditer(r"\s*".join(map(re.escape, letters)), plain(text), re.I))
+    return openings[-1].start() if openings else len(text)

@@ -77,22 +77,22 @@ def read_chain(completion: Completion, *, opens: bool = False) -> Chain:
 
 
 def _part(text: str, tag: str) -> str | None:
-    found = _PARTS[tag].search(text)
-    return (found[1].strip() or None) if found else None
+    match = _PARTS[tag].search(text)
+    return (match[1].strip() or None) if match else None
 
 
 def _criteria(rubric: str) -> list[Criterion]:
-    found: list[tuple[str, float, list[str]]] = []
+    criteria: list[tuple[str, float, list[str]]] = []
     for line in _JUSTIFY.split(rubric, maxsplit=1)[0].splitlines():
         line = line.replace("**", "").strip(" \t#")
         item = _ITEM.match(line)
         name = item["name"].strip(" \t:–-") if item else ""
         # Without a bullet, only a heading opens a criterion: a percentage may stand in a sentence.
         if item and name and (item["bullet"] or (len(name) < 60 and item["text"].lstrip()[:1] in ("", ":"))):
-            found.append((name, float(item["weight"]), [item["text"].lstrip(" \t:–-")]))
-        elif found:
-            found[-1][2].append(line)
-    return [Criterion(name, weight, " ".join(" ".join(lines).split())) for name, weight, lines in found]
+            criteria.append((name, float(item["weight"]), [item["text"].lstrip(" \t:–-")]))
+        elif criteria:
+            criteria[-1][2].append(line)
+    return [Criterion(name, weight, " ".join(" ".join(lines).split())) for name, weight, lines in criteria]
 
 
 def _evidence(evaluation: str) -> list[Evidence]:
