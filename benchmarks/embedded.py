@@ -1,8 +1,8 @@
-"""The embedded engine beside its bare runtime: tokens per second, verdict margins by precision, shared prefixes.
+"""The embedded engine beside its bare runtime: tokens per second, verdict margins, shared prefixes.
 
 python benchmarks/embedded.py [PAIRS.jsonl] [ROUNDS]
 
-Seconds are those of the clock and, since other work on the machine does not count there, of the process's CPU.
+Seconds are those of the clock, and those of the process's CPU, in which other work does not count.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Bare:
             self._pipeline.step()
 
     def write(self, prompts: Sequence[list[int]], *, one_first: bool) -> Speed:
-        """``NEW`` tokens for each prompt; with ``one_first`` the others come after the first one's first step."""
+        """``NEW`` tokens for each prompt; with ``one_first`` the others come after a step of the first one."""
         timer = Timer()
         handles = [self.add(prompts[0], max_new_tokens=NEW)] if one_first else []
         if one_first:
