@@ -23,7 +23,7 @@ class Letters:
     def __call__(self, text: str, **_: Any) -> dict[str, Any]:
         return {"input_ids": [SimpleNamespace(tolist=lambda: [*map(ord, text)])]}
 
-    def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+    def decode(self, ids: list[int], **_: Any) -> str:
         return "".join(map(chr, ids)).replace("<s>", "<s> ")
 
 
@@ -48,7 +48,7 @@ async def main() -> None:
         def emit(self, record: logging.LogRecord) -> None:
             reasons.append(record.getMessage())
 
-    logging.getLogger("openrlhf").addHandler(Kept())
+    logging.getLogger("openrlhf.utils.agent").addHandler(Kept())
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rewards.py"
         file.write_text(FILE.format(url=work["url"], size=work["size"]))

@@ -4,11 +4,11 @@ import asyncio
 import sys
 import types
 from argparse import Namespace
+from contextlib import nullcontext
 from typing import Any
 
-from client import begin, read, tell
-
 import slime.rollout.sglang_rollout as rollout
+from client import begin, read, tell
 from slime.utils.types import Sample
 
 from jurist.integrations.slime import group_reward
@@ -16,7 +16,7 @@ from jurist.integrations.slime import group_reward
 BY_NUMBER: dict[str, dict[str, Any]] = {}
 
 
-async def generate(args: Namespace, sample: Sample, _: dict[str, Any]) -> Sample:
+async def generate(_: Namespace, sample: Sample, __: dict[str, Any]) -> Sample:
     """``--custom-generate-function-path``: the reply is there after its time."""
     reply = BY_NUMBER[sample.metadata["name"]]
     await asyncio.sleep(reply["seconds"])
@@ -29,13 +29,11 @@ class State:
 
     aborted = False
 
-    def __init__(self, args: Namespace) -> None:
+    def __init__(self, _: Namespace) -> None:
         self.semaphore = asyncio.Semaphore(10_000)
 
     def dp_rank_context(self) -> Any:
-        import contextlib
-
-        return contextlib.nullcontext()
+        return nullcontext()
 
 
 async def main() -> None:

@@ -16,7 +16,7 @@ from verl.trainer.ppo.reward import load_reward_manager
 class Letters:
     """A tokenizer of single characters."""
 
-    def decode(self, ids: list[int], skip_special_tokens: bool = True) -> str:
+    def decode(self, ids: list[int], **_: Any) -> str:
         return "".join(map(chr, ids))
 
 
@@ -48,11 +48,14 @@ async def main() -> None:
         "module": {"path": "pkg://jurist.integrations.verl"},
     }
     function = {"path": None, "name": "compute_score", "reward_kwargs": {"server": work["url"]}}
-    reward = {"custom_reward_function": function, "reward_manager": manager, "reward_model": {"enable": False}}
-    rollout = {"n": work["size"], "val_kwargs": {"n": 1}}
-    config = OmegaConf.create(
-        {"reward": reward | {"num_workers": work["processes"]}, "actor_rollout_ref": {"rollout": rollout}}
-    )
+    reward = {
+        "custom_reward_function": function,
+        "reward_manager": manager,
+        "reward_model": {"enable": False},
+        "num_workers": work["processes"],
+    }
+    rollout = {"rollout": {"n": work["size"], "val_kwargs": {"n": 1}}}
+    config = OmegaConf.create({"reward": reward, "actor_rollout_ref": rollout})
     worker = RewardLoopWorker.__new__(RewardLoopWorker)  # its own constructor loads a model's tokenizer
     worker.config = config
     worker.reward_manager = load_reward_manager(config, Letters())

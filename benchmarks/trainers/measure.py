@@ -1,15 +1,15 @@
-"""Rewards of groups through a trainer's own client: who got the right one, who none and why, and what it took.
+"""Rewards of groups through a trainer's own client: who got the right one, who none and why; the time it took.
 
     python benchmarks/trainers/measure.py TRAINER [groups=32] [size=8] [processes=3] [missing=0.05]
         [restart=30] [longest=60] [judge=1.0] [--python PYTHON] [--source FOLDER]
 
-TRAINER is one of ``CLIENTS``: its client_TRAINER.py runs in ``processes`` processes of PYTHON, which has the
-trainer's packages (FOLDER is put on its path). Without ``--python`` an environment is made in build/trainers/.
+TRAINER is one of ``CLIENTS``: its client_TRAINER.py runs in so many processes of PYTHON, which has the trainer's
+packages (FOLDER is put on its path). Without ``--python`` an environment is made in build/trainers/.
 
-Replies are written for a lognormal time (median 3 s, sigma 1, 30 s at most), and a share of ``missing`` is never
-written. The server is judge_server.py: of two replies "answer N" the one with the higher N wins, after ``judge``
-seconds. Ten seconds after the start it is asked to stop (SIGTERM), and ``restart`` seconds after it has ended
-another one starts at its address (0: none). Groups have ``longest`` seconds to become whole.
+Replies are written for a lognormal time (median 3 s, sigma 1, 30 s at most); a share of ``missing`` is never
+written. The server is judge_server.py: of two replies "answer N" the higher N wins, after ``judge`` seconds. Ten
+seconds after the start it is asked to stop (SIGTERM), and ``restart`` seconds after it has ended another one
+starts at its address (0: none). Groups have ``longest`` seconds to become whole.
 
 Right is a reward that is the share of weaker siblings, where the whole group came; where it did not, no reward,
 with the reason. "silent" are numbers for groups that are not whole.
@@ -113,7 +113,8 @@ def measure(trainer: str, python: Path, source: str, options: dict[str, float]) 
     replies = planned(trainer, groups, size, processes, options["missing"])
     settings = {"seconds": options["judge"], "longest": options["longest"], "queue": 100_000, "drain": 120}
     server = Server(settings)
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
+    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    environ = {**os.environ, "PYTHONPATH": path}
     command = [str(python), str(HERE / f"client_{trainer}.py")]
     pipe = subprocess.PIPE
     clients = [
@@ -147,7 +148,7 @@ def measure(trainer: str, python: Path, source: str, options: dict[str, float]) 
     figures = checked(replies, rows) | {
         "seconds": round(seconds, 1),
         "last reply": round(max(reply.seconds or 0 for reply in written), 1),
-        "cpu ms a sample, server and clients": round(1000 * (usage.ru_utime + usage.ru_stime) / len(written), 1),
+        "cpu ms a sample, with clients": round(1000 * (usage.ru_utime + usage.ru_stime) / len(written), 1),
     }
     return {"trainer": trainer, **options} | figures
 
@@ -185,7 +186,9 @@ def _kind(reply: Plan, siblings: list[Plan], answers: dict[tuple[int, int], Any]
 
 def main() -> None:
     """Measure and print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("trainer", choices=sorted(CLIENTS))
     parser.add_argument("--python", type=Path)
     parser.add_argument("--source", default="")
