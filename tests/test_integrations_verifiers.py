@@ -122,7 +122,7 @@ async def test_a_task_of_verifiers_scores_its_rollouts_by_a_plugged_reward(serve
     vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
     from verifiers.v1.configs.task import TaskConfig
 
-    file = tmp_path / "deliberation/ratings.py"
+    file = tmp_path / "judged.py"
     file.write_text(PLUGGED.format(url=server.url))
     config = TaskConfig(rewards={"jurist": {"fn": f"{file}:win_rate", "weight": 2}})
     task = vf.Task(vf.TaskData(prompt=[vf.UserMessage(content="sum?")], system_prompt="be brief"), config)

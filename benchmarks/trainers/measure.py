@@ -1,18 +1,19 @@
-"""Rewards of groups through a trainer's own client: who got the right one, who none and why; the time it took.
+"""Rewards of groups through a trainer's own client: who got the right one, who none and why, and the time.
 
     python benchmarks/trainers/measure.py TRAINER [groups=32] [size=8] [processes=3] [missing=0.05]
         [restart=30] [longest=60] [judge=1.0] [--python PYTHON] [--source FOLDER]
 
-TRAINER is one of ``CLIENTS``: its client_TRAINER.py runs in so many processes of PYTHON, which has the trainer's
-packages (FOLDER is put on its path). Without ``--python`` an environment is made in build/trainers/.
+TRAINER is one of ``CLIENTS``: its client_TRAINER.py runs in so many processes of PYTHON, which has the
+trainer's packages (FOLDER is put on its path). Without ``--python`` an environment is made in
+build/trainers/.
 
-Replies are written for a lognormal time (median 3 s, sigma 1, 30 s at most); a share of ``missing`` is never
-written. The server is judge_server.py: of two replies "answer N" the higher N wins, after ``judge`` seconds. Ten
-seconds after the start it is asked to stop (SIGTERM), and ``restart`` seconds after it has ended another one
-starts at its address (0: none). Groups have ``longest`` seconds to become whole.
+Replies are written for a lognormal time (median 3 s, sigma 1, 30 s at most); a share of ``missing`` is
+never written. The server is judge_server.py: of two replies "answer N" the higher N wins, after ``judge``
+seconds. Ten seconds after the start it is asked to stop (SIGTERM), and ``restart`` seconds after it has
+ended another one starts at its address (0: none). Groups have ``longest`` seconds to become whole.
 
-Right is a reward that is the share of weaker siblings, where the whole group came; where it did not, no reward,
-with the reason. "silent" are numbers for groups that are not whole.
+Right is a reward that is the share of weaker siblings, where the whole group came; where it did not, no
+reward, with the reason. "silent" are numbers for groups that are not whole.
 """
 
 import argparse
