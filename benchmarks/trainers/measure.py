@@ -40,6 +40,9 @@ CLIENTS: dict[str, tuple[str, ...]] = {
     "verl": ("verl==0.9.1", "tensordict==0.10.0"),
     "verifiers": ("verifiers==0.4.0",),
 }
+WHOLE = ("trl", "slime")
+"""Trainers that pass whole groups: a reply that is never written is no row of theirs, so none is left out."""
+
 ENDS = 10.0
 """Seconds after which the server is asked to stop."""
 
@@ -63,7 +66,7 @@ def planned(trainer: str, groups: int, size: int, processes: int, missing: float
         home = group % processes
         for sibling, number in enumerate(random.sample(range(1000), size)):
             seconds = min(30.0, 3 * random.lognormvariate(0, 1))
-            lost = random.random() < missing and trainer != "trl"  # its groups are always whole
+            lost = random.random() < missing and trainer not in WHOLE
             # verl deals the rows of a batch to its workers as it likes; TRL cuts the batch into slices.
             scattered = random.randrange(processes) if trainer == "verl" else home
             place = (group * size + sibling) * processes // (groups * size)
