@@ -47,7 +47,7 @@ def lists(fields):
     return {name: values.tolist() for name, values in fields.items() if name != "extra_logs"} | logs
 
 
-def test_samples_of_one_call_and_of_many_threads_meet_their_siblings(rewarding):
+def test_samples_of_one_call_or_of_many_threads_meet(rewarding):
     """Two groups of four, as one call; then each sample in a call of its own."""
     reward = rewarding(size=4)
     prompts = [p for p in ("ask a ", "ask b ") for _ in range(4)]

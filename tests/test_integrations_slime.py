@@ -47,7 +47,7 @@ async def test_no_verdict_is_an_error_or_the_number_of_the_user(server):
         await group_reward(server.url + "/nowhere", unanswered=0.25)(TRAINING, group(3, 4))
 
 
-async def test_a_lone_sample_has_the_reward_of_the_rule_that_was_chosen(server):
+async def test_a_lone_sample_has_what_the_chosen_rule_says(server):
     with pytest.raises(ConfigError, match=r"without its siblings(.|\n)*--group-rm"):
         await group_reward(server.url)(EVALUATION, sample("answer 3"))
     assert await group_reward(server.url, lone=0.5)(EVALUATION, sample("answer 3")) == 0.5

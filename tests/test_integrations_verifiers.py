@@ -118,7 +118,7 @@ def traces_of(vf, task, numbers):
     return [vf.Trace(task=TraceTask(**said), agent=agent, root_reply=f"answer {n}") for n in numbers]
 
 
-async def test_a_task_of_verifiers_scores_its_rollouts_by_a_plugged_reward(server, tmp_path):
+async def test_a_task_of_verifiers_scores_by_a_plugged_reward(server, tmp_path):
     vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
     from verifiers.v1.configs.task import TaskConfig
 
@@ -146,7 +146,7 @@ async def test_a_rollout_without_a_verdict_is_a_failed_one(server, tmp_path):
     assert trace.rewards == {"jurist": None}
 
 
-async def test_an_environment_of_verifiers_records_the_rewards_of_an_episode(server):
+async def test_an_environment_of_verifiers_records_an_episode(server):
     vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
     task = vf.Task(vf.TaskData(prompt="sum?"))
     traces = traces_of(vf, task, [3, 9, 1])
