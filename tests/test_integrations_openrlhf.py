@@ -23,7 +23,7 @@ CHATML = "<|im_start|>user\n7 * 8?<|im_end|>\n<|im_start|>assistant\n"
 
 @pytest.fixture(scope="module")
 def server():
-    with served.running(wait=0.5) as running:
+    with served.running() as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from jurist.integrations.verifiers import group_reward, row_of
 
 @pytest.fixture(scope="module")
 def server():
-    with served.running(wait=0.3) as running:
+    with served.running(longest=4) as running:
         yield running
 
 
