@@ -20,9 +20,6 @@ from jurist.serving.route import Page, Route
 from jurist.serving.schema import JudgmentTrace
 from jurist.serving.service import Service, traces
 
-WAITS = 280.0
-"""Gym's client waits 300 seconds; less the time that an answer needs."""
-
 Item = dict[str, Any]
 
 _PARTS: Item = {
@@ -130,17 +127,17 @@ async def verify(service: Service, request: GymVerifyRequest, caller: Caller) ->
     sample = CohortSample(
         prompt, _text(request.response, "response"), task + digest, rubric=request.principle
     )
-    [(_, number)] = await service.numbers([sample], caller, WAITS)
+    [(_, number)] = await service.numbers([sample], caller, None)
     return GymVerifyReply(request.responses_create_params, request.response, number)
 
 
 async def compare(service: Service, request: GymCompareRequest, _: Caller) -> GymCompareReply:
     """NeMo Gym's candidates, judged together; an error where one has no reward."""
-    if not request.response_objs:
-        return GymCompareReply([], [], {})
-    texts = tuple(_text(r, f"response_objs[{i}]") for i, r in enumerate(request.response_objs))
     prompt = _turns(list(request.conversation_history), "conversation_history")
-    result = await service.group(Case("compare", prompt, texts, rubric=request.principle), WAITS)
+    texts = tuple(_text(r, f"response_objs[{i}]") for i, r in enumerate(request.response_objs))
+    if not texts:
+        return GymCompareReply([], [], {})
+    result = await service.group(Case("compare", prompt, texts, rubric=request.principle), None)
     judgments = traces(result)
     rows = [_row(i, trace) for i, trace in enumerate(judgments) if trace.scores and len(trace.order) == 2]
     answered = sum(trace.scores is not None for trace in judgments)
