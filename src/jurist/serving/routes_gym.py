@@ -117,8 +117,7 @@ class GymMetricsReply(msgspec.Struct, frozen=True):
 
 async def verify(service: Service, request: GymVerifyRequest, caller: Caller) -> GymVerifyReply:
     """NeMo Gym's rollout, judged among its siblings."""
-    given = request.responses_create_params.get("input")
-    prompt = _turns(given, "responses_create_params.input")
+    prompt = _turns(request.responses_create_params.get("input"), "responses_create_params.input")
     if request.task is None and request.prompt_id is None:
         task = ""
     else:
