@@ -16,7 +16,7 @@ from jurist.core.types import Case, Conversation, Message
 from jurist.rewards.cohort import CohortSample
 from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
-from jurist.serving.route import Page, Route
+from jurist.serving.route import WHOLE, Page, Route
 from jurist.serving.schema import JudgmentTrace
 from jurist.serving.service import Service, traces
 
@@ -66,7 +66,7 @@ class GymVerifyRequest(msgspec.Struct, frozen=True):
     response: GymResponse
     principle: str | None = None
     prompt_id: str | None = None
-    task: int | None = msgspec.field(default=None, name="_ng_task_index")
+    task: Annotated[float, msgspec.Meta(**WHOLE)] | None = msgspec.field(default=None, name="_ng_task_index")
 
 
 class GymVerifyReply(msgspec.Struct, frozen=True):
@@ -121,7 +121,7 @@ async def verify(service: Service, request: GymVerifyRequest, caller: Caller) ->
     if request.task is None and request.prompt_id is None:
         task = ""
     else:
-        task = f"task {request.task}/" if request.task is not None else f"prompt {request.prompt_id}/"
+        task = f"task {request.task:.0f}/" if request.task is not None else f"prompt {request.prompt_id}/"
     digest = sha256(msgspec.json.encode((prompt, request.principle))).hexdigest()
     sample = CohortSample(
         prompt, _text(request.response, "response"), task + digest, rubric=request.principle
@@ -229,8 +229,8 @@ def _turn(item: Any) -> Message | None:
     if not isinstance(item, dict):
         return None
     fields = cast("Item", item)
-    text = _content(fields.get("content"))
-    return None if text is None else Message(str(fields.get("role", "user")), text)
+    text, role = _content(fields.get("content")), fields.get("role", "user")
+    return Message(role, text) if text is not None and isinstance(role, str) else None
 
 
 def _content(value: Any) -> str | None:
