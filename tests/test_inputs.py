@@ -684,7 +684,11 @@ PAIR = {"prompt": "Q", "responses": ["a", "b"]}
         ([Case("x", (Message("user", "Q"),), ("a", "b"))] * 2, "row 2: id: 'x' was taken by row 1"),
         ([PAIR, {**PAIR, "id": "1"}], "row 2: id: '1' was taken by row 1"),
         ([{**PAIR, "responses": "ab"}], "row 1: responses: must be a list"),
-        ([{**PAIR, "prompt": "Q\ud83d"}], "row 1: "),
+        ([{**PAIR, "prompt": "Q\ud83d"}], "row 1: half of a surrogate pair"),
+        ([{**PAIR, "id": "\ud83d"}], "row 1: half of a surrogate pair"),
+        ([{**PAIR, "by": ["a\ud83d"]}], "row 1: half of a surrogate pair"),
+        ([Case("a\ud83d", (Message("user", "Q"),), ("a", "b"))], "row 1: half of a surrogate pair"),
+        ([Case("1", (Message("user", "Q"),), ("a", "b"), meta={"x": object()})], "row 1: a value that JSON"),
         (
             [Case("1", (Message("user", "Q"),), ("a", "b"), gold=(1.0,))],
             "row 1: gold: 1 numbers for 2 responses",
