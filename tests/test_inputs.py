@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shared import shared
 
+from jurist.cli.main import run
 from jurist.core.errors import InputError, MissingExtraError
 from jurist.core.types import Case, Message
 from jurist.inputs import BadRows, case_from, cases_of, hub, load_cases, tables
@@ -734,3 +735,8 @@ def test_cases_from_python() -> None:
 )  # fmt: skip
 def test_references_of_any_type(label: Any, text: str | None) -> None:
     assert case_from("Q", ["a"], reference=label).reference == text
+
+
+def test_arguments_that_are_no_utf_8_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["judge", "x\udcff.jsonl", "--engine", "scripted:<answer>[[A]]</answer>"]) == 2
+    assert "the argument 'x\\udcff.jsonl' is no UTF-8 text" in " ".join(capsys.readouterr().err.split())
