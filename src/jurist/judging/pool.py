@@ -9,6 +9,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from jurist.core.errors import EngineError
+from jurist.core.records import slim as slim_judgment
 from jurist.core.store import Store
 from jurist.core.types import Ask, Case, Decide, Decision, Judgment, Order, Status
 from jurist.engines.replay import UNRECORDED
@@ -65,13 +66,15 @@ async def decide_all(
     progress: RunProgress | None = None,
     watch: Watch = lambda _: None,
     give_up_after: int = 100,
+    slim: bool = False,
 ) -> AsyncGenerator[Decision]:
     """Decisions as they fall, ``concurrency`` cases at a time; memory does not grow with the cases.
 
-    With a store, cases that it has decided come back at once and are not asked again. Raises
+    With a store, cases that it has decided come back at once (``slim``: without texts) and are not asked
+    again. Raises
     ``EngineError`` after ``give_up_after`` failed calls in a row (0: never).
     """
-    task = Task(ask, deliberate, store)
+    task = Task(ask, deliberate, store, slim=slim)
     stream = decide_tasks(
         ((task, case) for case in cases),
         concurrency=concurrency,
@@ -192,13 +195,7 @@ def spread(cases: Sequence[Case], limit: int | None, unit: str | None = None) ->
 
 def slim(decision: Decision) -> Decision:
     """The decision without its texts: all that scores need, for runs that do not fit into memory."""
-    return replace(decision, judgments=tuple(_slim(j) for j in decision.judgments))
-
-
-def _slim(judgment: Judgment) -> Judgment:
-    query = replace(judgment.query, messages=())
-    completion = replace(judgment.completion, text="", thinking=None)
-    return replace(judgment, query=query, completion=completion)
+    return replace(decision, judgments=tuple(map(slim_judgment, decision.judgments)))
 
 
 def _count(progress: RunProgress, judgment: Judgment, *, paid: bool = True) -> None:
