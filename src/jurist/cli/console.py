@@ -107,7 +107,7 @@ def tell_damage(run: "Run") -> None:
 
 def write_json(value: Any) -> None:
     """One JSON line on standard output."""
-    data = _CONTROLS.sub(lambda found: b"\\u00%02x" % found[0][-1], msgspec.json.encode(value))
+    data = _CONTROLS.sub(lambda match: b"\\u00%02x" % match[0][-1], msgspec.json.encode(value))
     sys.stdout.buffer.write(data + b"\n")
     sys.stdout.buffer.flush()
 

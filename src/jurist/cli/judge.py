@@ -126,7 +126,12 @@ def judge_in(
     from jurist.reports.views.scorecard import scorecard_view
 
     bad = BadRows(skip=skip_bad)
-    if (source is None) == (prompt is None):
+    if source is not None and prompt is not None:
+        raise ConfigError(
+            f"give a source of cases, or --prompt with --response, not both; saw the source {source!r}",
+            hint="leave one of them out",
+        )
+    if source is None and prompt is None:
         raise ConfigError("give a source of cases, or --prompt with --response", hint=form.example)
     if source is None:
         cases, total, name = iter([_typed(prompt or "", responses or [])]), 1, "one case"
