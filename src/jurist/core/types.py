@@ -1,4 +1,4 @@
-"""The nouns: what is judged, what is asked, what comes back."""
+"""The records that all rooms share: cases, queries, completions, verdicts, judgments, decisions."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Scores = tuple[float, ...]
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Base of all nouns: frozen, slotted, JSON in and out."""
+    """Base of all records: frozen, slotted, JSON in and out."""
 
 
 class Message(Record, frozen=True):
@@ -386,5 +386,5 @@ def _stage(query: Query) -> tuple[str, int | None]:
     return query.judge, query.sampling.thinking_budget
 
 
-def _digest(noun: Record) -> str:
-    return blake2b(msgspec.json.encode(noun), digest_size=12).hexdigest()
+def _digest(record: Record) -> str:
+    return blake2b(msgspec.json.encode(record), digest_size=12).hexdigest()

@@ -1,4 +1,4 @@
-"""The main path: cases in, decisions out, each on disk as soon as it exists."""
+"""Decides many cases at once; each judgment and decision is on disk as soon as it exists."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -38,7 +38,7 @@ Watch = Callable[[RunProgress], None]
 
 
 class _GiveUp:
-    """Stops a run whose engine is gone, instead of writing the same failure a hundred thousand times."""
+    """Stops a run after so many failed calls in a row: its engine is gone."""
 
     def __init__(self, after: int) -> None:
         self._after = after
@@ -106,7 +106,7 @@ async def decide_tasks(
     watch: Watch = lambda _: None,
     give_up_after: int = 100,
 ) -> AsyncGenerator[tuple[Task, Decision]]:
-    """As ``decide_all``, each case with its task; while one task's last cases drag on, the next begins."""
+    """As ``decide_all``, each case with its task; the next task begins while the last cases of one run."""
     progress = progress or RunProgress()
     guard = _GiveUp(give_up_after)
 

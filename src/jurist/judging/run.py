@@ -145,4 +145,4 @@ def _card(one: _Measured, *, timed: bool) -> Scorecard:
 
 
 def _unwatched(_: RunProgress) -> None:
-    """Nobody looks."""
+    """The watch that shows nothing."""
