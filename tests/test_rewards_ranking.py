@@ -11,8 +11,8 @@ from make import A_WINS, case
 from test_deliberation_views import decide
 
 import jurist
-from jurist.benchmarks.base import Tally
-from jurist.core.errors import ConfigError
+from jurist.benchmarks.base import PairsTally
+from jurist.core.errors import ConfigError, InputError
 from jurist.core.types import Completion, agrees
 from jurist.deliberation.effort import escalate
 from jurist.deliberation.tournaments import knockout, round_robin
@@ -78,7 +78,7 @@ def test_an_overruled_look_is_no_match_and_no_vote():
     )
     assert len(decision.judgments) == 4
     assert [m.score for m in matches_of(decision)] == [0.0]
-    tally = Tally()
+    tally = PairsTally()
     tally.add(decision)
     card = tally.scorecard()
     assert card.statistics["consistency"] == 1.0
@@ -88,7 +88,7 @@ def test_an_overruled_look_is_no_match_and_no_vote():
 
 def test_matches_of_a_tournament_are_counted_pair_by_pair():
     decision, _ = by_strength(knockout(swapped()), 1, 2, 3, 4)
-    tally = Tally()
+    tally = PairsTally()
     tally.add(decision)
     assert tally.scorecard().statistics["consistency"] == 1.0
     assert tally.scorecard().statistics["first_shown_wins"] == 0.5
@@ -179,5 +179,5 @@ def test_the_python_door():
     options = {"engine": f"scripted:{A_WINS}", "protocol": "rubrics"}
     assert jurist.best_of_n("p", ["x", "y", "z"], deliberation="knockout", **options) in (0, 1, 2)
     assert jurist.rank("p", ["x", "y"], **options).ratings == (0.0, 0.0)
-    with pytest.raises(ConfigError, match="no response"):
+    with pytest.raises(InputError, match="one or more responses"):
         jurist.rank("p", [], **options)
