@@ -1,4 +1,4 @@
-"""Every name that the command line accepts, in plain tables; heavy imports stay lazy."""
+"""The tables of names that the command line accepts; heavy packages are imported on first use."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
