@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jurist.core.types import Scorecard
     from jurist.inputs import BadRows
     from jurist.judging.config import JudgeConfig
-    from jurist.judging.pool import Progress as Counted
+    from jurist.judging.pool import RunProgress as Counted
 
 T = TypeVar("T")
 

@@ -15,14 +15,21 @@ from cyclopts import Parameter
 from jurist.cli.console import next_step, say, tell_damage, write_json
 from jurist.cli.console import out as screen
 from jurist.cli.options import Json, Out
-from jurist.core.errors import ConfigError, InputError, MissingExtraError, StoreError, UnknownNameError
+from jurist.core.errors import (
+    ConfigError,
+    InputError,
+    JuristError,
+    MissingExtraError,
+    StoreError,
+    UnknownNameError,
+)
 from jurist.core.files import write_whole
 from jurist.core.version import __version__
 
 if TYPE_CHECKING:
     from jurist.benchmarks.base import Benchmark
     from jurist.core.runs import Run
-    from jurist.core.types import Decision, Scorecard
+    from jurist.core.types import Case, Decision, Scorecard
 
 
 def show(run: Path, case: str | None = None, /, *, json: Json = False) -> int:
@@ -201,7 +208,7 @@ def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) ->
     else:
         decisions = read_recorded(chosen, Path(file))
         card = chosen.score(decisions)
-        _store(out, config, decisions)
+        _store(out, config, decisions, _cases_in(chosen, Path(file)))
         write_scorecard(out, card)
         say(f"imported into {out}")
     _show_card(card, json=json)
@@ -267,22 +274,35 @@ def _scored(chosen: "Benchmark", results: dict[str, Any], file: str) -> "Scoreca
         raise InputError(f"{file}: {error.message}", error.hint or "results of another benchmark?") from None
 
 
-def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]") -> None:
+def _cases_in(chosen: "Benchmark", path: Path) -> "dict[str, Case]":
+    """The cases by id, where the official outputs hold them too; empty where they do not."""
+    try:
+        return {case.id: case for case in chosen.load(path)}
+    except JuristError:
+        return {}
+
+
+def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]", cases: "dict[str, Case]") -> None:
     from jurist.core.store import Store
 
     with Store(out, config) as store:
         for decision in decisions:
+            case = cases.get(decision.case_id)
+            digest = case.digest if case is not None and case.gold == decision.gold else ""
+            if case is not None and digest:
+                store.begin(case, digest)
             for judgment in decision.judgments:
                 if store.recall(judgment.query) is None:
                     store.record(judgment)
-            if store.decided(decision.case_id, "") is None:
-                store.decide(decision, "")
+            if store.decided(decision.case_id, digest) is None:
+                store.decide(decision, digest)
 
 
 def _keep(out: Path, config: dict[str, Any], card: "Scorecard") -> None:
     """A run folder without decisions; one that holds another run is refused."""
-    from jurist.core.records import DECISIONS, JUDGMENTS
-    from jurist.core.store import RUN, read_config, write_scorecard
+    from jurist.core.run_config import RUN, read_config
+    from jurist.core.run_lines import DECISIONS, JUDGMENTS
+    from jurist.core.store import write_scorecard
 
     present = [name for name in (RUN, JUDGMENTS, DECISIONS) if (out / name).exists()]
     if present and (present != [RUN] or {**read_config(out), "jurist": __version__} != config):
@@ -394,7 +414,7 @@ def _cell(value: Any) -> Any:
 
 def _check_export(run: Path, format: str, model: str) -> None:
     """Refuse what has no such results, or no name to publish them under."""
-    from jurist.core.store import read_config
+    from jurist.core.run_config import read_config
 
     config = read_config(run)
     if config.get("benchmark") != format:

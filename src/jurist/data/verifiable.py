@@ -14,7 +14,7 @@ from jurist.data.filters import Choose, pairs_of
 from jurist.data.rows import key
 from jurist.inputs.lines import Fields
 from jurist.inputs.rows import case_of
-from jurist.protocols.base import split_thinking
+from jurist.protocols.thinking_tags import split_thinking
 
 Same = Callable[[str, str], bool | None]
 """Whether a final answer (second) is the reference (first); None where that cannot be told."""

@@ -116,7 +116,7 @@ def protocol(config: JudgeConfig, name: str) -> Protocol:
     """A protocol by name; published ones fetch their prompts on first use."""
     from jurist.protocols import listwise, pairwise, pointwise, rm_r1, rrm, rubrics, scalar
 
-    own: dict[str, Callable[[], Protocol]] = {
+    makers: dict[str, Callable[[], Protocol]] = {
         "rubrics": rubrics.rubrics,
         "rubrics-short": rubrics.rubrics_short,
         "pairwise": pairwise.pairwise,
@@ -125,10 +125,10 @@ def protocol(config: JudgeConfig, name: str) -> Protocol:
         "scalar": scalar.scalar,
         "listwise": listwise.listwise,
     }
-    if name in own:
+    if name in makers:
         if config.rule != "robust":
             raise ConfigError(f"the protocol {name!r} has no rule {config.rule!r}", hint="leave out --rule")
-        return own[name]()
+        return makers[name]()
     if name == "rm-r1":
         family = config.family or rm_r1.guess_family(config.model or "")
         return rm_r1.rm_r1(prompts("rm-r1", config.protocol_file), family, config.rule)

@@ -4,11 +4,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from jurist.deliberation.calibration import Calibration, Threshold
+from jurist.deliberation.calibration import CascadeCalibration, Threshold
 from jurist.reports.views.style import borderless, interval
 
 
-def calibration_view(calibration: Calibration) -> Group:
+def calibration_view(calibration: CascadeCalibration) -> Group:
     """The two judges alone, cascades between them, the chosen one, and what it does on held-out cases."""
     table = borderless("threshold", "score", "95% interval", "asked", "tokens/case", words=[""])
     table.columns[0].justify = "right"

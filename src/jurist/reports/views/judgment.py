@@ -9,11 +9,11 @@ from rich.rule import Rule
 from rich.text import Text
 
 from jurist.core.types import Case, Decision, Judgment, Order, response_text, winner
-from jurist.protocols.base import split_thinking
 from jurist.protocols.chain import EVIDENCE as _EVIDENCE
 from jurist.protocols.chain import Chain, read_chain
 from jurist.protocols.injection import restore
 from jurist.reports.views.scorecard import verdict_text
+from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.views.style import borderless
 
 WAYS = {
