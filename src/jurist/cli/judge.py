@@ -29,7 +29,7 @@ from jurist.core.types import Case, Decision, conversation
 from jurist.judging.config import DEFAULTS, JudgeConfig
 
 if TYPE_CHECKING:
-    from jurist.benchmarks.base import Tally
+    from jurist.benchmarks.base import PairsTally
     from jurist.inputs import BadRows
     from jurist.judging.pool import RunProgress
     from jurist.protocols.base import Protocol
@@ -118,7 +118,7 @@ def judge_in(
     They stand on standard output, in the run folder, or both. Raises ``ConfigError`` for both or neither
     source and prompt, ``InputError`` where no case was judged.
     """
-    from jurist.benchmarks.base import Tally
+    from jurist.benchmarks.base import PairsTally
     from jurist.core.store import write_scorecard
     from jurist.inputs import BadRows, load_cases
     from jurist.inputs.files import count_lines
@@ -139,7 +139,7 @@ def judge_in(
         cases = load_cases(source, skip_bad=skip_bad, on_bad=bad.on_bad)
         total, name = count_lines(source, limit), "standard input" if source == "-" else Path(source).name
     piped = source is not None and folder is None and not sys.stdout.isatty()
-    listing = _Listing(form, Tally(), as_data=json or piped)
+    listing = _Listing(form, PairsTally(), as_data=json or piped)
     progress, started = RunProgress(), time.monotonic()
     cases = islice(cases, limit)
     asyncio.run(_judged(config, cases, source or "", folder, total, listing, progress, bad))
@@ -204,7 +204,7 @@ async def _judged(
 class _Listing:
     """Decisions as they come: JSON lines at once, or the first of them in a table at the end."""
 
-    def __init__(self, form: OutputFormat, tally: "Tally", *, as_data: bool) -> None:
+    def __init__(self, form: OutputFormat, tally: "PairsTally", *, as_data: bool) -> None:
         from jurist.reports.views.scorecard import SHOWN
 
         self.form, self.tally, self.as_data = form, tally, as_data

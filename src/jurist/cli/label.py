@@ -17,7 +17,7 @@ from jurist.core.errors import ConfigError, StoreError
 from jurist.judging.config import DEFAULTS
 
 if TYPE_CHECKING:
-    from jurist.benchmarks.base import Tally
+    from jurist.benchmarks.base import PairsTally
     from jurist.data.labels import LabelPlan, LabelWriter
     from jurist.judging.build import JudgeSetup
     from jurist.judging.pool import RunProgress
@@ -143,7 +143,7 @@ def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, 
 
 def _label(plan: "LabelPlan") -> int:
     """Judge the cases of a plan and write their rows; raises ``InputError`` where there are none."""
-    from jurist.benchmarks.base import Tally
+    from jurist.benchmarks.base import PairsTally
     from jurist.core.store import write_scorecard
     from jurist.data.labels import LabelWriter
     from jurist.judging.build import assemble
@@ -160,7 +160,7 @@ def _label(plan: "LabelPlan") -> int:
         plan.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the run folder {plan.out}: {error.strerror or error}") from error
-    writer, tally, progress, started = LabelWriter(plan, setup), Tally(), RunProgress(), time.monotonic()
+    writer, tally, progress, started = LabelWriter(plan, setup), PairsTally(), RunProgress(), time.monotonic()
     asyncio.run(_judged(plan, setup, writer, tally, progress))
     # What is remembered took its time in an earlier run.
     seconds = 0.0 if progress.remembered else time.monotonic() - started
@@ -173,7 +173,11 @@ def _label(plan: "LabelPlan") -> int:
 
 
 async def _judged(
-    plan: "LabelPlan", setup: "JudgeSetup", writer: "LabelWriter", tally: "Tally", progress: "RunProgress"
+    plan: "LabelPlan",
+    setup: "JudgeSetup",
+    writer: "LabelWriter",
+    tally: "PairsTally",
+    progress: "RunProgress",
 ) -> None:
     from jurist.data.policy_sampling import PolicySampler, prompts_of
     from jurist.inputs import load_cases

@@ -163,7 +163,9 @@ def _card(run: Path, benchmark: str | None) -> "Scorecard":
         return card
 
 
-def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) -> int:
+def import_run(
+    benchmark: str, file: str, /, *, out: Out, data: Path | None = None, json: Json = False
+) -> int:
     """Turn the official outputs of another judge into a run, and count it.
 
     Examples::
@@ -175,21 +177,26 @@ def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) ->
     Parameters
     ----------
     benchmark
-        What they are of: autoj, judgebench, judgebench-claude, llmbar, pandalm, rewardbench, rewardbench2,
-        rm-bench, rm-bench-rm-r1, rmb or rmb-rm-r1.
+        What they are of: autoj, autoj-critique, judgebench, judgebench-claude, llmbar, pandalm, rewardbench,
+        rewardbench2, rm-bench, rm-bench-rm-r1, rmb or rmb-rm-r1.
     file
         What was published.
 
         - judgebench, judgebench-claude: a file of the repository's outputs.
         - llmbar: a result.json, or FOLDER#JUDGE/PROMPT for all five sets.
         - autoj, pandalm: a file of one judge's outputs, the pairs where they were published beside it.
+        - autoj-critique: gpt-4-Eval_CRITIC_vs_chatgpt.jsonl, the responses in ../test.
         - rewardbench, rewardbench2: eval-set-scores/ORG/MODEL.json, the results of single cases (of
-          rewardbench also RM-R1's logs.json); or eval-set/ORG/MODEL.json, accuracies by subset or domain,
-          which make a scorecard without decisions.
-        - rm-bench, rm-bench-rm-r1: RM-R1's logs total_dataset_{1,2,3}_MODEL.json, or their folder.
-        - rmb, rmb-rm-r1: RM-R1's logs, one file or the folder of the run.
+          rewardbench also RM-R1's logs.json, and MODEL_outputs.jsonl of the rewardbench command); or
+          eval-set/ORG/MODEL.json, accuracies by subset or domain, which make a scorecard without decisions.
+        - rm-bench, rm-bench-rm-r1: RM-R1's logs total_dataset_{1,2,3}_MODEL.json, or their folder; the files
+          of the benchmark's run_rm.py.
+        - rmb, rmb-rm-r1: RM-R1's logs, one file or the folder of the run; the files of its my_run_rm.py.
+        - any benchmark: rows of a case's id and its scores, {"id": "CASE", "scores": [0.2, 0.9]}.
     out
         Run folder to make.
+    data
+        Folder with the benchmark's published files, for rows of id and scores (else they are fetched).
     json
         The scorecard as JSON on standard output.
     """
@@ -206,7 +213,7 @@ def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) ->
         _keep(out, {**config, "aggregate": True}, card)
         say(f"imported into {out}: a scorecard only, since {file} has results of groups and no decisions")
     else:
-        decisions = read_recorded(chosen, Path(file))
+        decisions = read_recorded(chosen, Path(file), data)
         card = chosen.score(decisions)
         _store(out, config, decisions, _cases_in(chosen, Path(file)))
         write_scorecard(out, card)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
@@ -11,6 +10,8 @@ from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.files import Lines, Warn, read_line, scan
+from jurist.core.hashing import seed_of
+from jurist.core.hashing import seed_of
 from jurist.core.run_config import adopt
 from jurist.core.store import claim
 from jurist.core.types import (
@@ -142,8 +143,7 @@ class PolicySampler:
 
     def _query(self, case: Case, sample: int) -> Query:
         config = self._config
-        drawn = repr((config.seed, case.id, sample)).encode()
-        seed = int.from_bytes(blake2b(drawn, digest_size=8).digest()) % 2**31
+        seed = seed_of(config.seed, case.id, sample) % 2**31
         sampling = Sampling(config.temperature or 0.0, config.top_p or 1.0, config.max_tokens or 0, seed)
         return Query(case.id, (), sample, case.prompt, sampling, judge="policy")
 

@@ -93,6 +93,7 @@ BENCHMARKS: dict[str, Lazy] = {
     "llmbar": ("419 instruction-following pairs in five sets, both orders", "llmbar", "LLMBAR"),
     "pandalm": ("999 pairs, three human judges, ties as a class", "pandalm", "PANDALM"),
     "autoj": ("1,392 everyday pairs with ties, 8 groups, both orders", "autoj", "AUTOJ"),
+    "autoj-critique": ("232 critiques against ChatGPT's: a win rate", "autoj_critique", "AUTOJ_CRITIQUE"),
     "ppe-human": ("16,038 votes of people, and the ranking of models", "ppe", "PPE_HUMAN"),
     "ppe-correctness": ("right against wrong answers, five sets", "ppe", "PPE_CORRECTNESS"),
     "gsm8k": ("731 word problems, four solutions each: best of four", "gsm8k", "GSM8K"),
