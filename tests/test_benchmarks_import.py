@@ -15,8 +15,8 @@ from jurist.benchmarks.recorded import read_recorded
 from jurist.benchmarks.rewardbench import SIZES, score_subsets
 from jurist.cli.runs import aggregates, export, form, import_run
 from jurist.core.errors import ConfigError, InputError, JuristError
+from jurist.core.run_config import read_config
 from jurist.core.runs import read_decisions
-from jurist.core.store import read_config
 from jurist.core.types import Scorecard
 from jurist.judging.registry import BENCHMARKS, benchmark
 
