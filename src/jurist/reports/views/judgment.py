@@ -12,8 +12,8 @@ from jurist.core.types import Case, Decision, Judgment, Order, response_text, wi
 from jurist.protocols.chain import EVIDENCE as _EVIDENCE
 from jurist.protocols.chain import Chain, read_chain
 from jurist.protocols.injection import restore
-from jurist.reports.views.scorecard import verdict_text
 from jurist.protocols.thinking_tags import split_thinking
+from jurist.reports.views.scorecard import verdict_text
 from jurist.reports.views.style import borderless
 
 WAYS = {
