@@ -3,13 +3,13 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 import stamina
 from msgspec.structs import replace
-from stub_server import Reply, StubServer, chat, html, models, problem, stub_server
+from stub_server import Reply, StubServer, chat, html, models, problem
 
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
 from jurist.core.types import Completion, Message, Query, Sampling
@@ -27,26 +27,10 @@ ASKED = Query("c", (0, 1), 0, (Message("user", "Which?"),), Sampling())
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[StubServer]:
-    async with stub_server() as stub:
-        yield stub
-
-
-@pytest.fixture
-async def make(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
-    """Engines at the stub, given back after the test."""
-    for name in ("JURIST_API_KEY", "OPENAI_API_KEY", "http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    engines: list[HttpEngine] = []
-
-    def build(url: str = "", model: str | None = "m", **options: Any) -> HttpEngine:
-        engines.append(HttpEngine(url or server.url, model, **{"timeout": 5.0, "retry_for": 5.0, **options}))
-        return engines[-1]
-
+def make(make_http: Make) -> Iterator[Make]:
+    """Engines at the stub that try four times, without waiting."""
     with stamina.set_testing(True, attempts=4):
-        yield build
-    for engine in engines:
-        await engine.aclose()
+        yield make_http
 
 
 async def one(server: StubServer, engine: HttpEngine, *replies: Reply) -> Completion:
