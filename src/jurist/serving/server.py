@@ -4,7 +4,9 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -112,7 +114,7 @@ def run(judge: GroupJudge, settings: Settings, say: Say) -> None:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop
+        uvloop: Any = import_module("uvloop")
     except ModuleNotFoundError:
         return None
     return uvloop.new_event_loop
