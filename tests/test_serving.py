@@ -144,7 +144,7 @@ async def test_groups_are_not_mixed_up():
         ("/score", {"prompt": "p", "response": "a", "size": 0}, 422, "size", ">= 1"),
         ("/rank", {"prompt": "p", "responses": []}, 422, "responses", "length >= 1"),
         ("/get_reward", {"query": ["p1"], "prompts": [], "labels": None}, 409, "prompts", "1 queries"),
-        ("/get_reward", {"query": ["xyz"], "prompts": ["p"]}, 409, "query[0]", "does not contain"),
+        ("/get_reward", {"query": ["xyz"], "prompts": [" "]}, 409, "prompts[0]", "is empty"),
         ("/nowhere", {}, 404, None, "no route /nowhere"),
     ],
 )

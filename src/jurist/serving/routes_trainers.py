@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from jurist.core.types import Conversation, Message, conversation
+from jurist.core.types import Message, conversation
 from jurist.rewards.cohort import CohortSample
 from jurist.rewards.group import Reward
 from jurist.serving.errors import HTTPError
+from jurist.serving.queries import query_sample, reference_of
 from jurist.serving.retries import Caller
 from jurist.serving.route import Route
 from jurist.serving.service import GroupReward, Service
@@ -24,7 +25,8 @@ SLIME_WAITS = 110.0
 class OpenRlhfRequest(msgspec.Struct, frozen=True):
     """OpenRLHF's remote reward: ``query`` is prompt and response as decoded, special tokens kept.
 
-    A label is whatever the data's label column holds; what is no text is shown as JSON.
+    The prompt is found in it also where blanks were decoded otherwise or its start was cut; where it is not
+    found, all of the query is the response, and ``prompt_found`` of the logs is 0. A label is whatever the data's label column holds; what is no text is shown as JSON.
     """
 
     query: tuple[str, ...]
@@ -59,22 +61,31 @@ async def get_reward(service: Service, request: OpenRlhfRequest, caller: Caller)
             "one prompt and one label (or null) per query",
             field="prompts",
         )
-    rows = enumerate(zip(request.query, request.prompts, labels, strict=True))
-    samples = [_openrlhf_sample(i, *row) for i, row in rows]
+    for i, prompt in enumerate(request.prompts):
+        if not prompt.strip():
+            raise HTTPError(
+                409, f"prompt {i} is empty", "a judge needs to see what was asked", field=f"prompts[{i}]"
+            )
+    parts = [query_sample(*row) for row in zip(request.query, request.prompts, labels, strict=True)]
+    samples = [CohortSample(part.prompt, part.response, reference=part.reference) for part in parts]
     both = await service.numbers(samples, caller, OPENRLHF_WAITS)
     shares = [_share(reward, number) for reward, number in both]
     known = [share for share in shares if share is not None]
     logs = {
         "answered": [float(reward.value is not None) for reward, _ in both],
         "siblings": [float(r.siblings if isinstance(r, GroupReward) else 0) for r, _ in both],
+        "prompt_found": [float(part.split != "none") for part in parts],
     }
     return OpenRlhfReply([number for _, number in both], logs, known if len(known) == n else None)
 
 
 async def slime(service: Service, request: SlimeRequest, caller: Caller) -> float:
     """slime (--rm-type remote_rm --rm-url): one sample, answered by one number."""
-    prompt = _prompt(request.prompt) if isinstance(request.prompt, str) else conversation(request.prompt)
-    sample = CohortSample(prompt, without_ends(request.response), reference=_label(request.label))
+    turns = turns_of(request.prompt) if isinstance(request.prompt, str) else None
+    reference = reference_of(request.label)
+    sample = CohortSample(
+        turns or conversation(request.prompt), without_ends(request.response), reference=reference
+    )
     return (await service.numbers([sample], caller, SLIME_WAITS, gives_back=True))[0][1]
 
 
@@ -82,30 +93,6 @@ ROUTES: tuple[Route[Any], ...] = (
     Route("/get_reward", OpenRlhfRequest, OpenRlhfReply, get_reward),
     Route("/slime", SlimeRequest, float, slime),
 )
-
-
-def _openrlhf_sample(i: int, query: str, prompt: str, label: Any) -> CohortSample:
-    """The response is what stands in the query behind the prompt."""
-    at = query.find(prompt)
-    if at < 0 or not prompt:
-        raise HTTPError(
-            409,
-            f"query {i} does not contain its prompt, so its response cannot be told",
-            "send the prompt as it stands in the query, with its special tokens",
-            field=f"query[{i}]",
-        )
-    return CohortSample(_prompt(prompt), without_ends(query[at + len(prompt) :]), reference=_label(label))
-
-
-def _label(label: Any) -> str | None:
-    """A label as a reference: texts as they are, numbers and objects as JSON; none for null and ""."""
-    if label is None or label == "":
-        return None
-    return label if isinstance(label, str) else msgspec.json.encode(label).decode()
-
-
-def _prompt(text: str) -> Conversation:
-    return turns_of(text) or (Message("user", text),)
 
 
 def _share(reward: Reward, number: float) -> float | None:
