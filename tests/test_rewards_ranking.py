@@ -12,7 +12,7 @@ from test_deliberation_views import decide
 
 import jurist
 from jurist.benchmarks.base import PairsTally
-from jurist.core.errors import ConfigError, InputError
+from jurist.core.errors import InputError
 from jurist.core.types import Completion, agrees
 from jurist.deliberation.effort import escalate
 from jurist.deliberation.tournaments import knockout, round_robin

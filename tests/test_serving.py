@@ -223,7 +223,7 @@ async def test_pages_of_the_web_may_not_ask_and_a_full_queue_says_when(door):
         assert (status, headers["Retry-After"]) == (429, "5")
         assert (await server.get("/healthz"))[0] == 200
         server.service.draining = True
-        assert (await first)[0] == 200
+        assert (await first)[0] == 503  # its siblings will not come here
 
 
 async def test_draining_answers_whoever_waits_and_takes_nobody_new():

@@ -27,7 +27,7 @@ async def test_openrlhf_gets_one_number_a_query_in_the_shape_that_it_reads():
         rewards = [body["rewards"][0] for body in told]
         assert rewards[0] > rewards[3] > rewards[1] > rewards[2]
         assert [body["scores"] for body in told] == [[r] for r in rewards]
-        assert told[0]["extra_logs"] == {"answered": [1.0], "siblings": [4.0]}
+        assert told[0]["extra_logs"] == {"answered": [1.0], "siblings": [4.0], "prompt_found": [1.0]}
         shown = server.engine.queries[0].messages[-1].content
         assert "im_start" not in shown
         assert "</s>" not in shown

@@ -26,7 +26,8 @@ class OpenRlhfRequest(msgspec.Struct, frozen=True):
     """OpenRLHF's remote reward: ``query`` is prompt and response as decoded, special tokens kept.
 
     The prompt is found in it also where blanks were decoded otherwise or its start was cut; where it is not
-    found, all of the query is the response, and ``prompt_found`` of the logs is 0. A label is whatever the data's label column holds; what is no text is shown as JSON.
+    found, all of the query is the response, and ``prompt_found`` of the logs is 0. A label is whatever the
+    data's label column holds; what is no text is shown as JSON.
     """
 
     query: tuple[str, ...]
