@@ -3,10 +3,9 @@
     python benchmarks/trainers/run.py nemo_gym_agent
     python benchmarks/trainers/nemo_gym_agent.py URL [tasks=32] [size=8] [epochs=2] [observed=0]
 
-Each rollout goes through the agent's `/run`: `/seed_session`, its model (a stub, whose replies "answer N" are
-told apart by N), `/verify`. Every task has the same prompt as its neighbour, and each epoch has replies of its
-own. ``observed``: with Gym's observability, which puts /ng-rollout/ID before the paths. What is right is what
-`/rank` says of the task's replies.
+Each rollout goes through the agent's `/run`: `/seed_session`, the model (a stub: "answer N"), `/verify`. Every
+task has the prompt of its neighbour, and each epoch has replies of its own. ``observed``: with Gym's
+observability, which puts /ng-rollout/ID before the paths. What is right is what `/rank` says of the task.
 """
 
 import asyncio
@@ -73,9 +72,9 @@ def model() -> FastAPI:
 
 async def serve(app: FastAPI, port: int) -> asyncio.Task[None]:
     """The application in the running loop."""
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_keep_alive=600))
     task = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     return task
 

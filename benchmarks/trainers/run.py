@@ -3,8 +3,8 @@
     python benchmarks/trainers/run.py CLIENT [--python PYTHON] [--source FOLDER] [NAME=VALUE ...]
 
 CLIENT is a name of ``CLIENTS``. The environment is made in build/trainers/ (pip, and git for what is on no
-package index), unless ``--python`` (an interpreter that has the requirements) and ``--source`` (a checkout) are
-given. The server is judge_server.py with ``--group-size`` 8, run by this interpreter.
+package index), unless ``--python`` (an interpreter with the requirements) and ``--source`` (a checkout) are
+given. The server is judge_server.py with ``group_size`` 8, run by this interpreter.
 """
 
 import argparse
@@ -27,9 +27,9 @@ class Client(NamedTuple):
 
 
 GYM = (
-    "openai<=2.7.2 fastapi mcp>=1.28,<2 itsdangerous uvicorn hydra-core omegaconf aiohttp yappi psutil orjson"
+    "openai<=2.7.2 anthropic fastapi mcp>=1.28,<2 itsdangerous uvicorn uvloop hydra-core omegaconf aiohttp "
+    "yappi psutil orjson devtools requests python-multipart wandb GitPython pandas ray[default] datasets tqdm"
 )
-GYM += " devtools anthropic requests python-multipart wandb GitPython pandas ray[default] datasets tqdm uvloop rich"
 CLIENTS = {
     "slime_remote_rm": Client(
         ("aiohttp", "httpx", "pylatexenc", "sympy", "torch"), "https://github.com/THUDM/slime", "624b824"

@@ -4,7 +4,8 @@
     python benchmarks/trainers/slime_remote_rm.py URL [groups=32] [size=8] [spread=20] [missing=0]
 
 Samples come as they are generated: times with a heavy tail, ``spread`` seconds in the middle of it. Of the
-groups, a share of ``missing`` lacks a sample. What is right is what `/rank` says of the whole group.
+groups, a share of ``missing`` lacks a sample. What is right is what `/rank` says of the whole group. Lone samples
+(``size=1``, as slime's evaluation sends them) have no right reward: they are only ``answered``.
 """
 
 import asyncio
@@ -57,6 +58,7 @@ async def measure(url: str, groups: int, size: int, spread: float, missing: floa
     errors = [answer for answer in answers if isinstance(answer, str)]
     return {
         "groups": groups,
+        "answered": sum(not isinstance(answer, str) for answer in answers),
         "right": right,
         "refused": refused,
         "wrong": wrong,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from jurist.core.types import Message, conversation
+from jurist.core.types import Conversation, Message, conversation
 from jurist.rewards.cohort import CohortSample
 from jurist.rewards.group import Reward
 from jurist.serving.errors import HTTPError
@@ -25,9 +25,9 @@ SLIME_WAITS = 110.0
 class OpenRlhfRequest(msgspec.Struct, frozen=True):
     """OpenRLHF's remote reward: ``query`` is prompt and response as decoded, special tokens kept.
 
-    The prompt is found in it also where blanks were decoded otherwise or its start was cut; where it is not
-    found, all of the query is the response, and ``prompt_found`` of the logs is 0. A label is whatever the
-    data's label column holds; what is no text is shown as JSON.
+    Where the prompt is not found in it (``queries.split_query``) the whole query is judged as the response.
+
+    A label is whatever the data's label column holds; what is no text is shown as JSON.
     """
 
     query: tuple[str, ...]
@@ -36,7 +36,11 @@ class OpenRlhfRequest(msgspec.Struct, frozen=True):
 
 
 class OpenRlhfReply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One number per query. ``scores`` lie in [0, 1], and are left out where the ratings do not."""
+    """One number per query. ``scores`` lie in [0, 1], and are left out where the ratings do not.
+
+    ``extra_logs``: whether each number is the judge's (``answered``), whether the prompt was found in the
+    query (``prompt_found``), and how many siblings were judged together.
+    """
 
     rewards: list[float]
     extra_logs: dict[str, list[float]]
@@ -62,31 +66,24 @@ async def get_reward(service: Service, request: OpenRlhfRequest, caller: Caller)
             "one prompt and one label (or null) per query",
             field="prompts",
         )
-    for i, prompt in enumerate(request.prompts):
-        if not prompt.strip():
-            raise HTTPError(
-                409, f"prompt {i} is empty", "a judge needs to see what was asked", field=f"prompts[{i}]"
-            )
-    parts = [query_sample(*row) for row in zip(request.query, request.prompts, labels, strict=True)]
-    samples = [CohortSample(part.prompt, part.response, reference=part.reference) for part in parts]
+    rows = zip(request.query, request.prompts, labels, strict=True)
+    queries = [query_sample(*row) for row in rows]
+    samples = [CohortSample(q.prompt, q.response, reference=q.reference) for q in queries]
     both = await service.numbers(samples, caller, OPENRLHF_WAITS)
     shares = [_share(reward, number) for reward, number in both]
     known = [share for share in shares if share is not None]
     logs = {
         "answered": [float(reward.value is not None) for reward, _ in both],
+        "prompt_found": [float(query.split != "none") for query in queries],
         "siblings": [float(r.siblings if isinstance(r, GroupReward) else 0) for r, _ in both],
-        "prompt_found": [float(part.split != "none") for part in parts],
     }
     return OpenRlhfReply([number for _, number in both], logs, known if len(known) == n else None)
 
 
 async def slime(service: Service, request: SlimeRequest, caller: Caller) -> float:
     """slime (--rm-type remote_rm --rm-url): one sample, answered by one number."""
-    turns = turns_of(request.prompt) if isinstance(request.prompt, str) else None
-    reference = reference_of(request.label)
-    sample = CohortSample(
-        turns or conversation(request.prompt), without_ends(request.response), reference=reference
-    )
+    prompt = _prompt(request.prompt) if isinstance(request.prompt, str) else conversation(request.prompt)
+    sample = CohortSample(prompt, without_ends(request.response), reference=reference_of(request.label))
     return (await service.numbers([sample], caller, SLIME_WAITS, gives_back=True))[0][1]
 
 
@@ -94,6 +91,10 @@ ROUTES: tuple[Route[Any], ...] = (
     Route("/get_reward", OpenRlhfRequest, OpenRlhfReply, get_reward),
     Route("/slime", SlimeRequest, float, slime),
 )
+
+
+def _prompt(text: str) -> Conversation:
+    return turns_of(text) or (Message("user", text),)
 
 
 def _share(reward: Reward, number: float) -> float | None:
