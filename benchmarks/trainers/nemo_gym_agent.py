@@ -3,7 +3,7 @@
     python benchmarks/trainers/run.py nemo_gym_agent
     python benchmarks/trainers/nemo_gym_agent.py URL [tasks=32] [size=8] [epochs=2] [observed=0]
 
-Each rollout goes through the agent's `/run`: `/seed_session`, the model (a stub: "answer N"), `/verify`. Every
+Each rollout goes through the agent's `/run`: `/seed_session`, the model (a stub: "answer N"), `/verify`. Each
 task has the prompt of its neighbour, and each epoch has replies of its own. ``observed``: with Gym's
 observability, which puts /ng-rollout/ID before the paths. What is right is what `/rank` says of the task.
 """

@@ -4,8 +4,8 @@
     python benchmarks/trainers/slime_remote_rm.py URL [groups=32] [size=8] [spread=20] [missing=0]
 
 Samples come as they are generated: times with a heavy tail, ``spread`` seconds in the middle of it. Of the
-groups, a share of ``missing`` lacks a sample. What is right is what `/rank` says of the whole group. Lone samples
-(``size=1``, as slime's evaluation sends them) have no right reward: they are only ``answered``.
+groups, a share of ``missing`` lacks a sample. What is right is what `/rank` says of the whole group. Lone
+samples (``size=1``, as slime's evaluation sends them) have no right reward: they are only ``answered``.
 """
 
 import asyncio
