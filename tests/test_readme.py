@@ -1,4 +1,4 @@
-"""The README is true: its Python and its commands run, its table names what there is."""
+"""README and first pages of the docs are true: Python and commands run, tables name what there is."""
 
 import json
 import re
@@ -18,9 +18,14 @@ from jurist.judging.registry import BENCHMARKS, DELIBERATIONS, PROTOCOLS
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("judging", "measuring", "python", "how-to-rm-r1")]
+"""The pages whose commands and Python are run like the README's; those of the others are parsed."""
+
+ALL = [ROOT / "README.md", *PAGES]
+LINKED = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", *DOCS]
 
 # Commands that other tests run: they train, listen until a signal comes, or need files of a hub.
-ELSEWHERE = ("train ", "serve ", "ablate ", "export ", "protocols ")
+ELSEWHERE = ("train ", "serve ", "ablate ", "export ", "protocols ", "import rewardbench ")
 
 
 def commands(text: str) -> list[str]:
@@ -41,8 +46,13 @@ def words_of(line: str) -> list[str]:
     return words[: words.index("|")] if "|" in words else words
 
 
-PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
-COMMANDS = [words for line in commands(TEXT) if not " ".join(words := words_of(line)).startswith(ELSEWHERE)]
+PYTHON = [code for page in ALL for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)]
+COMMANDS = [
+    pytest.param(page.stem, words, id=f"{page.stem}: {' '.join(words)[:60]}")
+    for page in ALL
+    for line in commands(page.read_text())
+    if not " ".join(words := words_of(line)).startswith(ELSEWHERE)
+]
 
 
 @pytest.mark.parametrize("code", PYTHON)
@@ -61,8 +71,13 @@ def test_every_command_of_the_documentation_parses(path: Path):
 
 
 def prefer_quality(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """A judge of pairs: the reply with the greater "quality N" wins, without such the one shown first."""
+    """A judge of pairs: the reply with the greater "quality N" wins, without such the one shown first.
+
+    The verdict is written as RRM does where the prompt asks for its box, else as RM-R1 does.
+    """
     a, b = [*map(int, re.findall(r"quality (\d)", body["messages"][-1]["content"])), 1, 0][:2]
+    if any("boxed{Assistant" in message["content"] for message in body["messages"]):
+        return chat_reply(f"so </think> \\boxed{{Assistant {1 if a > b else 2}}}")
     return chat_reply(f"<answer>[[{'A' if a > b else 'B'}]]</answer>")
 
 
@@ -74,9 +89,12 @@ def engine() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Path:
-    """A folder with the files that the commands name; what one command writes the next ones read."""
-    place = tmp_path_factory.mktemp("readme")
+def folders(tmp_path_factory: pytest.TempPathFactory, engine: str) -> dict[str, Path]:
+    """For each page a folder with the files that its commands name; what one writes the next ones read."""
+    return {page.stem: _filled(tmp_path_factory.mktemp(page.stem), engine) for page in ALL}
+
+
+def _filled(place: Path, engine: str) -> Path:
     shutil.copytree(ROOT / "examples", place / "examples")
     write_pairs(place / "pairs.jsonl", 30)
     for name in ("raw", "train"):
@@ -99,14 +117,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Path:
 def _runnable(words: list[str], engine: str, data: Path) -> list[str]:
     """The command with an engine that answers at once, and with the data that is here."""
     outputs = next((data / "judgebench" / "outputs").glob("*o1-mini*"), Path("OUTPUTS.jsonl"))
+    # RewardBench and PPE come from a hub; RM-Bench has the published order too. The server's model is m.
     here = {
         "rewardbench,rm-bench,judgebench": "llmbar,rm-bench,judgebench",
         "OUTPUTS.jsonl": str(outputs),
         "CASE": "1",
-        "rm-r1": "rubrics",
     }
-    # The judge's own prompts are fetched from where they are published; the server's model is m.
     words = [here.get(word, word) for word in words]
+    if words[0] == "eval" and words[1] in ("rewardbench", "ppe-correctness"):
+        words[1] = "rm-bench"
+    if "--data" in words:
+        words[(at := words.index("--data")) : at + 2] = []
     if "--model" in words:
         words[words.index("--model") + 1] = "m"
     command = " ".join(words[:2])
@@ -121,31 +142,71 @@ def _runnable(words: list[str], engine: str, data: Path) -> list[str]:
     return words
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words)[:60])
+@pytest.mark.parametrize(("page", "words"), COMMANDS)
 def test_commands_run(
+    page: str,
     words: list[str],
-    folder: Path,
+    folders: dict[str, Path],
     engine: str,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ):
     data = shared("judgebench").parent
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("sys.stdin", (folder / "pairs.jsonl").open())
-    code = run(_runnable(words, engine, data))
+    monkeypatch.chdir(folders[page])
+    monkeypatch.setenv("JURIST_PROTOCOLS", str(data / "protocols"))  # else they are fetched
+    with Path("pairs.jsonl").open() as pairs:
+        monkeypatch.setattr("sys.stdin", pairs)
+        code = run(_runnable(words, engine, data))
     assert code == 0, capfd.readouterr().err
 
 
 def test_there_is_something_to_test():
     assert len(PYTHON) >= 2
-    assert len(COMMANDS) >= 8
+    assert len(COMMANDS) >= 30
 
 
-def test_every_name_is_in_the_readme():
+def test_every_name_is_in_the_documentation():
+    table = (ROOT / "docs" / "judging.md").read_text()
     for name in (*PROTOCOLS, *BENCHMARKS, *DELIBERATIONS):
-        assert f"`{name}" in TEXT, name
+        assert f"`{name}" in table, name
 
 
-def test_make_names_what_the_readme_names():
+def test_make_names_what_the_documentation_names():
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
-    assert set(re.findall(r"make (\w+)", TEXT)) <= set(targets)
+    for page in ALL:
+        assert set(re.findall(r"`make (\w+)", page.read_text())) <= set(targets), page
+
+
+def test_the_index_lists_every_page():
+    index = (ROOT / "docs" / "README.md").read_text()
+    for page in DOCS:
+        assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+@pytest.mark.parametrize("path", LINKED, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path):
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        target, _, heading = link.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        file = (path.parent / target) if target else path
+        assert file.exists(), link
+        if heading:
+            assert heading in headings(file.read_text()), link
+
+
+def headings(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    lines = re.findall(r"^#+ (.*)", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+def test_the_picture_is_small():
+    assert (ROOT / "docs" / "images" / "report.png").stat().st_size <= 250_000
+
+
+def test_version_is_the_same_everywhere():
+    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert version
+    assert f"\nversion: {version[1]}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"jurist-{version[1]}-py3-none-any.whl" in TEXT
