@@ -1,0 +1,120 @@
+"""Write the judge's pairs and chains.
+
+    python recipes/judge/build.py --data DATA --out runs/judge/data --pairs 8000 --held-out 40
+
+``DATA`` holds just-eval, finegrained-rlhf and hh-rlhf as their repositories have them. Written are
+
+    train.jsonl, held_out.jsonl     pairs as `jurist judge` reads them; group: the kind
+    alone.jsonl                     rows for `jurist train sft`: each reply of the training pairs alone
+    pairs.jsonl                     the same pairs side by side, each in both orders
+
+A row's `weights` are spans of its completion (start, end, kind) whose loss may count more.
+"""
+
+import argparse
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import chains
+from kinds import KINDS, Material, Pair
+
+from jurist.protocols.base import Protocol
+from jurist.protocols.guard import guarded
+from jurist.protocols.pairwise import pairwise_short
+from jurist.protocols.pointwise_short import pointwise_short
+from jurist.types import Case, Message
+
+_VERDICT = re.compile(r"(?:Not met|Met)(?=\.)|(?<=<rating>)\d|(?<=\[\[)[AB](?=\]\])")
+_EVIDENCE = re.compile(r"\d\. .*?[Mm]et\.(?=\n|<| B: )")
+
+
+def pairs(m: Material, number: int, seed: int) -> Iterator[Pair]:
+    """Different pairs, the kinds in their shares and in a seeded order."""
+    rng, seen = Random(seed), set[tuple[str, str, str]]()
+    total = sum(share for _, share in KINDS.values())
+    wanted = [kind for kind, (_, share) in KINDS.items() for _ in range(round(number * share / total))]
+    rng.shuffle(wanted)
+    for kind in wanted:
+        for _ in range(20):
+            pair = KINDS[kind][0](m, rng)
+            if (key := (pair.prompt, pair.good, pair.bad)) not in seen:
+                seen.add(key)
+                yield pair
+                break
+
+
+def as_case(pair: Pair, number: int, better_first: bool) -> dict[str, Any]:
+    """A pair as it is judged."""
+    responses = [pair.good, pair.bad] if better_first else [pair.bad, pair.good]
+    gold = [1, 0] if better_first else [0, 1]
+    return {"id": f"{pair.kind.replace(' ', '-')}-{number}", "prompt": pair.prompt, "responses": responses,
+            "gold": gold, "group": pair.kind}  # fmt: skip
+
+
+def row(protocol: Protocol, pair: Pair, responses: tuple[str, ...], completion: str) -> dict[str, Any]:
+    """A row that is trained on: the prompt as the judge is asked later, and what it ought to write."""
+    case = Case("", (Message("user", pair.prompt),), responses)
+    prompt = [{"role": m.role, "content": m.content} for m in protocol.render(guarded(case))]
+    verdicts = [[m.start(), m.end(), "verdict"] for m in _VERDICT.finditer(completion)]
+    start = completion.index("<eval>")
+    evidence = [[m.start(), m.end(), "evidence"] for m in _EVIDENCE.finditer(completion) if m.start() > start]
+    return {"prompt": prompt, "completion": [{"role": "assistant", "content": completion}], "kind": pair.kind,
+            "weights": evidence + verdicts}  # fmt: skip
+
+
+def rows_alone(made: Iterable[Pair]) -> Iterator[dict[str, Any]]:
+    """Each reply of each pair by itself."""
+    protocol = pointwise_short()
+    for pair in made:
+        for better in (True, False):
+            reply = pair.good if better else pair.bad
+            yield row(protocol, pair, (reply,), chains.alone(pair, better))
+
+
+def rows_side_by_side(made: Iterable[Pair]) -> Iterator[dict[str, Any]]:
+    """Each pair in both orders."""
+    protocol = pairwise_short()
+    for pair in made:
+        for better_first in (True, False):
+            replies = (pair.good, pair.bad) if better_first else (pair.bad, pair.good)
+            yield row(protocol, pair, replies, chains.side_by_side(pair, better_first))
+
+
+def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """One JSON object a line."""
+    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), "utf-8")
+
+
+def main() -> None:
+    """Read the options and write the files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=8000)
+    parser.add_argument("--held-out", type=int, default=40, help="pairs of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    made = list(pairs(Material(chosen.data, held_out=False), chosen.pairs, chosen.seed))
+    print(len(made), "pairs:", ", ".join(f"{k} {n}" for k, n in Counter(p.kind for p in made).items()))
+    rng, kept, unseen = Random(chosen.seed + 1), list[Pair](), Material(chosen.data, held_out=True)
+    for kind, (make, _) in KINDS.items():
+        found: dict[tuple[str, str, str], Pair] = {}
+        for _ in range(chosen.held_out * 6):
+            pair = make(unseen, rng)
+            found.setdefault((pair.prompt, pair.good, pair.bad), pair)
+        kept += list(found.values())[: chosen.held_out]
+    print(len(kept), "held out:", ", ".join(f"{k} {n}" for k, n in Counter(p.kind for p in kept).items()))
+    write(chosen.out / "train.jsonl", (as_case(p, i, i % 2 == 0) for i, p in enumerate(made)))
+    write(chosen.out / "held_out.jsonl", (as_case(p, i, i % 2 == 0) for i, p in enumerate(kept)))
+    write(chosen.out / "alone.jsonl", rows_alone(made))
+    write(chosen.out / "pairs.jsonl", rows_side_by_side(made))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Train low-rank updates of the judge on weighted rows: resumable, on two cores or a GPU.
+
+    python recipes/judge/train.py ROWS.jsonl --out runs/judge/alone --minutes 100
+
+The loss is computed at the completion's positions only; rows of a step are sorted by length; on a CPU each core
+works on its own micro-batches (a second thread in one matrix product gains less, and nothing on a busy machine).
+"""
+
+import argparse
+import json
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from lora import update
+from torch.nn import functional
+
+from jurist.engines.chat_ids import ChatIds
+from jurist.learning.models import embedded_folder
+
+Row = tuple[list[int], int, list[float]]
+"""Token ids, where the completion begins, and the weight of each of its tokens."""
+
+
+def read_rows(path: Path, tokenizer: Any, verdict: float, evidence: float, longest: int) -> list[Row]:
+    """Rows as tokens; a token that touches a span has its weight."""
+    from jurist.types import Message
+
+    chat, rows = ChatIds(tokenizer, "embedded"), list[Row]()
+    of = {"verdict": verdict, "evidence": evidence}
+    for line in path.open():
+        row = json.loads(line)
+        text = row["completion"][0]["content"]
+        prompt = chat.prompt(tuple(Message(**m) for m in row["prompt"]), None)
+        reply = chat.reply(text)
+        weights = [1.0] * len(reply)
+        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        if list(offsets["input_ids"]) == reply[: len(offsets["input_ids"])]:
+            for i, (start, end) in enumerate(offsets["offset_mapping"]):
+                for first, last, kind in row["weights"]:
+                    if start < last and end > first:
+                        weights[i] = max(weights[i], of[kind])
+        else:
+            raise SystemExit(f"tokens of a completion differ: {text!r}")
+        if len(prompt) + len(reply) <= longest:
+            rows.append((prompt + reply, len(prompt), weights))
+    return rows
+
+
+class Trainer:
+    """The model, its masters and the optimizer."""
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.chosen = chosen
+        self.device = "cuda" if torch.cuda.is_available() and chosen.device != "cpu" else "cpu"
+        folder = chosen.base or str(embedded_folder())
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(self.device)
+        torch.manual_seed(chosen.seed)
+        self.work = update(self.model, chosen.rank, chosen.scale)
+        self.masters = {name: p.detach().float().clone() for name, p in self.work.items()}
+        self.optimizer = torch.optim.AdamW(list(self.masters.values()), lr=chosen.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
+        self.step, self.rows_seen, self.seconds = 0, 0, 0.0
+        self.threads = chosen.threads if self.device == "cpu" else 1
+        self.pool = ThreadPoolExecutor(self.threads)
+
+    def gradients(self, rows: list[Row], total: float) -> tuple[list[torch.Tensor], float, float, int]:
+        """(gradients, loss, share of verdict tokens that are right, tokens) of a micro-batch."""
+        if self.device == "cpu":
+            torch.set_num_threads(1)
+        length = max(len(ids) for ids, _, _ in rows)
+        ids = torch.zeros(len(rows), length, dtype=torch.long)
+        where, targets, weights = [], [], []
+        for i, (tokens, start, weight) in enumerate(rows):
+            ids[i, : len(tokens)] = torch.tensor(tokens)
+            where += [(i, at) for at in range(start - 1, len(tokens) - 1)]
+            targets += tokens[start:]
+            weights += weight
+        row, column = torch.tensor(where, device=self.device).t()
+        target, weight = torch.tensor(targets, device=self.device), torch.tensor(weights, device=self.device)
+        # Right padding and causal attention: no token sees what stands behind it, so no mask is needed.
+        hidden = self.model.model(ids.to(self.device), use_cache=False).last_hidden_state[row, column]
+        logits = functional.linear(hidden, self.model.lm_head.weight).float()
+        losses = functional.cross_entropy(logits, target, reduction="none")
+        loss = (losses * weight).sum() / total
+        grads = torch.autograd.grad(loss, list(self.work.values()))
+        heavy = weight >= self.chosen.verdict_weight
+        right = (logits.argmax(-1) == target)[heavy].float().mean().item() if bool(heavy.any()) else 1.0
+        return list(grads), float(loss.detach()), right, int(ids.numel())
+
+    def update(self, rows: list[Row], rate: float) -> tuple[float, float, int]:
+        """One step of the optimizer."""
+        rows = sorted(rows, key=lambda r: len(r[0]))
+        size = self.chosen.micro
+        parts = [rows[i : i + size] for i in range(0, len(rows), size)][::-1]
+        total = sum(sum(w) for _, _, w in rows)
+        results = list(self.pool.map(lambda part: self.gradients(part, total), parts))
+        norm = 0.0
+        for i, master in enumerate(self.masters.values()):
+            master.grad = sum((grads[i].float() for grads, *_ in results[1:]), results[0][0][i].float())
+            norm += float(master.grad.square().sum())
+        norm = math.sqrt(norm)
+        if not math.isfinite(norm):
+            raise SystemExit(f"the gradient is not finite in step {self.step}")
+        for master in self.masters.values():
+            if norm > 1.0 and master.grad is not None:
+                master.grad /= norm
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        with torch.no_grad():
+            for name, p in self.work.items():
+                p.copy_(self.masters[name])
+        self.step += 1
+        self.rows_seen += len(rows)
+        loss = sum(r[1] for r in results)
+        right = sum(r[2] for r in results) / len(results)
+        return loss, right, sum(r[3] for r in results)
+
+    def save(self, out: Path) -> None:
+        """Everything that is needed to go on, written whole."""
+        state = {"masters": self.masters, "optimizer": self.optimizer.state_dict(), "step": self.step,
+                 "rows": self.rows_seen, "seconds": self.seconds, "scale": self.chosen.scale, "rank": self.chosen.rank}  # fmt: skip
+        draft = out / "state.tmp"
+        torch.save(state, draft)
+        draft.replace(out / "state.pt")
+
+    def load(self, path: Path, *, fresh: bool = False) -> None:
+        """Go on from a state; ``fresh``: with its weights alone."""
+        state = torch.load(path, map_location=self.device)
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                master.copy_(state["masters"][name])
+                self.work[name].copy_(master)
+        if not fresh:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.rows_seen, self.seconds = state["step"], state["rows"], state["seconds"]
+
+
+def main() -> None:
+    """Read the options and train until the rows or the minutes are used up."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="state.pt of another training whose weights are taken")
+    parser.add_argument("--base", help="folder of the model (default: the embedded one)")
+    parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--scale", type=float, default=2.0)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--decay", type=float, default=0.25, help="share of the rows over which the rate falls to 5%%")
+    parser.add_argument("--warmup", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--micro", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--max-rows", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--verdict-weight", type=float, default=5.0)
+    parser.add_argument("--evidence-weight", type=float, default=2.0)
+    parser.add_argument("--max-length", type=int, default=320)
+    parser.add_argument("--save-every", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(chosen)
+    rows = read_rows(chosen.rows, trainer.tokenizer, chosen.verdict_weight, chosen.evidence_weight, chosen.max_length)
+    rows = rows[: chosen.max_rows or None] * chosen.epochs
+    print(f"{len(rows)} rows, {sum(len(r[0]) for r in rows) / len(rows):.0f} tokens each, "
+          f"{sum(p.numel() for p in trainer.masters.values()):,} parameters", flush=True)  # fmt: skip
+    if (chosen.out / "state.pt").exists():
+        trainer.load(chosen.out / "state.pt")
+        print(f"resumed at step {trainer.step}", flush=True)
+    elif chosen.start:
+        trainer.load(chosen.start, fresh=True)
+    began, spent = time.monotonic(), trainer.seconds
+    with (chosen.out / "metrics.jsonl").open("a") as metrics:
+        while trainer.rows_seen < len(rows):
+            done = trainer.rows_seen / len(rows)
+            # With a limit of time the rate falls towards the end of whatever ends first.
+            done = max(done, trainer.seconds / 60 / chosen.minutes)
+            if done >= 1:
+                break
+            rate = chosen.learning_rate * min(1, (trainer.step + 1) / chosen.warmup)
+            rate *= max(0.05, min(1.0, (1 - done) / chosen.decay)) if chosen.decay else 1.0
+            t = time.monotonic()
+            loss, right, tokens = trainer.update(rows[trainer.rows_seen : trainer.rows_seen + chosen.batch], rate)
+            trainer.seconds = spent + time.monotonic() - began
+            line = {"step": trainer.step, "rows": trainer.rows_seen, "loss": round(loss, 4), "verdicts": round(right, 3),
+                    "rate": rate, "tokens_per_second": round(tokens / (time.monotonic() - t)), "seconds": round(trainer.seconds)}  # fmt: skip
+            metrics.write(json.dumps(line) + "\n")
+            metrics.flush()
+            if trainer.step % chosen.save_every == 0:
+                trainer.save(chosen.out)
+                print(line, flush=True)
+    trainer.save(chosen.out)
+
+
+if __name__ == "__main__":
+    main()
