@@ -16,10 +16,7 @@ from functools import partial
 from math import exp, log
 from random import Random
 
-from jurist.deliberation.adaptive import adaptive
-from jurist.deliberation.brackets import everyone
-from jurist.deliberation.tournaments import knockout, round_robin, swiss
-from jurist.types import (
+from jurist.core.types import (
     Case,
     Completion,
     Deliberation,
@@ -31,6 +28,9 @@ from jurist.types import (
     Scores,
     Verdict,
 )
+from jurist.deliberation.adaptive import adaptive
+from jurist.deliberation.brackets import everyone
+from jurist.deliberation.tournaments import knockout, round_robin, swiss
 
 Rule = Callable[[float, Random], float]
 """What the first gets of a match, by how far its strength (standard deviation 1) is ahead."""

@@ -12,10 +12,10 @@ from math import comb, exp, lgamma
 from random import Random
 from typing import NamedTuple
 
+from jurist.core.types import Case, Completion, Judgment, Message, Order, Query, Sampling, Verdict
 from jurist.deliberation.brackets import everyone
 from jurist.deliberation.stopping import Rule, cannot_be_lost, likely, needed
 from jurist.deliberation.tournaments import knockout, round_robin, swiss
-from jurist.types import Case, Completion, Judgment, Message, Order, Query, Sampling, Verdict
 
 ERROR = 0.01
 MEANS = (0.6, 0.7, 0.8, 0.9)

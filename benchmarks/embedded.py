@@ -14,12 +14,12 @@ import numpy as np
 import openvino as ov
 import openvino_genai as og
 
-from jurist.asking import Judge
+from jurist.core.types import Query, Sampling
 from jurist.engines.embedded import EmbeddedEngine
-from jurist.engines.model_file import prepared
+from jurist.engines.gguf import prepared
 from jurist.inputs import load_cases
+from jurist.judging.judge import Judge
 from jurist.protocols.rubrics import rubrics_short
-from jurist.types import Query, Sampling
 
 NEW = 100
 

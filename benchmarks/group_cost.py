@@ -19,17 +19,17 @@ from math import exp
 from random import Random
 from statistics import NormalDist, fmean
 
-from jurist import catalog
-from jurist.asking import seeded_order
-from jurist.assemble import assemble
 from jurist.benchmarks.ppe import kendall, spearman
-from jurist.choice import chosen
-from jurist.config import JudgeConfig
+from jurist.core.statistics import mean_interval
+from jurist.core.types import Case, Completion, Decision, Judgment, Message, Order, Query, Sampling, Verdict
 from jurist.engines.base import EngineBase
-from jurist.group import GroupJudge
-from jurist.ranking import Rating, matches_of, ranking_of
-from jurist.statistics import mean_interval
-from jurist.types import Case, Completion, Decision, Judgment, Message, Order, Query, Sampling, Verdict
+from jurist.judging import registry
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.judge import seeded_order
+from jurist.rewards.choice import chosen
+from jurist.rewards.group import GroupJudge
+from jurist.rewards.ranking import Rating, matches_of, ranking_of
 
 SIZES, RIGHT, BIAS = (8, 16), (0.65, 0.8, 0.9), 0.4
 REFERENCE = "round_robin(swapped)"
@@ -121,7 +121,7 @@ async def group(n: int, k: float, seed: int) -> tuple[dict[str, Row], tuple[floa
     rows: dict[str, Row] = {}
     for scheme in SCHEMES:
         asked = Judge(n, k, seed, draw=1) if scheme == AGAIN else judge
-        decision = await catalog.deliberation(scheme.partition(", other")[0])(asked.ask, judge.case)
+        decision = await registry.deliberation(scheme.partition(", other")[0])(asked.ask, judge.case)
         rewards = rated(decision, n, "win-rate")
         wanted = wanted or rewards
         strengths = rewards if "round" in scheme else rated(decision, n, "bradley-terry")
@@ -185,7 +185,7 @@ def early(n: int, groups: int, slots: int = 8) -> str:
         judge = Judge(n, k, seed)
         engine = Engine(judge, slots)
         choice = await chosen(GroupJudge(replace(bench, engine=engine)), judge.case)
-        whole = (await catalog.deliberation(REFERENCE)(judge.ask, judge.case)).verdict.scores or ()
+        whole = (await registry.deliberation(REFERENCE)(judge.ask, judge.case)).verdict.scores or ()
         assert choice.tied == tuple(i for i, s in enumerate(whole) if s == max(whole)), seed
         return 1 - engine.asked / (n * (n - 1))
 

@@ -16,8 +16,8 @@ from statistics import median
 import aiohttp
 from serving import stub
 
-from jurist.engines.http import HttpEngine
-from jurist.types import Message, Query, Sampling
+from jurist.core.types import Message, Query, Sampling
+from jurist.engines.openai.client import HttpEngine
 
 WIDTH = 128
 TEXT = "Which reply is better? " * 170

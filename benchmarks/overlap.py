@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
-from jurist.overlap import read_cases
-from jurist.overlap.words import words
-from jurist.types import Case, response_text
+from jurist.core.types import Case, response_text
+from jurist.data.overlap import read_cases
+from jurist.data.overlap.words import words
 
 TRAIN = ("hh-rlhf/harmless-base", "gsm8k/train.jsonl")
 BENCHMARKS = (

@@ -15,7 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from jurist.ratings import Match, bradley_terry, elo, win_rate
+from jurist.deliberation.ratings import Match, bradley_terry, elo, win_rate
 
 PLAYERS = 8
 Rate = Callable[[Sequence[Match]], Sequence[float]]

@@ -1,4 +1,4 @@
-"""Writing of GRPO completions on a CPU, by each engine of `--rollouts`, the new weights brought to it first.
+"""Writing GRPO completions on a CPU, by each engine of `--rollouts`, the new weights brought to it first.
 
 python benchmarks/rollout_engines.py [MODEL] [REPEATS] [ENGINE ...]
 
@@ -51,15 +51,15 @@ def _stock(trainer: Any):
     yield write
 
 
-def _trainer(learner: Any, folder: Path, rollouts: str, bf16: bool) -> Any:
+def _trainer(policy: Any, folder: Path, rollouts: str, bf16: bool) -> Any:
     import trl
     from datasets import Dataset
 
-    from jurist.learning.writers import reload_on_cpu
+    from jurist.training.rollout_backends import reload_on_cpu
 
     colocated: dict[str, Any] = {"use_vllm": True, "vllm_mode": "colocate", "vllm_max_model_length": 1024}
     trainer = trl.GRPOTrainer(
-        model=learner.model,
+        model=policy.model,
         args=trl.GRPOConfig(
             output_dir=str(folder), use_cpu=True, bf16=bf16, report_to="none", num_generations=COPIES,
             per_device_train_batch_size=COPIES, max_completion_length=WRITTEN,
@@ -67,7 +67,7 @@ def _trainer(learner: Any, folder: Path, rollouts: str, bf16: bool) -> Any:
         ),
         reward_funcs=lambda completions, **_: [0.0] * len(completions),
         train_dataset=Dataset.from_dict({"prompt": ["a"] * COPIES}),
-        processing_class=learner.tokenizer,
+        processing_class=policy.tokenizer,
     )  # fmt: skip
     if rollouts == "vllm":
         reload_on_cpu(trainer)
@@ -80,10 +80,10 @@ def child(name: str, model: str) -> None:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     import torch
 
-    from jurist.learning.models import load
-    from jurist.learning.options import GrpoOptions
-    from jurist.learning.writers import writing
-    from jurist.types import Sampling
+    from jurist.core.types import Sampling
+    from jurist.training.config import GrpoOptions
+    from jurist.training.model import load
+    from jurist.training.rollout_backends import rollout_backend
 
     rollouts, precision = ENGINES[name]
     options: Any = GrpoOptions(model=model, precision=precision)  # pyright: ignore[reportArgumentType]
@@ -91,15 +91,17 @@ def child(name: str, model: str) -> None:
     prompts = torch.randint(100, 40000, (PROMPTS, PROMPT), generator=place).tolist()
     with tempfile.TemporaryDirectory() as room:
         started = time.perf_counter()
-        learner = load(options)
-        trainer = _trainer(learner, Path(room), rollouts, precision == "bf16")
+        policy = load(options)
+        trainer = _trainer(policy, Path(room), rollouts, precision == "bf16")
         sampling = Sampling(1.0, 1.0, WRITTEN)
         writer = (
-            _stock if rollouts == "stock" else writing(replace(options, rollouts=rollouts), learner, sampling)
+            _stock
+            if rollouts == "stock"
+            else rollout_backend(replace(options, rollouts=rollouts), policy, sampling)
         )
         ready = time.perf_counter() - started
         with torch.no_grad():  # As a step of the optimizer would: an engine with old weights is found out.
-            for weight in learner.model.parameters():
+            for weight in policy.model.parameters():
                 weight.mul_(1 + 0.02 * torch.randn(weight.shape, generator=place))
         started = time.perf_counter()
         if rollouts == "vllm":
@@ -109,7 +111,7 @@ def child(name: str, model: str) -> None:
             rows = [row for group in write(prompts, COPIES, 0) for row in group]
             written = time.perf_counter()
     tokens = sum(len(ids) for ids, _ in rows)
-    far = _far(learner.model, [p for p in prompts for _ in range(COPIES)], rows)
+    far = _far(policy.model, [p for p in prompts for _ in range(COPIES)], rows)
     told = {"ready": ready, "sync": synced - started, "write": written - synced, "tokens": tokens, "far": far}
     print(json.dumps(told))
 

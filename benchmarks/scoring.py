@@ -13,7 +13,7 @@ from jurist.benchmarks.base import scored
 from jurist.benchmarks.rewardbench import REWARDBENCH, SIZES
 from jurist.benchmarks.rm_bench import RM_BENCH
 from jurist.benchmarks.rmb import RMB
-from jurist.types import Completion, Decision, Judgment, Query, Sampling, Usage, Verdict
+from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Usage, Verdict
 
 DOMAINS = {"chat": 129, "code": 228, "math": 529, "safety-refuse": 284, "safety-response": 157}
 RIGHT, WRONG, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)

@@ -19,14 +19,14 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from jurist.assemble import assemble
-from jurist.config import JudgeConfig
+from jurist.core.types import Case, Completion, Message, Query
 from jurist.engines.base import EngineBase
-from jurist.group import GroupJudge
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.group import GroupJudge
 from jurist.serving.server import Server, address, listening
 from jurist.serving.service import Service
 from jurist.serving.settings import Settings
-from jurist.types import Case, Completion, Message, Query
 
 TEXT = "Which reply is better? " * 58
 RESPONSES = (f"one {TEXT}", f"two {TEXT}")

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from jurist.assemble import assemble
 from jurist.benchmarks.base import Benchmark, score_pairs
-from jurist.config import JudgeConfig
+from jurist.core.types import Case, Completion, Message, Query, Usage
 from jurist.engines.base import EngineBase
 from jurist.engines.slots import Slots
-from jurist.run import measure
-from jurist.types import Case, Completion, Message, Query, Usage
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.run import measure
 
 SIZES = {"one": 120, "two": 60, "three": 200, "four": 40, "five": 80}
 SLOTS = 64

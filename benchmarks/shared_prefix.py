@@ -59,8 +59,8 @@ def _trainer(way: str, folder: str, dtype: str) -> Any:
     import trl
     from datasets import Dataset
 
-    from jurist.learning.prefix_batch import SharedPrefix
-    from jurist.learning.rollouts import generate
+    from jurist.training.generation import generate
+    from jurist.training.shared_prefix import SharedPrefix
 
     class Shared(SharedPrefix, trl.GRPOTrainer):
         """Shared prompts, in the update and in writing."""

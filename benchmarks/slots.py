@@ -11,12 +11,12 @@ import urllib.request
 
 from serving import stub
 
-from jurist.asking import Judge
-from jurist.catalog import deliberation
-from jurist.engines.http import HttpEngine
-from jurist.pool import decide_all
+from jurist.core.types import Case, Message
+from jurist.engines.openai.client import HttpEngine
+from jurist.judging.judge import Judge
+from jurist.judging.pool import decide_all
+from jurist.judging.registry import deliberation
 from jurist.protocols.rubrics import rubrics
-from jurist.types import Case, Message
 
 SLOTS = 256
 

@@ -11,11 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from jurist.assemble import assemble
 from jurist.benchmarks.base import Tally
-from jurist.config import JudgeConfig
 from jurist.inputs import load_cases
-from jurist.run import run
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.run import run
 
 TEXT = "word " * 100 + "<answer>[[A]]</answer>"
 

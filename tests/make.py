@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
+from jurist.core.types import Case, Completion, Message, Query, Usage
 from jurist.engines.scripted import ScriptedEngine
-from jurist.types import Case, Completion, Message, Query, Usage
 
 A_WINS = "<answer>[[A]]</answer>"
 B_WINS = "<answer>[[B]]</answer>"

@@ -14,14 +14,14 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
 
-from jurist.assemble import assemble
-from jurist.config import JudgeConfig
+from jurist.core.types import Completion, Usage
 from jurist.engines.scripted import ScriptedEngine
-from jurist.group import GroupJudge
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.group import GroupJudge
 from jurist.serving.server import Server, address, listening
 from jurist.serving.service import Service
 from jurist.serving.settings import Settings
-from jurist.types import Completion, Usage
 
 NUMBERS = re.compile(r"answer (\d+)")
 

@@ -11,8 +11,8 @@ from shared import ROOT, shared
 from jurist.benchmarks.base import by_order, score_pairs, statuses
 from jurist.benchmarks.judgebench import JUDGEBENCH, JUDGEBENCH_CLAUDE
 from jurist.benchmarks.llmbar import LLMBAR, SETS
-from jurist.errors import InputError
-from jurist.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict, winner
+from jurist.core.errors import InputError
+from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict, winner
 
 GIVEN, REVERSED = (0, 1), (1, 0)
 RIGHT, WRONG, TIE, NULL = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5), None

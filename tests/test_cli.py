@@ -15,8 +15,8 @@ from make import write_pairs
 from shared import shared
 
 from jurist.cli.main import COMMANDS
-from jurist.store import read_decisions, read_judgments
-from jurist.types import Decision, Scorecard
+from jurist.core.store import read_decisions, read_judgments
+from jurist.core.types import Decision, Scorecard
 
 JURIST = [sys.executable, "-c", "from jurist.cli.main import main; main()"]
 A = "scripted:<answer>[[A]]</answer>"
@@ -195,7 +195,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path):
 
 def test_a_log_file_gets_a_line_of_progress_now_and_then(tmp_path: Path):
     pairs = write_pairs(tmp_path / "pairs.jsonl", 500)
-    code = "import jurist.cli.screen as s; s.EVERY = 0.05; from jurist.cli.main import main; main()"
+    code = "import jurist.cli.console as s; s.EVERY = 0.05; from jurist.cli.main import main; main()"
     command = [sys.executable, "-c", code, "judge", str(pairs), "--engine", A, "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "/500 decided" in done.stderr

@@ -5,14 +5,14 @@ from hypothesis import given as given_
 from hypothesis import strategies as st
 from make import A_WINS, B_WINS, case, prefers
 
-from jurist.asking import Judge
-from jurist.catalog import deliberation
-from jurist.combine import majority, mean
+from jurist.core.errors import ConfigError, JuristError, UnknownNameError
+from jurist.core.types import Completion, Query, Status, Verdict
+from jurist.deliberation.combine import majority, mean
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine
-from jurist.errors import ConfigError, JuristError, UnknownNameError
+from jurist.judging.judge import Judge
+from jurist.judging.registry import deliberation
 from jurist.protocols.rubrics import rubrics
-from jurist.types import Completion, Query, Status, Verdict
 
 scores = st.sampled_from([(1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (0.7, 0.3)])
 verdicts = st.lists(

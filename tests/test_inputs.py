@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shared import shared
 
-from jurist.errors import InputError, MissingExtraError
+from jurist.core.errors import InputError, MissingExtraError
+from jurist.core.types import Case, Message
 from jurist.inputs import hub, load_cases, tables
-from jurist.types import Case, Message
 
 OURS = {"prompt": "Why?", "responses": ["Because.", ""]}
 USER = {"role": "user", "content": "Hi"}

@@ -6,13 +6,13 @@ import math
 import pytest
 from shared import shared
 
-from jurist.asking import check_arity
-from jurist.errors import ProtocolError
+from jurist.core.errors import ProtocolError
+from jurist.core.types import Case, Completion, Message, Response
+from jurist.judging.judge import check_arity
 from jurist.protocols import pairwise, pointwise, rm_r1, rrm, rubrics
 from jurist.protocols.base import Protocol, VerdictSlot, flatten
 from jurist.protocols.chain import Criterion, Evidence, read_chain
 from jurist.protocols.rubrics import fill
-from jurist.types import Case, Completion, Message, Response
 
 # Stand-ins for the published prompts: the same places, in other words.
 RM_R1 = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jurist.catalog import BENCHMARKS, DELIBERATIONS, PROTOCOLS
 from jurist.cli.main import app
+from jurist.judging.registry import BENCHMARKS, DELIBERATIONS, PROTOCOLS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()

@@ -12,13 +12,13 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jurist.ablation.plan import Plan, plan
-from jurist.ablation.recipe import read_recipe
 from jurist.cli.main import run
-from jurist.learning.presets import PRESETS
+from jurist.core.types import Case, Completion, conversation, winner
 from jurist.protocols.guard import guarded
 from jurist.protocols.pairwise import pairwise_short
-from jurist.types import Case, Completion, conversation, winner
+from jurist.training.ablation.plan import Plan, plan
+from jurist.training.ablation.recipe import read_recipe
+from jurist.training.presets import PRESETS
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 FILES = sorted(path for name in ("rm_r1", "rrm", "ablations") for path in (RECIPES / name).glob("*.toml"))

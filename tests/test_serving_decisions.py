@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from served import running
 
-from jurist.assemble import assemble
-from jurist.config import JudgeConfig
+from jurist.core.types import Completion, Usage
 from jurist.engines.scripted import ScriptedEngine
-from jurist.group import GroupJudge, GroupResult
-from jurist.serving.decisions import _luce, _normalised, probabilities_of
-from jurist.types import Completion, Usage
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.group import GroupJudge, GroupResult
+from jurist.serving.routes_decisions import _luce, _normalised, probabilities_of
 
 PREDICATE = {"type": "predicate", "instructions": "The customer asks for money."}
 COLOURS = [{"value": "red"}, {"value": "green", "description": "as grass"}, {"value": "blue"}]
@@ -178,7 +178,7 @@ async def test_the_judge_reads_the_input_the_question_and_two_of_its_answers():
         {"type": "function_call_output", "call_id": "c", "output": "five"},
     ]
     with running(judge=judged(prefers(3, 2, 1))) as server:
-        engine = server.service.judge.bench.engine
+        engine = server.service.judge.setup.engine
         status, _, _ = await server.post("/v1/decisions", asking(CHOICE, input=messages))
         assert status == 200
         shown = engine.queries[0].messages[-1].content

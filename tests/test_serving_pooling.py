@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from served import NUMBERS, Strength, judge_of, running
 
-from jurist.assemble import assemble
-from jurist.config import JudgeConfig
+from jurist.core.types import Completion, Usage
 from jurist.engines.scripted import ScriptedEngine
-from jurist.group import GroupJudge
-from jurist.types import Completion, Usage
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.group import GroupJudge
 
 FORMS = [("queries", "documents"), ("text_1", "text_2"), ("data_1", "data_2")]
 CHATML = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>\n"
@@ -217,7 +217,7 @@ async def test_the_mean_of_the_others_stands_in_for_one():
     silent = ScriptedEngine(lambda q: "hm" if "answer 9" in q.messages[-1].content else rating(q))
     for unanswered, expected in (("mean", [2.0, 3.0, 4.0]), ("error", None)):
         with running(
-            judge=replace(judge, bench=replace(judge.bench, engine=silent)), unanswered=unanswered
+            judge=replace(judge, setup=replace(judge.setup, engine=silent)), unanswered=unanswered
         ) as server:
             texts = ["answer 2", "answer 9", "answer 4"]
             _, told, _ = await server.post("/score", {"queries": "q", "documents": texts})

@@ -12,10 +12,10 @@ import json
 import sys
 from pathlib import Path
 
-from jurist.answers import last_number
-from jurist.learning.models import load
-from jurist.learning.options import TrainOptions
-from jurist.statistics import mcnemar, wilson
+from jurist.core.answers import last_number
+from jurist.core.statistics import mcnemar, wilson
+from jurist.training.config import TrainOptions
+from jurist.training.model import load
 
 sys.path.append(str(Path(__file__).parents[1] / "laptop"))
 from sums import answered, questions

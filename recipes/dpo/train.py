@@ -15,8 +15,8 @@ from typing import Any
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from jurist.learning.models import load
-from jurist.learning.options import TrainOptions
+from jurist.training.config import TrainOptions
+from jurist.training.model import load
 
 sys.path.append(str(Path(__file__).parents[1] / "laptop"))
 from sums import messages

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jurist.learning.models import Learner, load
-from jurist.learning.options import TrainOptions
-from jurist.learning.packages import package
-from jurist.learning.rollouts import generate
-from jurist.types import Message
+from jurist.core.types import Message
+from jurist.training.config import TrainOptions
+from jurist.training.distributed import package
+from jurist.training.generation import generate
+from jurist.training.model import Learner, load
 
 SHOTS = (("23 + 45", 68), ("58 + 21", 79), ("64 + 19", 83))
 AT_ONCE = 8

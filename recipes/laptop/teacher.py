@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from jurist.answers import last_number
+from jurist.core.answers import last_number
 
 NAME = "sums-teacher"
 PROMPT = re.compile(

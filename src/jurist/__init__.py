@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jurist.api import best_of_n, evaluate, judge, judge_all, rank
-    from jurist.asking import Judge
-    from jurist.config import JudgeConfig
-    from jurist.errors import JuristError
-    from jurist.inputs import load_cases
-    from jurist.types import (
+    from jurist.core.errors import JuristError
+    from jurist.core.types import (
         Case,
         Completion,
         Decision,
@@ -26,8 +23,10 @@ if TYPE_CHECKING:
         Status,
         Verdict,
     )
-
-__version__ = "0.1.0"
+    from jurist.core.version import __version__ as __version__
+    from jurist.inputs import load_cases
+    from jurist.judging.config import JudgeConfig
+    from jurist.judging.judge import Judge
 
 _NOUNS = "Case Completion Decision Judgment Message Query Sampling Scorecard Status Verdict"
 _PUBLIC = {
@@ -37,10 +36,11 @@ _PUBLIC = {
     "best_of_n": "api",
     "evaluate": "api",
     "load_cases": "inputs",
-    "Judge": "asking",
-    "JudgeConfig": "config",
-    "JuristError": "errors",
-    **dict.fromkeys(_NOUNS.split(), "types"),
+    "Judge": "judging.judge",
+    "JudgeConfig": "judging.config",
+    "JuristError": "core.errors",
+    "__version__": "core.version",
+    **dict.fromkeys(_NOUNS.split(), "core.types"),
 }
 
 __all__ = [  # noqa: RUF022 - in the order of the path

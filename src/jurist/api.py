@@ -8,19 +8,19 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
-from jurist import catalog
-from jurist.assemble import Bench, Say, assemble
 from jurist.benchmarks.base import Benchmark
-from jurist.choice import Choice, Leading
-from jurist.choice import choosing as _choosing
-from jurist.config import JudgeConfig
-from jurist.errors import ConfigError
-from jurist.group import GroupJudge, Guards
+from jurist.core.errors import ConfigError
+from jurist.core.types import Case, Decision, Message, Response, Scorecard, conversation
 from jurist.inputs import load_cases
-from jurist.ranking import Ranking, Rating, ranking_of
-from jurist.reports.ranking import best_row
-from jurist.run import measure, run
-from jurist.types import Case, Decision, Message, Response, Scorecard, conversation
+from jurist.judging import registry
+from jurist.judging.build import JudgeSetup, Say, assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.run import measure, run
+from jurist.reports.views.ranking import best_row
+from jurist.rewards.choice import Choice, Leading
+from jurist.rewards.choice import choosing as _choosing
+from jurist.rewards.group import GroupJudge, Guards
+from jurist.rewards.ranking import Ranking, Rating, ranking_of
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def choosing(
     """``best_of_n`` as it comes about: who is ahead, as comparisons finish, and at the end the ``Choice``.
 
     ``for step in choosing(...)``; leaving the loop stops the judging. ``deadline``: seconds from now. For
-    event loops there is ``jurist.choice.choosing``.
+    event loops there is ``jurist.rewards.choice.choosing``.
     """
     case = Case("1", conversation(prompt), tuple(responses))
     if not case.responses:
@@ -118,8 +118,8 @@ def judge_all(
     """
     source = str(cases) if isinstance(cases, (str, Path)) else ""
     listed = list(load_cases(source) if isinstance(cases, (str, Path)) else cases)
-    bench = assemble(_config(config, options), say)
-    decisions = _wait(_collect(bench, listed, Path(out) if out else None, source))
+    setup = assemble(_config(config, options), say)
+    decisions = _wait(_collect(setup, listed, Path(out) if out else None, source))
     place = {case.id: i for i, case in enumerate(listed)}
     return sorted(decisions, key=lambda d: place[d.case_id])
 
@@ -135,9 +135,9 @@ def evaluate(
     **options: Any,
 ) -> Scorecard:
     """The official score of a judge on a benchmark; its published files are in ``data``, or are fetched."""
-    bench = assemble(_config(config, options), say)
+    setup = assemble(_config(config, options), say)
     folder, files = Path(out) if out else None, Path(data) if data else None
-    return _wait(_measure(bench, catalog.benchmark(benchmark), files, folder, limit))
+    return _wait(_measure(setup, registry.benchmark(benchmark), files, folder, limit))
 
 
 def _config(config: JudgeConfig | None, options: dict[str, Any]) -> JudgeConfig:
@@ -151,32 +151,32 @@ def _config(config: JudgeConfig | None, options: dict[str, Any]) -> JudgeConfig:
         ) from None
 
 
-async def _collect(bench: Bench, cases: Sequence[Case], out: Path | None, source: str) -> list[Decision]:
+async def _collect(setup: JudgeSetup, cases: Sequence[Case], out: Path | None, source: str) -> list[Decision]:
     try:
-        stream = run(bench, cases, out=out, source=source)
+        stream = run(setup, cases, out=out, source=source)
         async with aclosing(stream):
             return [d async for d in stream]
     finally:
-        await bench.aclose()
+        await setup.aclose()
 
 
 async def _measure(
-    bench: Bench, chosen: Benchmark, data: Path | None, out: Path | None, limit: int | None
+    setup: JudgeSetup, chosen: Benchmark, data: Path | None, out: Path | None, limit: int | None
 ) -> Scorecard:
     try:
-        return (await measure(bench, [chosen], data, out=out, limit=limit))[0]
+        return (await measure(setup, [chosen], data, out=out, limit=limit))[0]
     finally:
-        await bench.aclose()
+        await setup.aclose()
 
 
 async def _chosen(judge: GroupJudge, case: Case, deadline: float | None) -> AsyncGenerator[Leading | Choice]:
     try:
-        await judge.bench.check()
+        await judge.setup.check()
         async with aclosing(_choosing(judge, case, deadline)) as steps:
             async for step in steps:
                 yield step
     finally:
-        await judge.bench.aclose()
+        await judge.setup.aclose()
 
 
 def _stepped(stream: AsyncGenerator[T]) -> Generator[T]:

@@ -8,23 +8,23 @@ from typing import TypeVar
 
 import msgspec
 
-from jurist.combine import majority, mean
-from jurist.errors import InputError
-from jurist.inputs.files import open_source
-from jurist.statistics import wilson
-from jurist.types import (
+from jurist.core.errors import InputError
+from jurist.core.statistics import wilson
+from jurist.core.types import (
     Case,
     Decision,
-    Group,
     Judgment,
     Order,
     Scorecard,
+    ScoreRow,
     Status,
     Usage,
     Verdict,
     agrees,
     winner,
 )
+from jurist.deliberation.combine import majority, mean
+from jurist.inputs.files import open_source
 
 Row = TypeVar("Row")
 
@@ -79,7 +79,7 @@ def by_order(decision: Decision) -> dict[Order, Verdict]:
     A judgment of a single response is a rating, belongs to no order, and is left out.
     """
     shown: dict[Order, list[Verdict]] = {}
-    for judgment in decision.standing:
+    for judgment in decision.final_judgments:
         if len(judgment.query.order) > 1:
             shown.setdefault(judgment.query.order, []).append(judgment.verdict)
     return {order: vs[0] if len(vs) == 1 else majority(vs) for order, vs in shown.items()}
@@ -96,10 +96,10 @@ def usage(decisions: Iterable[Decision]) -> Usage:
     return sum((d.usage for d in decisions), Usage())
 
 
-def proportion(name: str, right: Sequence[bool]) -> Group:
+def proportion(name: str, right: Sequence[bool]) -> ScoreRow:
     """A row of a scorecard: the share that is right, with its Wilson 95% interval."""
     k, n = sum(right), len(right)
-    return Group(name, k / n, n, wilson(k, n))
+    return ScoreRow(name, k / n, n, wilson(k, n))
 
 
 def grouped(decisions: Iterable[Decision], first: Sequence[str] = ()) -> dict[str, list[Decision]]:
@@ -119,7 +119,7 @@ def scored(score: Callable[[Iterable[Decision]], Scorecard], decisions: Sequence
     were left out. Both only where they can be told (the scorer may need all of a case's parts).
     """
     card = score(decisions)
-    if card.headline is None or all(j.verdict.scores for d in decisions for j in d.standing):
+    if card.headline is None or all(j.verdict.scores for d in decisions for j in d.final_judgments):
         return card
     kept = [d for d in decisions if d.verdict.scores is not None]
     variants = {"if_wrong": [_wronged(d) for d in decisions], "if_dropped": kept}

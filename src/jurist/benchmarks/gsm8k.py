@@ -8,11 +8,11 @@ from statistics import fmean
 
 import msgspec
 
-from jurist.answers import final_answer
 from jurist.benchmarks.base import Benchmark, demand, grouped, on_github, read_lines, statuses, usage
-from jurist.errors import InputError
-from jurist.statistics import wilson
-from jurist.types import Case, Decision, Group, Message, Scorecard, Scores, winner
+from jurist.core.answers import final_answer
+from jurist.core.errors import InputError
+from jurist.core.statistics import wilson
+from jurist.core.types import Case, Decision, Message, Scorecard, ScoreRow, Scores, winner
 
 FILE = "example_model_solutions.jsonl"
 SOURCE = "openai/grade-school-math @3101c7d, MIT"
@@ -117,9 +117,9 @@ def _case(name: str, row: _Row, solved: int, answer: str) -> Case:
     )
 
 
-def _row(name: str, decisions: Sequence[Decision]) -> Group:
+def _row(name: str, decisions: Sequence[Decision]) -> ScoreRow:
     worth = [_worth(d) for d in decisions]
-    return Group(name, fmean(worth), len(worth), wilson(sum(worth), len(worth)))
+    return ScoreRow(name, fmean(worth), len(worth), wilson(sum(worth), len(worth)))
 
 
 def _worth(decision: Decision) -> float:

@@ -21,8 +21,8 @@ from jurist.benchmarks.base import (
     transcribed,
     usage,
 )
-from jurist.errors import InputError
-from jurist.types import (
+from jurist.core.errors import InputError
+from jurist.core.types import (
     Case,
     Completion,
     Conversation,

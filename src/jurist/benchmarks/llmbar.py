@@ -20,20 +20,20 @@ from jurist.benchmarks.base import (
     transcribed,
     usage,
 )
-from jurist.errors import InputError
-from jurist.statistics import cohen_kappa, macro_interval, wilson
-from jurist.types import (
+from jurist.core.errors import InputError
+from jurist.core.statistics import cohen_kappa, macro_interval, wilson
+from jurist.core.types import (
     Case,
     Completion,
     Decision,
     Finish,
-    Group,
     Judgment,
     Message,
     Order,
     Query,
     Sampling,
     Scorecard,
+    ScoreRow,
     Scores,
     Status,
     Verdict,
@@ -47,7 +47,7 @@ SETS = {
     "gptout": "Adversarial/GPTOut",
     "manual": "Adversarial/Manual",
 }
-"""Group name and folder of each set, as the paper orders them."""
+"""ScoreRow name and folder of each set, as the paper orders them."""
 SHA256 = {
     "natural": "f7127b7aa78104cb8e03a2b1b3ac0077e95b125714dd441a8ee63666145a3375",
     "neighbor": "6712c7eda6342602e0bc7c06c282fa95e2110d4e741a284026a62d937f9780a0",
@@ -180,18 +180,18 @@ def _official_kappas(items: Sequence[_Item]) -> dict[str, float]:
     return {f"official_kappa_{name}": kappa for name, kappa in kappas.items() if kappa is not None}
 
 
-def _row(name: str, items: Sequence[_Item]) -> Group:
+def _row(name: str, items: Sequence[_Item]) -> ScoreRow:
     """A set's accuracy. The two orders of a case are not independent, so the interval counts cases."""
     total = sum(i.accuracy for i in items)
-    return Group(name, total / len(items), len(items), wilson(total, len(items)))
+    return ScoreRow(name, total / len(items), len(items), wilson(total, len(items)))
 
 
-def _macro(name: str, sets: Mapping[str, Sequence[_Item]], names: Sequence[str]) -> Group:
+def _macro(name: str, sets: Mapping[str, Sequence[_Item]], names: Sequence[str]) -> ScoreRow:
     """Mean of the sets' accuracy, each weighing the same."""
     strata = [[i.accuracy for i in sets[s]] for s in names]
     bounds = macro_interval(strata)
     interval = (max(0.0, bounds[0]), min(1.0, bounds[1])) if bounds else None
-    return Group(name, fmean(fmean(values) for values in strata), sum(map(len, strata)), interval)
+    return ScoreRow(name, fmean(fmean(values) for values in strata), sum(map(len, strata)), interval)
 
 
 def _single_orders(sets: Mapping[str, Sequence[_Item]]) -> str:

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import msgspec
 
 from jurist.benchmarks.base import Benchmark, demand, grouped, proportion, read_rows, statuses, usage
-from jurist.errors import InputError
-from jurist.ratings import PRIOR, Match, Strengths, bradley_terry
-from jurist.statistics import Z95, macro_interval
-from jurist.types import Case, Decision, Group, Message, Noun, Scorecard, Scores, winner
+from jurist.core.errors import InputError
+from jurist.core.statistics import Z95, macro_interval
+from jurist.core.types import Case, Decision, Message, Record, Scorecard, ScoreRow, Scores, winner
+from jurist.deliberation.ratings import PRIOR, Match, Strengths, bradley_terry
 
 SOURCE = "lmarena-ai/PPE-Human-Preference-V1 @main, prompts CC-BY-4.0 (arXiv 2410.14872)"
 SOURCE_CORRECTNESS = "lmarena-ai/PPE-*-Best-of-K @main, terms of the five source sets (arXiv 2410.14872)"
@@ -129,7 +129,7 @@ def score_correctness(decisions: Iterable[Decision]) -> Scorecard:
     name = "mean of the five sets" if tuple(sets) == SETS else f"mean of {', '.join(sets)}"
     return Scorecard(
         name="ppe-correctness",
-        headline=Group(name, fmean(map(fmean, values)), len(listed), interval),
+        headline=ScoreRow(name, fmean(map(fmean, values)), len(listed), interval),
         groups=tuple(_accuracy(name, ds) for name, ds in sets.items()),
         statistics={"micro": fmean(_right(listed))},
         statuses=statuses(listed),
@@ -165,7 +165,7 @@ def rankings(decisions: Iterable[Decision]) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-class BestOfK(Noun, frozen=True):
+class BestOfK(Record, frozen=True):
     """Accuracy of the best of k by score, for k = 1 to n: ``curve``, and of a perfect pick: ``oracle``."""
 
     curve: Scores
@@ -288,7 +288,7 @@ def _pairs(row: dict[str, Any], name: str, number: int) -> Iterator[Case]:
         )
 
 
-def _accuracy(name: str, decisions: Sequence[Decision]) -> Group:
+def _accuracy(name: str, decisions: Sequence[Decision]) -> ScoreRow:
     return proportion(name, _right(decisions))
 
 

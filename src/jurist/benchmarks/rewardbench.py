@@ -21,19 +21,19 @@ from jurist.benchmarks.base import (
     usage,
 )
 from jurist.benchmarks.mt19937 import numpy_rand
-from jurist.errors import InputError, unknown
-from jurist.statistics import wilson
-from jurist.types import (
+from jurist.core.errors import InputError, unknown
+from jurist.core.statistics import wilson
+from jurist.core.types import (
     Case,
     Completion,
     Decision,
-    Group,
     Judgment,
     Message,
     Order,
     Query,
     Sampling,
     Scorecard,
+    ScoreRow,
     Scores,
     Status,
     Verdict,
@@ -166,7 +166,7 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     tally = Tally()
     for decision in listed:
         tally.add(decision)
-    card = _scorecard({s: Group(s, fmean(v), len(v), wilson(sum(v), len(v))) for s, v in worths.items()})
+    card = _scorecard({s: ScoreRow(s, fmean(v), len(v), wilson(sum(v), len(v))) for s, v in worths.items()})
     as_recorded = sum("result" in d.meta for d in listed)
     note = f"{as_recorded} results are counted as they were recorded." if as_recorded else ""
     return msgspec.structs.replace(
@@ -184,13 +184,13 @@ def score_subsets(results: Mapping[str, object]) -> Scorecard:
     What is no number (model, type, template, tables) is passed over. Intervals assume that all pairs of a
     subset were judged; how many a prior set has is not known here (n is 0).
     """
-    parts: dict[str, Group] = {}
+    parts: dict[str, ScoreRow] = {}
     for name, value in results.items():
         if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in _UNCOUNTED:
             n = SIZES.get(_subset(name, "results"), 0)
             if not 0 <= value <= 1:
                 raise InputError(f"results: {name} is {value}", hint="accuracies are shares from 0 to 1")
-            parts[name] = Group(name, float(value), n, wilson(value * n, n) if n else None)
+            parts[name] = ScoreRow(name, float(value), n, wilson(value * n, n) if n else None)
     if not parts:
         raise InputError("results: no accuracy of any subset", hint="eval-set/ORG/MODEL.json is meant")
     return _scorecard({name: parts[name] for name in (*SIZES, *PRIOR) if name in parts})
@@ -203,7 +203,7 @@ def official_results(decisions: Iterable[Decision], model: str) -> dict[str, Any
     return {"model": model, "model_type": "Generative RM", "chat_template": None, **accuracies}
 
 
-def weighted(name: str, parts: Sequence[tuple[float, Group]]) -> Group:
+def weighted(name: str, parts: Sequence[tuple[float, ScoreRow]]) -> ScoreRow:
     """A row that is the weighted mean of independent rows, with its interval where all of them have one.
 
     It sums the squared distances of the parts' bounds from their values: unlike the normal interval it
@@ -214,10 +214,10 @@ def weighted(name: str, parts: Sequence[tuple[float, Group]]) -> Group:
     low = high = 0.0
     for weight, part in parts:
         if part.interval is None:
-            return Group(name, value, sum(p.n for _, p in parts))
+            return ScoreRow(name, value, sum(p.n for _, p in parts))
         low += (weight / total * (part.value - part.interval[0])) ** 2
         high += (weight / total * (part.interval[1] - part.value)) ** 2
-    return Group(name, value, sum(p.n for _, p in parts), (value - sqrt(low), value + sqrt(high)))
+    return ScoreRow(name, value, sum(p.n for _, p in parts), (value - sqrt(low), value + sqrt(high)))
 
 
 def unique(names: Iterable[str]) -> Iterator[str]:
@@ -344,7 +344,7 @@ def _worth(decision: Decision) -> float:
     return 0.5 if best is None else float(best == gold)
 
 
-def _scorecard(parts: Mapping[str, Group]) -> Scorecard:
+def _scorecard(parts: Mapping[str, ScoreRow]) -> Scorecard:
     sections = [
         weighted(section, [(WEIGHTS[s], parts[s]) for s in subsets if s in parts])
         for section, subsets in SECTIONS.items()
@@ -361,7 +361,7 @@ def _scorecard(parts: Mapping[str, Group]) -> Scorecard:
     )
 
 
-def _statistics(parts: Mapping[str, Group], sections: Sequence[Group]) -> dict[str, float]:
+def _statistics(parts: Mapping[str, ScoreRow], sections: Sequence[ScoreRow]) -> dict[str, float]:
     core = [(part.n, part) for part in parts.values() if part.name in SIZES]
     prior = [parts[name].value for name in PRIOR if name in parts]
     statistics = {"micro": weighted("micro", core).value} if core else {}
@@ -374,7 +374,7 @@ def _statistics(parts: Mapping[str, Group], sections: Sequence[Group]) -> dict[s
     return statistics
 
 
-def _missing(parts: Mapping[str, Group]) -> str:
+def _missing(parts: Mapping[str, ScoreRow]) -> str:
     missing = [subset for subset in SIZES if subset not in parts]
     if not missing:
         return ""

@@ -11,19 +11,19 @@ import msgspec
 
 from jurist.benchmarks.base import Benchmark, demand, grouped, read_rows, statuses, usage
 from jurist.benchmarks.rewardbench import columns_or_rows, unique, weighted
-from jurist.errors import InputError, unknown
-from jurist.statistics import Z95, Interval, wilson
-from jurist.types import (
+from jurist.core.errors import InputError, unknown
+from jurist.core.statistics import Z95, Interval, wilson
+from jurist.core.types import (
     Case,
     Completion,
     Decision,
-    Group,
     Judgment,
     Message,
     Order,
     Query,
     Sampling,
     Scorecard,
+    ScoreRow,
     Scores,
     Status,
     Verdict,
@@ -157,7 +157,7 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     rows = [_domain(name, members) for name, members in domains.items()]
     parts = ties(tied)
     if parts:
-        rows.append(Group(TIES, parts.value, len(tied), _jackknife(tied)))
+        rows.append(ScoreRow(TIES, parts.value, len(tied), _jackknife(tied)))
     card = _scorecard(rows)
     return msgspec.structs.replace(
         card,
@@ -181,7 +181,7 @@ def score_domains(results: Mapping[str, object]) -> Scorecard:
             raise InputError(f"results: {name} is {value}", hint="scores are shares from 0 to 1")
     if not values:
         raise InputError("results: no score of any domain", hint="eval-set/ORG/MODEL.json is meant")
-    return _scorecard([Group(name, float(values[name]), 0) for name in DOMAINS if name in values])
+    return _scorecard([ScoreRow(name, float(values[name]), 0) for name in DOMAINS if name in values])
 
 
 def ties(prompts: Mapping[tuple[str, int], Rated]) -> TiesScore | None:
@@ -223,9 +223,9 @@ def _jackknife(prompts: Mapping[tuple[str, int], Rated]) -> Interval | None:
     return max(-0.01, whole.value - Z95 * error), min(1.01, whole.value + Z95 * error)
 
 
-def _domain(name: str, decisions: Sequence[Decision]) -> Group:
+def _domain(name: str, decisions: Sequence[Decision]) -> ScoreRow:
     worths = [_worth(d) for d in decisions]
-    return Group(name, fmean(worths), len(worths), wilson(sum(worths), len(worths)))
+    return ScoreRow(name, fmean(worths), len(worths), wilson(sum(worths), len(worths)))
 
 
 def _worth(decision: Decision) -> float:
@@ -292,7 +292,7 @@ def _statistics(decisions: Sequence[Decision], parts: TiesScore | None) -> dict[
     return counts | shares | named
 
 
-def _scorecard(rows: Sequence[Group]) -> Scorecard:
+def _scorecard(rows: Sequence[ScoreRow]) -> Scorecard:
     missing = [name for name in DOMAINS if name not in {row.name for row in rows}]
     name = f"mean of {', '.join(row.name for row in rows)}" if missing else "overall"
     said = (

@@ -12,9 +12,9 @@ import msgspec
 
 from jurist.benchmarks.base import Benchmark, demand, gold_winner, read_rows, score_pairs
 from jurist.benchmarks.rm_r1_logs import RmBenchRow, Three, judged, rm_bench_rows, shown
-from jurist.errors import InputError
-from jurist.statistics import macro_interval
-from jurist.types import Case, Decision, Group, Message, Order, Scorecard, winner
+from jurist.core.errors import InputError
+from jurist.core.statistics import macro_interval
+from jurist.core.types import Case, Decision, Message, Order, Scorecard, ScoreRow, winner
 
 DOMAINS = ("chat", "math", "code", "safety")
 STYLES = ("concise", "detailed", "markdown")
@@ -135,7 +135,7 @@ def _cell(value: Any) -> Cell | None:
             return None
 
 
-def _group(name: str, domains: Sequence[Cells], cells: Sequence[Cell]) -> Group | None:
+def _group(name: str, domains: Sequence[Cells], cells: Sequence[Cell]) -> ScoreRow | None:
     """Mean over the domains of the mean of these cells; None where none of them was judged."""
     strata = [values for found in domains if (values := _values(found, cells))]
     if not strata:
@@ -144,7 +144,7 @@ def _group(name: str, domains: Sequence[Cells], cells: Sequence[Cell]) -> Group 
     bounds = macro_interval(strata)
     stated = bounds if bounds and bounds[0] < bounds[1] else None
     interval = (max(0.0, stated[0]), min(1.0, stated[1])) if stated else None
-    return Group(name, fmean(map(fmean, strata)), n, interval)
+    return ScoreRow(name, fmean(map(fmean, strata)), n, interval)
 
 
 def _values(found: Cells, cells: Sequence[Cell]) -> list[float]:

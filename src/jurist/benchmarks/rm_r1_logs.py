@@ -11,9 +11,8 @@ import msgspec
 
 from jurist.benchmarks.base import read_list, transcribed
 from jurist.benchmarks.mt19937 import numpy_rand
-from jurist.errors import InputError
-from jurist.protocols.rm_r1 import parse_eval
-from jurist.types import (
+from jurist.core.errors import InputError
+from jurist.core.types import (
     Case,
     Completion,
     Decision,
@@ -25,6 +24,7 @@ from jurist.types import (
     Scores,
     Verdict,
 )
+from jurist.protocols.rm_r1 import parse_eval
 
 SOURCE = "RM-R1-UIUC/RM-R1 @d4c2542, Apache-2.0"
 FLAG = "Is_Chosen_Answer_Shuffled_toPositionB"

@@ -12,9 +12,9 @@ import msgspec
 
 from jurist.benchmarks.base import Benchmark, demand, gold_winner, grouped, read_rows, score_pairs
 from jurist.benchmarks.rm_r1_logs import RmbRow, judged, rmb_tables, shown
-from jurist.errors import InputError
-from jurist.statistics import mean_interval
-from jurist.types import Case, Conversation, Decision, Group, Message, Order, Scorecard, winner
+from jurist.core.errors import InputError
+from jurist.core.statistics import mean_interval
+from jurist.core.types import Case, Conversation, Decision, Message, Order, Scorecard, ScoreRow, winner
 
 COMPARISONS = {
     "pairwise helpfulness": 10067,
@@ -155,7 +155,7 @@ def _complete(decisions: Sequence[Decision]) -> bool:
     return len(decisions) >= decisions[0].meta["losers"]
 
 
-def _group(name: str, sets: Sequence[Sequence[_Unit]]) -> Group:
+def _group(name: str, sets: Sequence[Sequence[_Unit]]) -> ScoreRow:
     """The mean of the sets' means. A prompt pulls at all that it is part of; the pulls give the interval."""
     means = [fmean(unit.value for unit in units) for units in sets]
     value, pulls = fmean(means), defaultdict[str, float](float)
@@ -165,7 +165,7 @@ def _group(name: str, sets: Sequence[Sequence[_Unit]]) -> Group:
     bounds = mean_interval([value + len(pulls) * pull for pull in pulls.values()])
     stated = bounds if bounds and bounds[0] < bounds[1] else None
     interval = (max(0.0, stated[0]), min(1.0, stated[1])) if stated else None
-    return Group(name, value, sum(map(len, sets)), interval)
+    return ScoreRow(name, value, sum(map(len, sets)), interval)
 
 
 def _statistics(

@@ -6,18 +6,26 @@ from pathlib import Path
 import msgspec
 from cyclopts.exceptions import CycloptsError
 
-from jurist.ablation.measuring import benchmarks, digests, judging, measured_in, same_pairs, settled
-from jurist.ablation.plan import Plan, Planned, plan
-from jurist.ablation.recipe import read_recipe
-from jurist.ablation.running import RECORDS, run_stage, shown
-from jurist.ablation.stages import HELD_OUT, Stage
-from jurist.ablation.table import Ablation, ablation, markdown, notes, view
-from jurist.catalog import PROTOCOLS, benchmark
-from jurist.cli.screen import out as screen
-from jurist.cli.screen import say, write_json
-from jurist.errors import ConfigError, InputError, JuristError, StoreError, unknown
-from jurist.learning.presets import PRESETS
-from jurist.lines import write_whole
+from jurist.cli.console import out as screen
+from jurist.cli.console import say, write_json
+from jurist.core.errors import ConfigError, InputError, JuristError, StoreError, unknown
+from jurist.core.files import write_whole
+from jurist.judging.registry import PROTOCOLS, benchmark
+from jurist.training.ablation.plan import HELD_OUT, Plan, Planned, Stage, plan
+from jurist.training.ablation.recipe import read_recipe
+from jurist.training.ablation.running import (
+    RECORDS,
+    benchmarks,
+    digests,
+    judging,
+    measured_in,
+    run_stage,
+    same_pairs,
+    settled,
+    shown,
+)
+from jurist.training.ablation.table import Ablation, ablation, markdown, notes, view
+from jurist.training.presets import PRESETS
 
 TABLE, DATA = "ABLATION.md", "ablation.json"
 

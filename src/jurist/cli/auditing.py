@@ -8,26 +8,26 @@ from typing import Any
 
 from rich.text import Text
 
-from jurist.asking import check_arity
-from jurist.assemble import Bench, assemble
 from jurist.benchmarks.base import statuses
-from jurist.catalog import BENCHMARKS, benchmark
+from jurist.benchmarks.fetch import place
+from jurist.cli.console import out, say, watching, write_json
 from jurist.cli.judging import describe
-from jurist.cli.screen import out, say, watching, write_json
-from jurist.config import JudgeConfig
-from jurist.data import place
-from jurist.errors import ConfigError, InputError
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.store import read_config, read_decisions, read_digests
+from jurist.core.types import Case, Decision
 from jurist.inputs import load_cases
-from jurist.pool import slim, spread
-from jurist.reports.audit import Audit, Known, audit, known, read_items
-from jurist.reports.audit_view import audit_view, findings_view
-from jurist.reports.audits.findings import Finding, best_of_two, one_or_many
-from jurist.reports.audits.plot import plot
-from jurist.reports.audits.probes import FORGED, NAMES, WORTHLESS, probes, read_probes
-from jurist.reports.plotting import check_plot
-from jurist.run import run
-from jurist.store import read_config, read_decisions, read_digests
-from jurist.types import Case, Decision
+from jurist.judging.build import JudgeSetup, assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.judge import check_arity
+from jurist.judging.pool import slim, spread
+from jurist.judging.registry import BENCHMARKS, benchmark
+from jurist.judging.run import run
+from jurist.reports.audit.audit import Audit, Known, audit, known, read_items
+from jurist.reports.audit.findings import Finding, best_of_two, one_or_many
+from jurist.reports.audit.probes import FORGED, NAMES, WORTHLESS, probes, read_probes
+from jurist.reports.views.audit import audit_view, findings_view
+from jurist.reports.views.plotting import check_plot
+from jurist.reports.views.reliability import plot
 
 
 def audit_run(folder: Path, data: str | None, picture: Path | None, *, json: bool) -> int:
@@ -50,11 +50,11 @@ def probe_judge(
 ) -> int:
     """Judge probes made from pairs, and say what they show; a folder keeps them."""
     cases = probes(_right_pairs(source, data, limit))
-    bench = assemble(config, say)
-    say(describe(bench.config))
-    for case in () if bench.takes_many else cases:
-        check_arity(bench.protocol, case, len(case.responses))
-    decisions = asyncio.run(_judged(bench, cases, f"probes of {source}", folder))
+    setup = assemble(config, say)
+    say(describe(setup.config))
+    for case in () if setup.takes_many else cases:
+        check_arity(setup.protocol, case, len(case.responses))
+    decisions = asyncio.run(_judged(setup, cases, f"probes of {source}", folder))
     findings = read_probes(decisions)
     if json:
         write_json(findings)
@@ -80,14 +80,16 @@ def _right_pairs(source: str, data: str | None, limit: int | None) -> Sequence[C
     return pairs
 
 
-async def _judged(bench: Bench, cases: Sequence[Case], source: str, folder: Path | None) -> list[Decision]:
+async def _judged(
+    setup: JudgeSetup, cases: Sequence[Case], source: str, folder: Path | None
+) -> list[Decision]:
     try:
         with watching(len(cases)) as watch:
-            stream = run(bench, cases, out=folder, source=source, watch=watch, warn=say)
+            stream = run(setup, cases, out=folder, source=source, watch=watch, warn=say)
             async with aclosing(stream):
                 return [slim(decision) async for decision in stream]
     finally:
-        await bench.aclose()
+        await setup.aclose()
 
 
 def _show(title: str, decisions: Sequence[Decision], findings: Sequence[Finding]) -> None:

@@ -27,12 +27,12 @@ def calibrate(
     json
         The calibration as JSON on standard output.
     """
-    from jurist.calibration import calibrate, trials_of
-    from jurist.cli.screen import out, say, write_json
-    from jurist.errors import ConfigError
-    from jurist.pool import slim
-    from jurist.reports.calibration_view import calibration_view
-    from jurist.store import read_decisions
+    from jurist.cli.console import out, say, write_json
+    from jurist.core.errors import ConfigError
+    from jurist.core.store import read_decisions
+    from jurist.deliberation.calibration import calibrate, trials_of
+    from jurist.judging.pool import slim
+    from jurist.reports.views.calibration import calibration_view
 
     if not 0 <= loss < 1:
         raise ConfigError(f"--loss {loss} is out of range", hint="a share from 0 to 1, such as 0.01")

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from jurist.cli.screen import out, write_json
-from jurist.errors import ConfigError
-from jurist.pool import slim
+from jurist.cli.console import out, write_json
+from jurist.core.errors import ConfigError
+from jurist.core.store import read_config, read_decisions, read_digests
+from jurist.judging.pool import slim
 from jurist.reports.comparison import Run, compare
-from jurist.reports.comparison_view import comparison_view
-from jurist.store import read_config, read_decisions, read_digests
+from jurist.reports.views.comparison import comparison_view
 
 
 def compare_runs(folders: Sequence[Path], flips: int, *, json: bool) -> int:

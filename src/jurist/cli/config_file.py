@@ -5,8 +5,8 @@ from typing import Any
 
 from cyclopts import App
 
-from jurist.config import read_options
-from jurist.errors import ConfigError, unknown
+from jurist.core.errors import ConfigError, unknown
+from jurist.judging.config import read_options
 
 
 def with_config(app: App, arguments: list[str]) -> list[str]:

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import msgspec
 
-from jurist import catalog
-from jurist.assemble import Bench, assemble
 from jurist.benchmarks.base import score_pairs
-from jurist.cli.screen import out as screen
-from jurist.cli.screen import say, watching, write_json
-from jurist.config import JudgeConfig
-from jurist.curve import Point, Policy, Score, curve, decided, policies_of
-from jurist.data import place
-from jurist.errors import ConfigError
+from jurist.benchmarks.fetch import place
+from jurist.cli.console import out as screen
+from jurist.cli.console import say, watching, write_json
+from jurist.core.errors import ConfigError
+from jurist.core.files import write_whole
+from jurist.core.types import Case
 from jurist.inputs import load_cases
-from jurist.lines import write_whole
-from jurist.pool import spread
-from jurist.reports.curve_view import curve_view, draw_curve
-from jurist.reports.plotting import check_plot
-from jurist.types import Case
+from jurist.judging import registry
+from jurist.judging.build import JudgeSetup, assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.curve import Point, Policy, Score, curve, decided, policies_of
+from jurist.judging.pool import spread
+from jurist.reports.views.curve import curve_view, draw_curve
+from jurist.reports.views.plotting import check_plot
 
 DEFAULT = ("vote({1,2,3,4,6,8,12,16})", "swapped(vote({1,2,4,8}))", "exact(16)", "confident(16)")
 
@@ -44,16 +44,16 @@ def draw(
         check_plot(plot)
     cases, score = _cases(source, data, limit)
     score = score if official else decided
-    bench = assemble(_with_policies(config, policies), say)
+    setup = assemble(_with_policies(config, policies), say)
     say(f"{len(policies)} policies over {len(cases):,} cases; engine {config.engine}")
-    points = asyncio.run(_run(bench, cases, policies, score, out, source))
+    points = asyncio.run(_run(setup, cases, policies, score, out, source))
     count = "official count" if official else "decided right"
     _show(points, f"{source}, {len(cases):,} cases, {count}", out, plot, json=json)
     return 0
 
 
 async def _run(
-    bench: Bench,
+    setup: JudgeSetup,
     cases: Sequence[Case],
     policies: Sequence[Policy],
     score: Score,
@@ -62,14 +62,14 @@ async def _run(
 ) -> list[Point]:
     try:
         with watching(len(cases) * len(policies)) as watch:
-            return await curve(bench, cases, policies, score, out=out, source=source, watch=watch, warn=say)
+            return await curve(setup, cases, policies, score, out=out, source=source, watch=watch, warn=say)
     finally:
-        await bench.aclose()
+        await setup.aclose()
 
 
 def _cases(source: str, data: Path | None, limit: int | None) -> tuple[Sequence[Case], Score]:
-    if source in catalog.BENCHMARKS:
-        chosen = catalog.benchmark(source)
+    if source in registry.BENCHMARKS:
+        chosen = registry.benchmark(source)
         return spread(list(chosen.load(place(chosen, data))), limit, chosen.unit), chosen.score
     return spread(list(load_cases(source)), limit), score_pairs
 

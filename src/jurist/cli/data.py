@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from jurist.config import DEFAULTS, JudgeConfig
+from jurist.judging.config import DEFAULTS, JudgeConfig
 
 Source = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Flag = Annotated[bool, Parameter(negative="")]

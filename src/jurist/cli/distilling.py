@@ -8,17 +8,17 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from jurist.assemble import Bench, assemble
-from jurist.cli.screen import out as screen
-from jurist.cli.screen import say, watching, write_json
-from jurist.config import JudgeConfig, config_of
-from jurist.distillation.acceptance import Reason
-from jurist.distillation.passes import Method
-from jurist.distillation.pipeline import DISTILLATION, distil
-from jurist.distillation.tally import Pass, Summary
-from jurist.errors import ConfigError, InputError, JuristError
+from jurist.cli.console import out as screen
+from jurist.cli.console import say, watching, write_json
+from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines
+from jurist.judging.build import JudgeSetup, assemble
+from jurist.judging.config import JudgeConfig, config_of
+from jurist.training.distillation.acceptance import Reason
+from jurist.training.distillation.distill import DISTILLATION, distil
+from jurist.training.distillation.passes import Method
+from jurist.training.distillation.tally import Pass, Summary
 
 # What a chain is has to be the same for the teacher, the repairer and the student.
 _SHARED = ("protocol", "family", "rule", "system", "protocol_file")
@@ -67,7 +67,7 @@ def run(choices: Choices, method: Method, config: JudgeConfig) -> int:
 
 
 async def _distilled(
-    choices: Choices, method: Method, teacher: Bench, repairer: Bench | None, bad: list[JuristError]
+    choices: Choices, method: Method, teacher: JudgeSetup, repairer: JudgeSetup | None, bad: list[JuristError]
 ) -> Summary:
     skipped = bad if choices.skip_bad else None
     cases = load_cases(choices.source, skip_bad=choices.skip_bad, on_bad=bad.append)
@@ -110,15 +110,15 @@ def _check(choices: Choices, method: Method, config: JudgeConfig) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} does not go with distill", hint=reason)
 
 
-def _repairer(path: Path, teacher: JudgeConfig) -> Bench:
+def _repairer(path: Path, teacher: JudgeConfig) -> JudgeSetup:
     """Who writes flawed chains anew, from a file of options; it writes in the teacher's protocol."""
     legal = {f.name for f in fields(JudgeConfig)} - {*_SHARED, *_OTHERS}
     chosen = config_of(path, legal)
     shared = {name: getattr(teacher, name) for name in _SHARED}
     config = replace(chosen, **shared, deliberation="once", forced="never")
-    bench = assemble(config, lambda line: say(f"repairer: {line}"))
-    say(_describe("repairer", bench.config))
-    return bench
+    setup = assemble(config, lambda line: say(f"repairer: {line}"))
+    say(_describe("repairer", setup.config))
+    return setup
 
 
 def _describe(role: str, config: JudgeConfig) -> str:

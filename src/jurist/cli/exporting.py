@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from jurist.errors import ConfigError
+from jurist.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jurist.types import Decision
+    from jurist.core.types import Decision
 
 
 def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Path) -> int:
@@ -27,10 +27,10 @@ def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Pat
     import msgspec
 
     from jurist.benchmarks.rewardbench import official_results
-    from jurist.cli.screen import say
-    from jurist.lines import write_whole
-    from jurist.pool import slim
-    from jurist.store import read_decisions
+    from jurist.cli.console import say
+    from jurist.core.files import write_whole
+    from jurist.core.store import read_decisions
+    from jurist.judging.pool import slim
 
     _check(run, format, model)
     decisions = [slim(decision) for decision in read_decisions(run)]
@@ -44,7 +44,7 @@ def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Pat
 
 def _check(run: Path, format: str, model: str) -> None:
     """Refuse what has no such results, or no name to publish them under."""
-    from jurist.store import read_config
+    from jurist.core.store import read_config
 
     config = read_config(run)
     if config.get("benchmark") != format:

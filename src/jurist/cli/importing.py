@@ -7,17 +7,18 @@ from typing import Any
 
 import msgspec
 
-from jurist import __version__, catalog
 from jurist.benchmarks.base import Benchmark, read_bytes
 from jurist.benchmarks.rewardbench import score_subsets
 from jurist.benchmarks.rewardbench2 import score_domains
-from jurist.cli.screen import out as screen
-from jurist.cli.screen import say, write_json
-from jurist.errors import ConfigError, InputError, StoreError
-from jurist.lines import write_whole
-from jurist.reports.table import scorecard_view
-from jurist.store import DECISIONS, JUDGMENTS, RUN, Store, read_config, write_scorecard
-from jurist.types import Decision, Scorecard
+from jurist.cli.console import out as screen
+from jurist.cli.console import say, write_json
+from jurist.core.errors import ConfigError, InputError, StoreError
+from jurist.core.files import write_whole
+from jurist.core.store import DECISIONS, JUDGMENTS, RUN, Store, read_config, write_scorecard
+from jurist.core.types import Decision, Scorecard
+from jurist.core.version import __version__
+from jurist.judging import registry
+from jurist.reports.views.scorecard import scorecard_view
 
 AGGREGATES: dict[str, Callable[[Mapping[str, object]], Scorecard]] = {
     "rewardbench": score_subsets,
@@ -28,7 +29,7 @@ AGGREGATES: dict[str, Callable[[Mapping[str, object]], Scorecard]] = {
 
 def import_results(name: str, file: str, out: Path, *, json: bool) -> int:
     """Import a file of official outputs or results; nothing is made of one that cannot be read."""
-    chosen = catalog.benchmark(name)
+    chosen = registry.benchmark(name)
     config: dict[str, Any] = {"jurist": __version__, "benchmark": name, "imported": file}
     results = _of_groups(Path(file))
     if results is not None:
@@ -57,7 +58,7 @@ def form(chosen: Benchmark) -> str:
 
 def _recorded(chosen: Benchmark) -> Callable[[Path], Any]:
     if chosen.recorded is None:
-        names = [name for name in catalog.BENCHMARKS if catalog.benchmark(name).recorded]
+        names = [name for name in registry.BENCHMARKS if registry.benchmark(name).recorded]
         raise ConfigError(
             f"{chosen.name} has no official outputs that could be read", hint=f"there are {', '.join(names)}"
         )

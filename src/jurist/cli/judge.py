@@ -5,8 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from jurist.config import DEFAULTS, JudgeConfig
-from jurist.errors import ConfigError
+from jurist.core.errors import ConfigError
+from jurist.judging.config import DEFAULTS, JudgeConfig
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 

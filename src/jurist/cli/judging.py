@@ -13,22 +13,22 @@ from typing import Any
 from rich.console import RenderableType
 
 from jurist.api import judge_case
-from jurist.asking import check_arity
-from jurist.assemble import assemble
 from jurist.benchmarks.base import Tally
-from jurist.cli.screen import err, out, say, watching, write_json
-from jurist.config import JudgeConfig
-from jurist.errors import InputError, JuristError, ProtocolError
+from jurist.cli.console import err, out, say, watching, write_json
+from jurist.core.errors import InputError, JuristError, ProtocolError
+from jurist.core.store import write_scorecard
+from jurist.core.types import Case, Decision, conversation
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines
-from jurist.pool import Progress
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.judge import check_arity
+from jurist.judging.pool import Progress
+from jurist.judging.run import run
 from jurist.protocols.base import Protocol
-from jurist.reports.reading import decision_view
-from jurist.reports.rows import decision_row
-from jurist.reports.table import SHOWN, decisions_view, scorecard_view
-from jurist.run import run
-from jurist.store import write_scorecard
-from jurist.types import Case, Decision, conversation
+from jurist.reports.views.json_rows import decision_row
+from jurist.reports.views.judgment import decision_view
+from jurist.reports.views.scorecard import SHOWN, decisions_view, scorecard_view
 
 Decided = tuple[Decision, Case]
 
@@ -42,7 +42,7 @@ def _table(decided: Sequence[Decided], more: int) -> RenderableType:
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class OutputFormat:
     """How decisions are shown, as a row of data and as a table, and how pairs are deliberated by default."""
 
     row: Callable[[Decision, Case], dict[str, Any]] = _row
@@ -51,13 +51,13 @@ class Face:
 
 
 def one(
-    prompt: str, responses: list[str], config: JudgeConfig, *, json: bool, face: Face | None = None
+    prompt: str, responses: list[str], config: JudgeConfig, *, json: bool, face: OutputFormat | None = None
 ) -> int:
     """Judge one case from the command line and print it for reading."""
     case = Case("1", conversation(prompt), tuple(responses))
-    decision = judge_case(case, config, say=say, pairs=(face or Face()).pairs)
+    decision = judge_case(case, config, say=say, pairs=(face or OutputFormat()).pairs)
     if json:
-        write_json((face or Face()).row(decision, case))
+        write_json((face or OutputFormat()).row(decision, case))
         return 0
     out.print(decision_view(decision))
     if face:
@@ -74,10 +74,10 @@ def many(
     *,
     json: bool,
     skip_bad: bool,
-    face: Face | None = None,
+    face: OutputFormat | None = None,
 ) -> int:
     """Judge a source of cases; what was judged stands on standard output, in the folder, or both."""
-    face = face or Face()
+    face = face or OutputFormat()
     bad: list[JuristError] = []
     cases = load_cases(source, skip_bad=skip_bad, on_bad=bad.append)
     listing = _Listing(face, as_data=json or (folder is None and not sys.stdout.isatty()))
@@ -107,21 +107,21 @@ async def _stream(
     bad: list[JuristError],
     skip_bad: bool,
 ) -> None:
-    bench = assemble(config, say, listing.face.pairs)
-    say(describe(bench.config))
+    setup = assemble(config, say, listing.face.pairs)
+    say(describe(setup.config))
     some = islice(cases, limit)
-    if not bench.takes_many:
-        some = _fitting(some, bench.protocol, bad if skip_bad else None)
+    if not setup.takes_many:
+        some = _fitting(some, setup.protocol, bad if skip_bad else None)
     some = listing.numbered(some)
     try:
         with watching(count_lines(source, limit)) as watch:
-            stream = run(bench, some, out=folder, source=source, progress=progress, watch=watch, warn=say)
+            stream = run(setup, some, out=folder, source=source, progress=progress, watch=watch, warn=say)
             async with aclosing(stream):
                 async for decision in stream:
                     tally.add(decision)
                     listing.add(decision)
     finally:
-        await bench.aclose()
+        await setup.aclose()
 
 
 def describe(config: JudgeConfig) -> str:
@@ -134,7 +134,7 @@ def describe(config: JudgeConfig) -> str:
 class _Listing:
     """Decisions as they come: JSON lines at once, or the first of them in a table at the end."""
 
-    def __init__(self, face: Face, *, as_data: bool) -> None:
+    def __init__(self, face: OutputFormat, *, as_data: bool) -> None:
         self.face = face
         self.as_data = as_data
         self._first: list[Decided] = []

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from jurist.config import DEFAULTS, JudgeConfig, config_of
-from jurist.errors import ConfigError
+from jurist.core.errors import ConfigError
+from jurist.judging.config import DEFAULTS, JudgeConfig, config_of
 
 if TYPE_CHECKING:
-    from jurist.labels import Rules
+    from jurist.data.labels import Rules
 
 Flag = Annotated[bool, Parameter(negative="")]
 Format = Literal["dpo", "kto", "both"]
@@ -110,7 +110,7 @@ def label(
     if sample is not None and sample < 2:
         raise ConfigError(f"--sample {sample} makes no pair", hint="--sample 2 or more")
     from jurist.cli import labelling
-    from jurist.labels import Rules
+    from jurist.data.labels import Rules
 
     rules = Rules(pairs or "best-worst", marks or "best-worst", min_margin, min_agreement, consistent)
     drawn_from = policy and policy_of(policy)
@@ -122,7 +122,7 @@ def label(
 
 def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, Path]:
     """The file of each format; raises where it could not or should not be written."""
-    from jurist.store import DECISIONS, JUDGMENTS, RUN, SCORECARD
+    from jurist.core.store import DECISIONS, JUDGMENTS, RUN, SCORECARD
 
     folder = rows.parent
     if rows.suffix != ".jsonl":

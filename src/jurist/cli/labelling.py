@@ -14,27 +14,38 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from jurist import catalog
-from jurist.asking import check_arity
-from jurist.assemble import Bench, assemble
 from jurist.benchmarks.base import Tally
+from jurist.cli.console import EVERY, err, say, watching
 from jurist.cli.judging import describe
 from jurist.cli.label import DRAWN, LABELS, POLICY, SHAPING, Plan
-from jurist.cli.screen import EVERY, err, say, watching
-from jurist.config import JudgeConfig, as_dict
+from jurist.core.errors import ConfigError, InputError, JuristError, StoreError
+from jurist.core.files import Lines, read_line, scan, write_whole
+from jurist.core.store import claim, write_scorecard
+from jurist.core.types import (
+    Ask,
+    Case,
+    Completion,
+    Decision,
+    Judgment,
+    Query,
+    Record,
+    Sampling,
+    Status,
+    Verdict,
+)
+from jurist.data.labels import IDENTICAL, different, is_plain, mark_row, marks_of, pair_row, pairs_of
 from jurist.deliberation.votes import together
-from jurist.errors import ConfigError, InputError, JuristError, StoreError
 from jurist.inputs import load_cases
 from jurist.inputs.files import count_lines, open_source
 from jurist.inputs.lines import Fields, Place
 from jurist.inputs.rows import RESPONSES, case_of
-from jurist.labels import IDENTICAL, different, is_plain, mark_row, marks_of, pair_row, pairs_of
-from jurist.lines import Lines, read_line, scan, write_whole
-from jurist.pool import Progress, decide_all
-from jurist.reports.table import scorecard_view
-from jurist.run import run
-from jurist.store import claim, write_scorecard
-from jurist.types import Ask, Case, Completion, Decision, Judgment, Noun, Query, Sampling, Status, Verdict
+from jurist.judging import registry
+from jurist.judging.build import JudgeSetup, assemble
+from jurist.judging.config import JudgeConfig, as_dict
+from jurist.judging.judge import check_arity
+from jurist.judging.pool import Progress, decide_all
+from jurist.judging.run import run
+from jurist.reports.views.scorecard import scorecard_view
 
 MANY = "swapped | round_robin(swapped)"
 """How a judge of pairs deliberates unless told: both orders; of more responses, each two in both orders."""
@@ -45,18 +56,18 @@ Made = tuple[list[dict[str, Any]], Counter[str]]
 
 def label(plan: Plan) -> int:
     """Judge the cases of a plan and write their rows; raises ``InputError`` where there are none."""
-    bench = assemble(plan.config, say, MANY)
-    if bench.protocol.arity == 1 and (plan.rules.consistent or plan.rules.min_agreement):
+    setup = assemble(plan.config, say, MANY)
+    if setup.protocol.arity == 1 and (plan.rules.consistent or plan.rules.min_agreement):
         raise ConfigError(
-            f"the protocol {bench.protocol.name!r} rates single responses: nothing can agree",
+            f"the protocol {setup.protocol.name!r} rates single responses: nothing can agree",
             hint="leave out --consistent and --min-agreement, or choose a judge of pairs",
         )
     try:
         plan.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the run folder {plan.out}: {error.strerror or error}") from error
-    desk, tally, progress, started = _Desk(plan, bench), Tally(), Progress(), time.monotonic()
-    asyncio.run(_judged(plan, bench, desk, tally, progress))
+    desk, tally, progress, started = _Desk(plan, setup), Tally(), Progress(), time.monotonic()
+    asyncio.run(_judged(plan, setup, desk, tally, progress))
     # What is remembered took its time in an earlier run.
     seconds = 0.0 if progress.remembered else time.monotonic() - started
     card = tally.scorecard("standard input" if plan.source == "-" else Path(plan.source).name, seconds)
@@ -66,7 +77,7 @@ def label(plan: Plan) -> int:
     return 0
 
 
-async def _judged(plan: Plan, bench: Bench, desk: "_Desk", tally: Tally, progress: Progress) -> None:
+async def _judged(plan: Plan, setup: JudgeSetup, desk: "_Desk", tally: Tally, progress: Progress) -> None:
     try:
         if plan.policy and plan.sample:
             drawing = _Drawing(plan.out, plan.policy, plan.sample)
@@ -76,28 +87,28 @@ async def _judged(plan: Plan, bench: Bench, desk: "_Desk", tally: Tally, progres
         else:
             rows = load_cases(plan.source, skip_bad=plan.skip_bad, on_bad=desk.bad.append)
             cases, total = islice(rows, plan.limit), count_lines(plan.source, plan.limit)
-        say(describe(bench.config))
+        say(describe(setup.config))
         with watching(total) as watch:
             taken = desk.taken(cases)
             stream = run(
-                bench, taken, out=plan.out, source=plan.source, progress=progress, watch=watch, warn=say
+                setup, taken, out=plan.out, source=plan.source, progress=progress, watch=watch, warn=say
             )
             async with aclosing(stream):
                 async for decision in stream:
                     tally.add(decision)
                     desk.add(decision)
     finally:
-        await bench.aclose()
+        await setup.aclose()
 
 
 class _Desk:
     """The cases on their way, what is left out of them, and their rows until all are there."""
 
-    def __init__(self, plan: Plan, bench: Bench) -> None:
+    def __init__(self, plan: Plan, setup: JudgeSetup) -> None:
         self.bad: list[JuristError] = []
         self.drawn: Counter[str] = Counter()
         """Sampled responses: those that are "whole", and the others by what is wrong with them."""
-        self._plan, self._bench = plan, bench
+        self._plan, self._bench = plan, setup
         self._cases = 0
         self._spools = {name: _Spool(path) for name, path in plan.targets.items()}
         self._left_out: dict[str, Counter[str]] = {name: Counter() for name in plan.targets}
@@ -234,7 +245,7 @@ class _Spool:
 _FLAWS = {"length": "cut", "filter": "filtered", "error": "failed"}
 
 
-class _Drawn(Noun, frozen=True):
+class _Drawn(Record, frozen=True):
     """One response as it was drawn: a line of responses.jsonl."""
 
     key: str
@@ -267,7 +278,7 @@ class _Drawing:
                 lines.close()
 
     async def _run(self, prompts: Sequence[Case], lines: Lines) -> None:
-        engine = catalog.engine(self._config)
+        engine = registry.engine(self._config)
         engine.say = say
 
         async def ask(case: Case, _order: object, sample: int) -> Judgment:

@@ -16,14 +16,14 @@ def list_names(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from jurist import catalog
-    from jurist.cli.screen import out, write_json
+    from jurist.cli.console import out, write_json
+    from jurist.judging import registry
 
     names = {
-        "protocols": catalog.PROTOCOLS,
-        "engines": catalog.ENGINES,
-        "deliberations": {name: line for name, (line, _) in catalog.DELIBERATIONS.items()},
-        "benchmarks": {name: line for name, (line, *_) in catalog.BENCHMARKS.items()},
+        "protocols": registry.PROTOCOLS,
+        "engines": registry.ENGINES,
+        "deliberations": {name: line for name, (line, _) in registry.DELIBERATIONS.items()},
+        "benchmarks": {name: line for name, (line, *_) in registry.BENCHMARKS.items()},
     }
     if json:
         write_json(names)

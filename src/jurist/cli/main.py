@@ -6,7 +6,7 @@ import sys
 
 from cyclopts import App
 
-from jurist import __version__
+from jurist.core.version import __version__
 
 app = App(
     name="jurist",
@@ -59,12 +59,12 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """The exit code of a command."""
     from jurist.cli.config_file import with_config
-    from jurist.errors import JuristError
+    from jurist.core.errors import JuristError
 
     try:
         result = app(with_config(app, arguments), exit_on_error=True, result_action="return_value")
     except JuristError as error:
-        from jurist.cli.screen import complain
+        from jurist.cli.console import complain
 
         complain(error)
         return 2

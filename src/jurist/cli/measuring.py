@@ -3,17 +3,17 @@
 import asyncio
 from pathlib import Path
 
-from jurist import run
-from jurist.assemble import Bench, assemble
 from jurist.benchmarks.base import Benchmark
-from jurist.catalog import benchmark
+from jurist.cli.console import out as screen
+from jurist.cli.console import say, watching, write_json
 from jurist.cli.judging import describe
-from jurist.cli.screen import out as screen
-from jurist.cli.screen import say, watching, write_json
-from jurist.config import JudgeConfig
-from jurist.reports.known import known_view
-from jurist.reports.table import scorecard_view
-from jurist.types import Scorecard
+from jurist.core.types import Scorecard
+from jurist.judging import run
+from jurist.judging.build import JudgeSetup, assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.registry import benchmark
+from jurist.reports.views.published_scores import known_view
+from jurist.reports.views.scorecard import scorecard_view
 
 
 def measure(
@@ -28,9 +28,9 @@ def measure(
 ) -> int:
     """Measure one judge on benchmarks, its engine loaded once."""
     chosen = [benchmark(name.strip()) for name in names]
-    bench = assemble(config, say)
-    say(describe(bench.config))
-    for card in asyncio.run(_measure_all(bench, chosen, data, out, limit)):
+    setup = assemble(config, say)
+    say(describe(setup.config))
+    for card in asyncio.run(_measure_all(setup, chosen, data, out, limit)):
         if json:
             write_json(card)
             continue
@@ -41,9 +41,9 @@ def measure(
 
 
 async def _measure_all(
-    bench: Bench, chosen: list[Benchmark], data: Path | None, out: Path | None, limit: int | None
+    setup: JudgeSetup, chosen: list[Benchmark], data: Path | None, out: Path | None, limit: int | None
 ) -> list[Scorecard]:
     try:
-        return await run.measure(bench, chosen, data, out=out, limit=limit, watching=watching, warn=say)
+        return await run.measure(setup, chosen, data, out=out, limit=limit, watching=watching, warn=say)
     finally:
-        await bench.aclose()
+        await setup.aclose()

@@ -60,7 +60,7 @@ def overlap(
         Shorter texts are never near. They can be the same: a prompt from 3 words on.
     """
     from jurist.cli import overlapping
-    from jurist.overlap import Rule
+    from jurist.data.overlap import Rule
 
     rule = Rule(ngram, threshold, words, responses=not prompts_only)
     touched = overlapping.check(source, against, data, out, report, rule, json=json, skip_bad=skip_bad)

@@ -8,12 +8,12 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from jurist import __version__, catalog
-from jurist.cli.screen import err, say, write_json
-from jurist.cli.screen import out as screen
-from jurist.errors import ConfigError, InputError, JuristError, unknown
-from jurist.inputs.files import READERS, count_lines
-from jurist.overlap import (
+from jurist.cli.console import err, say, write_json
+from jurist.cli.console import out as screen
+from jurist.core.errors import ConfigError, InputError, JuristError, unknown
+from jurist.core.types import Case
+from jurist.core.version import __version__
+from jurist.data.overlap import (
     SORTS,
     Hit,
     Index,
@@ -29,7 +29,8 @@ from jurist.overlap import (
     stamp,
     write_clean,
 )
-from jurist.types import Case
+from jurist.inputs.files import READERS, count_lines
+from jurist.judging import registry
 
 LEGEND = (
     "A row counts once, by its strongest hit. pair: the prompt and a response of one case; same: the prompt; "
@@ -113,18 +114,18 @@ def _name(part: str) -> str:
     """What a source is called in reports: the end of its path, since many files are train.jsonl."""
     if part == "-":
         return "standard input"
-    return part if part in catalog.BENCHMARKS or part.startswith("hf:") else "/".join(Path(part).parts[-2:])
+    return part if part in registry.BENCHMARKS or part.startswith("hf:") else "/".join(Path(part).parts[-2:])
 
 
 def _cases(part: str, data: Path | None, bad: list[JuristError] | None) -> Iterable[Case]:
     """The cases of a benchmark by name, or the rows of a file; raises where there is no such thing."""
-    if part in catalog.BENCHMARKS:
+    if part in registry.BENCHMARKS:
         if data is None:
             raise ConfigError(f"the files of {part} are needed", hint="--data FOLDER")
-        return catalog.benchmark(part).load(data)
+        return registry.benchmark(part).load(data)
     named = "/" not in part and not any(part.lower().removesuffix(".gz").endswith(x) for x in READERS)
     if named and not part.startswith("hf:") and not Path(part).exists():
-        raise unknown("benchmark", part, catalog.BENCHMARKS)
+        raise unknown("benchmark", part, registry.BENCHMARKS)
     rows = read_cases(part, skip_bad=bad is not None, on_bad=None if bad is None else bad.append)
     return (row.case for row in rows)
 

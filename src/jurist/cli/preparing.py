@@ -11,31 +11,30 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 from rich.progress import track
 
-from jurist.answers import final_answer, last_number
-from jurist.assemble import assemble
+from jurist.cli.console import err, say, watching
 from jurist.cli.judging import describe
-from jurist.cli.screen import err, say, watching
-from jurist.config import JudgeConfig, as_dict
-from jurist.errors import ConfigError, InputError
+from jurist.core.answers import final_answer, last_number
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.types import Case
+from jurist.data import mixture
+from jurist.data.dedup import Seen, Unique
+from jurist.data.difficulty import Difficulty, check_pair, range_of
+from jurist.data.difficulty import difficulty as measured
+from jurist.data.filters import Choose, Filters, fit, named, tokens_of
+from jurist.data.math_verify import MathVerify, installed
+from jurist.data.overlap import Index
+from jurist.data.report import Output, Report, Tally, write_report
+from jurist.data.rm_r1_release import count as count_released
+from jurist.data.rm_r1_release import released as taken_apart
+from jurist.data.rows import Writer, check_target, read, read_with, renamed
+from jurist.data.sources import index_of, pair_of, renames_of, stem, tallies_of
+from jurist.data.splits import part_of, parts_of
+from jurist.data.verifiable import Same, question_of, same_plainly, verified
 from jurist.inputs.files import count_lines
-from jurist.overlap import Index
-from jurist.pool import Progress
-from jurist.run import run
-from jurist.training import mixture
-from jurist.training.difficulty import Difficulty, check_pair, range_of
-from jurist.training.difficulty import difficulty as measured
-from jurist.training.filters import Filters, fit, named, tokens_of
-from jurist.training.near import Seen, Unique
-from jurist.training.pairing import Choose
-from jurist.training.released import count as count_released
-from jurist.training.released import released as taken_apart
-from jurist.training.report import Output, Report, Tally, write_report
-from jurist.training.rows import Writer, check_target, read, read_with, renamed
-from jurist.training.sources import index_of, pair_of, renames_of, stem, tallies_of
-from jurist.training.splits import part_of, parts_of
-from jurist.training.symbolic import MathVerify, installed
-from jurist.training.verifiable import Same, question_of, same_plainly, verified
-from jurist.types import Case
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig, as_dict
+from jurist.judging.pool import Progress
+from jurist.judging.run import run
 
 
 class Limits(NamedTuple):
@@ -228,18 +227,18 @@ def released(source: str, out: Path, *, skip_bad: bool) -> int:
 
 
 async def _measured(source: str, folder: Path, k: int, config: JudgeConfig) -> dict[str, Difficulty]:
-    bench = assemble(config, say, pairs=f"vote({k})")
-    say(describe(bench.config))
+    setup = assemble(config, say, pairs=f"vote({k})")
+    say(describe(setup.config))
     rates: dict[str, Difficulty] = {}
     try:
         with watching(count_lines(source)) as watch:
             cases = (_once(check_pair(case), rates) for case in read(source))
-            stream = run(bench, cases, out=folder, source=source, progress=Progress(), watch=watch, warn=say)
+            stream = run(setup, cases, out=folder, source=source, progress=Progress(), watch=watch, warn=say)
             async with aclosing(stream):
                 async for decision in stream:
                     rates[decision.case_id] = measured(decision)
     finally:
-        await bench.aclose()
+        await setup.aclose()
     return rates
 
 

@@ -18,8 +18,8 @@ def pull(name: str, /, *, file: Path | None = None) -> int:
     file
         Take them from this local file: JSON with "strings", or the published Python source.
     """
-    from jurist import published
-    from jurist.cli.screen import say
+    from jurist.cli.console import say
+    from jurist.protocols import published
 
     strings = published.pull(name, file)
     say(f"{name}: {len(strings)} prompts verified, kept in {published.cache_folder() / f'{name}.json'}")

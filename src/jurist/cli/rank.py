@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from jurist.config import DEFAULTS, JudgeConfig
-from jurist.errors import ConfigError
+from jurist.core.errors import ConfigError
+from jurist.judging.config import DEFAULTS, JudgeConfig
 
 if TYPE_CHECKING:
-    from jurist.cli.judging import Face
+    from jurist.cli.judging import OutputFormat
 
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 Texts = Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, negative="")]
@@ -112,7 +112,7 @@ def _judged(
     config: JudgeConfig,
     json: bool,
     skip_bad: bool,
-    face: "Face",
+    face: "OutputFormat",
 ) -> int:
     from jurist.cli import judging
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from jurist.errors import ConfigError, StoreError, unknown
+from jurist.core.errors import ConfigError, StoreError, unknown
 
 if TYPE_CHECKING:
-    from jurist.types import Scorecard
+    from jurist.core.types import Scorecard
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -25,9 +25,9 @@ def score(run: Path, /, *, benchmark: str | None = None, json: Flag = False) -> 
     json
         The scorecard as JSON on standard output.
     """
-    from jurist.cli.screen import out, write_json
-    from jurist.reports.table import scorecard_view
-    from jurist.store import write_scorecard
+    from jurist.cli.console import out, write_json
+    from jurist.core.store import write_scorecard
+    from jurist.reports.views.scorecard import scorecard_view
 
     card = _card(run, benchmark)
     write_scorecard(run, card)
@@ -79,10 +79,10 @@ def show(run: Path, case: str | None = None, /, *, json: Flag = False) -> int:
     json
         Decisions as JSON lines on standard output.
     """
-    from jurist.cli.screen import out, say, write_json
-    from jurist.reports.reading import decision_view
-    from jurist.reports.table import SHOWN, decisions_view
-    from jurist.store import read_config, read_decisions
+    from jurist.cli.console import out, say, write_json
+    from jurist.core.store import read_config, read_decisions
+    from jurist.reports.views.judgment import decision_view
+    from jurist.reports.views.scorecard import SHOWN, decisions_view
 
     if read_config(run).get("aggregate"):
         raise ConfigError(f"{run} holds results of groups and no decisions", hint=f"jurist score {run}")
@@ -101,10 +101,10 @@ def show(run: Path, case: str | None = None, /, *, json: Flag = False) -> int:
 
 
 def _card(run: Path, benchmark: str | None) -> "Scorecard":
-    from jurist import catalog
     from jurist.benchmarks.base import score_pairs
-    from jurist.pool import slim
-    from jurist.store import read_config, read_decisions
+    from jurist.core.store import read_config, read_decisions
+    from jurist.judging import registry
+    from jurist.judging.pool import slim
 
     config = read_config(run)
     if config.get("aggregate"):
@@ -115,15 +115,15 @@ def _card(run: Path, benchmark: str | None) -> "Scorecard":
         return score_pairs(decisions, Path(str(config.get("input") or run)).name)
     if not isinstance(name, str):
         raise ConfigError(f"{run}/run.json names a benchmark of another type: {name!r}")
-    return catalog.benchmark(name).score(decisions)
+    return registry.benchmark(name).score(decisions)
 
 
 def _imported(run: Path, benchmark: str | None) -> "Scorecard":
     """The scorecard that official results of groups made: there are no decisions to count again."""
     import msgspec
 
-    from jurist.store import SCORECARD
-    from jurist.types import Scorecard
+    from jurist.core.store import SCORECARD
+    from jurist.core.types import Scorecard
 
     if benchmark:
         raise ConfigError(f"{run} holds results of groups: it cannot be counted by another benchmark's rule")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from jurist.config import DEFAULTS, JudgeConfig
+from jurist.judging.config import DEFAULTS, JudgeConfig
 
 Flag = Annotated[bool, Parameter(negative="")]
 

@@ -2,14 +2,14 @@
 
 import asyncio
 
-from jurist.assemble import assemble
+from jurist.cli.console import say
 from jurist.cli.judging import describe
-from jurist.cli.screen import say
-from jurist.config import JudgeConfig
-from jurist.errors import MissingExtraError
-from jurist.group import GroupJudge, exact_answer
-from jurist.ranking import Rating
-from jurist.ranking import Reward as Mapping
+from jurist.core.errors import MissingExtraError
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.rewards.group import GroupJudge, exact_answer
+from jurist.rewards.ranking import Rating
+from jurist.rewards.ranking import Reward as Mapping
 from jurist.serving.settings import Settings
 
 
@@ -24,7 +24,7 @@ def serve(
             raise
         raise MissingExtraError(error.name or "", "serve", "the reward server") from None
     judge = GroupJudge(assemble(config, say), rating, reward, verify=exact_answer if verify else None)
-    say(describe(judge.bench.config))
+    say(describe(judge.setup.config))
     asyncio.run(server.serve(judge, settings, say))
     say("drained; goodbye")
     return 0

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from jurist.learning.options import GrpoOptions, ScalarOptions, SftOptions
+from jurist.training.config import GrpoOptions, ScalarOptions, SftOptions
 
 train = App(
     name="train", help="Train a judge on preference data: supervised, by reinforcement, or a scalar one."
@@ -34,7 +34,7 @@ def sft(
         The result as JSON on standard output.
     """
     from jurist.cli import training
-    from jurist.learning.sft import train_sft
+    from jurist.training.sft import train_sft
 
     return training.run(train_sft, options, source, out, as_json=json)
 
@@ -60,7 +60,7 @@ def grpo(
         The result as JSON on standard output.
     """
     from jurist.cli import training
-    from jurist.learning.grpo import train_grpo
+    from jurist.training.grpo import train_grpo
 
     return training.run(train_grpo, options, source, out, as_json=json)
 
@@ -86,7 +86,7 @@ def scalar(
         The result as JSON on standard output.
     """
     from jurist.cli import training
-    from jurist.learning.scalar import train_scalar
+    from jurist.training.scalar import train_scalar
 
     return training.run(train_scalar, options, source, out, as_json=json)
 

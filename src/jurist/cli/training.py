@@ -7,15 +7,15 @@ from typing import TypeVar
 
 from rich.table import Table
 
-from jurist.cli.screen import out as screen
-from jurist.cli.screen import say, write_json
-from jurist.learning import export as exporting
-from jurist.learning.export import Dtype
-from jurist.learning.held_out import Standing
-from jurist.learning.options import TrainOptions
-from jurist.learning.presets import PRESETS
-from jurist.learning.processes import part, rank
-from jurist.learning.session import MODEL, Result, Say
+from jurist.cli.console import out as screen
+from jurist.cli.console import say, write_json
+from jurist.training import export as exporting
+from jurist.training.config import TrainOptions
+from jurist.training.distributed import destroy, rank
+from jurist.training.evaluation import EvalResult
+from jurist.training.export import Dtype
+from jurist.training.presets import PRESETS
+from jurist.training.session import MODEL, Result, Say
 
 Options = TypeVar("Options", bound=TrainOptions)
 
@@ -31,7 +31,7 @@ def run(
     """Train, and show what it came to (on the first process)."""
     first = rank() == 0
     result = method(options, source, out, say if first else lambda _: None)
-    part()
+    destroy()
     if not first:
         return 0
     if as_json:
@@ -56,7 +56,7 @@ def _show(result: Result) -> None:
     screen.print(f"{result.method}: {result.steps:,} steps in {minutes:,.1f} minutes", style="bold")
 
 
-def _cells(s: Standing) -> list[str]:
+def _cells(s: EvalResult) -> list[str]:
     consistent = "" if s.consistent is None else f"{s.consistent:.1%}"
     return [
         f"{s.accuracy:.1%}",

@@ -6,12 +6,12 @@ from math import ceil, exp, fsum, isclose, log2, pi, sqrt
 
 from msgspec.structs import replace
 
+from jurist.core.errors import ConfigError
+from jurist.core.types import Ask, Case, Decision, Deliberation, Scores
 from jurist.deliberation.brackets import Pair, draw, everyone, neighbours, pair
 from jurist.deliberation.matches import Play, tournament
-from jurist.deliberation.standings import NUDGE, standings
-from jurist.errors import ConfigError
-from jurist.ratings import Match, bradley_terry
-from jurist.types import Ask, Case, Decision, Deliberation, Scores
+from jurist.deliberation.ratings import Match, bradley_terry
+from jurist.deliberation.tournaments import NUDGE, standings
 
 Shares = dict[tuple[int, int], float]
 """What the first got, or is expected to get, against the second; both directions."""

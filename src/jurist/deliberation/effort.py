@@ -4,9 +4,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from jurist.core.errors import ConfigError
+from jurist.core.types import Ask, Case, Decision, Deliberation, Judgment, Order, Scores, winner
 from jurist.deliberation.votes import swapped
-from jurist.errors import ConfigError
-from jurist.types import Ask, Case, Decision, Deliberation, Judgment, Order, Scores, winner
 
 
 def budget(tokens: int = 512, inner: Deliberation | None = None) -> Deliberation:
@@ -99,7 +99,7 @@ def _doubt(decision: Decision, margin: float) -> str:
 
 def _second(first: Decision, second: Decision, why: str) -> Decision:
     """The second decision, with what the first one cost; the first one's verdict where only it has one."""
-    # What stands comes last (see Decision.standing).
+    # What stands comes last (see Decision.final_judgments).
     judgments = first.judgments + second.judgments
     if second.verdict.scores is None and first.verdict.scores is not None:
         why = f"{why}; the second had no verdict ({second.verdict.status})"

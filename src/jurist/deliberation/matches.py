@@ -7,11 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from jurist.combine import mean
-from jurist.deliberation.brackets import Pair, pair
-from jurist.deliberation.votes import gather, once
-from jurist.ratings import Match, share
-from jurist.types import (
+from jurist.core.types import (
     Ask,
     Case,
     Decision,
@@ -24,6 +20,10 @@ from jurist.types import (
     Verdict,
     winner,
 )
+from jurist.deliberation.brackets import Pair, pair
+from jurist.deliberation.combine import mean
+from jurist.deliberation.ratings import Match, share
+from jurist.deliberation.votes import gather, once
 
 
 @dataclass(frozen=True, slots=True)

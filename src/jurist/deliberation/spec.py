@@ -4,9 +4,9 @@ import ast
 from collections.abc import Callable, Mapping
 from inspect import signature
 
+from jurist.core.errors import ConfigError, unknown
+from jurist.core.types import Deliberation
 from jurist.deliberation.votes import by_number
-from jurist.errors import ConfigError, unknown
-from jurist.types import Deliberation
 
 Maker = Callable[..., Deliberation]
 

@@ -6,10 +6,10 @@ from fractions import Fraction
 from functools import lru_cache
 from math import exp, lgamma
 
-from jurist.combine import majority, mean
+from jurist.core.errors import ConfigError
+from jurist.core.types import Ask, Case, Decision, Deliberation, Judgment, Scores
+from jurist.deliberation.combine import majority, mean
 from jurist.deliberation.votes import decide, together
-from jurist.errors import ConfigError
-from jurist.types import Ask, Case, Decision, Deliberation, Judgment, Scores
 
 Rule = Callable[[Fraction, Fraction, int], bool]
 """``rule(first, second, left)``: whether to stop, with the votes of the leader and of the runner-up, and

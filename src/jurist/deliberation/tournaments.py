@@ -1,8 +1,13 @@
-"""Tournaments: which of n responses is best, by a judge of pairs."""
+"""Tournaments: which of n responses is best, by a judge of pairs.
+
+From the matches of a tournament to a score per response whose best is the champion.
+"""
 
 from collections.abc import Sequence
 from math import ceil, log2
 
+from jurist.core.errors import ConfigError
+from jurist.core.types import Case, Deliberation, Scores
 from jurist.deliberation.brackets import (
     Pair,
     against,
@@ -15,10 +20,7 @@ from jurist.deliberation.brackets import (
     swiss_round,
 )
 from jurist.deliberation.matches import Play, tournament
-from jurist.deliberation.standings import standings
-from jurist.errors import ConfigError
-from jurist.ratings import Match, win_rate
-from jurist.types import Case, Deliberation, Scores
+from jurist.deliberation.ratings import Match, win_rate
 
 
 def knockout(match: Deliberation | None = None, seed: int = 0) -> Deliberation:
@@ -166,3 +168,40 @@ def _advances(meeting: tuple[int | None, int | None], won: dict[Pair, int | None
 
 def _rounds(n: int) -> int:
     return ceil(log2(n)) + 1 if n > 1 else 0
+
+
+NUDGE = 1e-6
+"""What those lose who are tied at the top by win rate and lose the tie-break."""
+
+
+def standings(n: int, players: Sequence[int], matches: Sequence[Match]) -> Scores:
+    """Win rates of n responses, those tied at the top set apart by ``NUDGE``; 1 for a lone player.
+
+    A tie at the top goes to the better record in the matches among the tied (head-to-head), then to the
+    better Sonneborn-Berger score (the mean, over a player's matches, of its share times the opponent's
+    win rate). What neither separates, such as a cycle, stays a tie: a seed would only pretend to know.
+    """
+    if len(players) == 1:
+        return tuple(float(i in players) for i in range(n))
+    rates = win_rate(n, matches)
+    best = max(rates[p] for p in players)
+    top = {p for p in players if rates[p] == best}
+    merits = {p: (_among(p, top, matches), _sonneborn_berger(p, rates, matches)) for p in top}
+    beaten = {p for p in top if merits[p] < max(merits.values())}
+    return tuple(rate - NUDGE if i in beaten else rate for i, rate in enumerate(rates))
+
+
+def shares(player: int, matches: Sequence[Match]) -> list[tuple[int, float]]:
+    """The opponents of a player, and what it got against each."""
+    first = [(m.second, m.score) for m in matches if m.first == player]
+    return first + [(m.first, 1 - m.score) for m in matches if m.second == player]
+
+
+def _among(player: int, tied: set[int], matches: Sequence[Match]) -> float:
+    """Wins above half in the matches among the tied."""
+    return round(sum(share - 0.5 for other, share in shares(player, matches) if other in tied), 9)
+
+
+def _sonneborn_berger(player: int, rates: Scores, matches: Sequence[Match]) -> float:
+    met = shares(player, matches)
+    return round(sum(share * rates[other] for other, share in met) / (len(met) or 1), 9)

@@ -6,12 +6,22 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from jurist.answers import final_answer
-from jurist.combine import unresolved
+from jurist.core.answers import final_answer
+from jurist.core.errors import ConfigError
+from jurist.core.types import (
+    Ask,
+    Case,
+    Decision,
+    Deliberation,
+    Judgment,
+    Order,
+    Response,
+    Verdict,
+    response_text,
+)
+from jurist.deliberation.combine import unresolved
 from jurist.deliberation.matches import Played, on_pair, originals
 from jurist.deliberation.votes import decide, gather, once, swapped
-from jurist.errors import ConfigError
-from jurist.types import Ask, Case, Decision, Deliberation, Judgment, Order, Response, Verdict, response_text
 
 
 def each(inner: Deliberation | None = None) -> Deliberation:
@@ -33,7 +43,7 @@ def each(inner: Deliberation | None = None) -> Deliberation:
 
 
 def teams(inner: Deliberation | None = None) -> Deliberation:
-    """Responses that end in the same final answer (``jurist.answers``) play as one, and share its score.
+    """Responses that end in the same final answer (``jurist.core.answers``) play as one, and share its score.
 
     For verifiable tasks: the first of a team is judged for all. A response without a recognisable final
     answer plays for itself.

@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar, cast
 
-from jurist.combine import majority, mean
-from jurist.errors import ConfigError
-from jurist.types import (
+from jurist.core.errors import ConfigError
+from jurist.core.types import (
     Ask,
     Case,
     Decision,
@@ -16,6 +15,7 @@ from jurist.types import (
     Verdict,
     winner,
 )
+from jurist.deliberation.combine import majority, mean
 
 T = TypeVar("T")
 

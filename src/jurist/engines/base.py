@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from jurist.types import Completion, Query
+from jurist.core.types import Completion, Query
 
 
 def _silent(_: str) -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jurist.core.errors import EngineError, MissingExtraError
+from jurist.core.types import Completion, Conversation, Query, Usage
 from jurist.engines.base import EngineBase, failed
-from jurist.engines.model_file import prepared
+from jurist.engines.gguf import prepared
 from jurist.engines.slots import Slots
-from jurist.errors import EngineError, MissingExtraError
-from jurist.types import Completion, Conversation, Query, Usage
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from jurist.core.types import Completion, Judgment, Query
 from jurist.engines.base import EngineBase, failed
-from jurist.types import Completion, Judgment, Query
 
 
 class ReplayEngine(EngineBase):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from jurist.core.errors import EngineError, MissingExtraError
+from jurist.core.types import Completion, Conversation, Message, Query, Usage
 from jurist.engines.base import failed
-from jurist.engines.chat_ids import ChatError, ChatIds, overflow
-from jurist.engines.local import TransformersEngine, _Job, _Runtime  # pyright: ignore[reportPrivateUsage]
-from jurist.errors import EngineError, MissingExtraError
-from jurist.types import Completion, Conversation, Message, Query, Usage
+from jurist.engines.chat_template import ChatError, ChatIds, overflow
+from jurist.engines.transformers import TransformersEngine, _Job, _Runtime  # pyright: ignore[reportPrivateUsage]
 
 WRITES_NOTHING = "a scalar reward model continues no text and has no labels to choose from"
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from jurist.core.types import Completion, Query
 from jurist.engines.base import EngineBase, failed
-from jurist.types import Completion, Query
 
 Script = Callable[[Query], Completion | str]
 

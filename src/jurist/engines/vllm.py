@@ -11,10 +11,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from jurist.core.errors import EngineError, MissingExtraError
+from jurist.core.types import Completion, Finish, Query, Usage
 from jurist.engines.base import EngineBase, failed
-from jurist.engines.chat_ids import ChatError, ChatIds, overflow
-from jurist.errors import EngineError, MissingExtraError
-from jurist.types import Completion, Finish, Query, Usage
+from jurist.engines.chat_template import ChatError, ChatIds, overflow
 
 _FINISH: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
 

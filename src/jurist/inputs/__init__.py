@@ -5,11 +5,11 @@ from os import PathLike, fspath
 
 from msgspec.structs import replace
 
-from jurist.errors import InputError
+from jurist.core.errors import InputError
+from jurist.core.types import Case
 from jurist.inputs.files import open_source
 from jurist.inputs.lines import Place, Row
 from jurist.inputs.rows import case_of
-from jurist.types import Case
 
 __all__ = ["load_cases"]
 

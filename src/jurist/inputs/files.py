@@ -9,7 +9,7 @@ from os.path import exists, isdir
 from pathlib import Path
 from typing import IO, cast
 
-from jurist.errors import InputError
+from jurist.core.errors import InputError
 from jurist.inputs.hub import hub_rows
 from jurist.inputs.lines import BOM, BrokenFile, Numbered, Place, Row, json_any, json_lines
 from jurist.inputs.tables import comma_rows, parquet_rows, pyarrow_parquet, tab_rows

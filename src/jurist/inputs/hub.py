@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from jurist.errors import InputError, MissingExtraError, unknown
+from jurist.core.errors import InputError, MissingExtraError, unknown
 from jurist.inputs.lines import Numbered
 from jurist.inputs.tables import plain
 

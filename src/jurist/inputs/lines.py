@@ -7,7 +7,7 @@ from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from jurist.errors import InputError
+from jurist.core.errors import InputError
 
 Fields = dict[str, Any]
 """One row as it was written: plain JSON values under their names."""

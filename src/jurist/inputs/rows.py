@@ -5,11 +5,11 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
-from jurist.errors import InputError
+from jurist.core.errors import InputError
+from jurist.core.types import Case, Conversation, Response, Scores
 from jurist.inputs.lines import Fields, seen
 from jurist.inputs.turns import after, is_many, prompt_of, response_of, responses_of, shared_prompt
 from jurist.inputs.values import gold_of, number_of
-from jurist.types import Case, Conversation, Response, Scores
 
 Read = tuple[Conversation, tuple[Response, ...], Scores | None]
 """Prompt, responses and gold."""

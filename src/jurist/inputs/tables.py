@@ -9,7 +9,7 @@ from typing import IO, Any, cast
 
 import msgspec
 
-from jurist.errors import InputError, MissingExtraError
+from jurist.core.errors import InputError, MissingExtraError
 from jurist.inputs.lines import BOM, BrokenFile, Fields, Numbered, seen, utf8_error
 from jurist.inputs.rows import PROMPTS, RESPONSES
 

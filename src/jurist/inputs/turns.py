@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import msgspec
 
-from jurist.errors import InputError
+from jurist.core.errors import InputError
+from jurist.core.types import Conversation, Message, Response
 from jurist.inputs.lines import seen
-from jurist.types import Conversation, Message, Response
 
 _MESSAGE_HINT = 'a message looks like {"role": "user", "content": "..."}'
 _TEXT_HINT = "write a text, or a list of messages with role and content"

@@ -3,9 +3,9 @@
 import sys
 from typing import Any, cast
 
-from jurist.errors import InputError
+from jurist.core.errors import InputError
+from jurist.core.types import Scores
 from jurist.inputs.lines import seen
-from jurist.types import Scores
 
 MAX = sys.float_info.max
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from jurist.types import Case, Completion, Conversation, Message, Sampling, Scores, Verdict
+from jurist.core.types import Case, Completion, Conversation, Message, Sampling, Scores, Verdict
 
 Render = Callable[[Case], Conversation]
 Parse = Callable[[Completion], Verdict]

@@ -3,8 +3,8 @@
 import re
 from typing import Literal
 
+from jurist.core.types import Completion, Record
 from jurist.protocols.base import split_thinking
-from jurist.types import Completion, Noun
 
 # One line that opens a criterion: "1. Name (40%): text", "- **Name** [40%] - text", "Name (weight: 40%)".
 _ITEM = re.compile(
@@ -19,7 +19,7 @@ EVIDENCE = re.compile(
 )
 
 
-class Criterion(Noun, frozen=True):
+class Criterion(Record, frozen=True):
     """One line of a rubric; ``weight`` in percent."""
 
     name: str
@@ -27,7 +27,7 @@ class Criterion(Noun, frozen=True):
     text: str = ""
 
 
-class Evidence(Noun, frozen=True):
+class Evidence(Record, frozen=True):
     """A quotation or a summary of the response in a slot (0: the first shown)."""
 
     kind: Literal["quote", "summary"]
@@ -35,7 +35,7 @@ class Evidence(Noun, frozen=True):
     text: str
 
 
-class Chain(Noun, frozen=True):
+class Chain(Record, frozen=True):
     """The parts of a chain of rubrics; what a text does not have is None or empty.
 
     ``slots`` in evidence are those of the prompt, not of the case: map them with ``Query.order``.

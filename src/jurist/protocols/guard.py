@@ -9,9 +9,9 @@ from bisect import bisect_left
 
 from msgspec.structs import replace
 
+from jurist.core.types import Case, Message, Response
 from jurist.protocols.base import plain
 from jurist.protocols.verdicts import BOXED_LABEL, box_spans
-from jurist.types import Case, Message, Response
 
 JOINER = "\u2060"
 

@@ -3,12 +3,12 @@
 import re
 from string import ascii_uppercase
 
-from jurist.errors import ProtocolError
+from jurist.core.errors import ProtocolError
+from jurist.core.statistics import rank_reward
+from jurist.core.types import Case, Completion, Conversation, Sampling, Verdict
 from jurist.protocols.base import Protocol, VerdictSlot, flatten, messages
 from jurist.protocols.rubrics import turns_text
 from jurist.protocols.verdicts import answer_of, nothing
-from jurist.rewards import rank_reward
-from jurist.types import Case, Completion, Conversation, Sampling, Verdict
 
 _SYSTEM = """\
 Several assistants, each known by a letter, were given the same request. Rank their replies from the best \

@@ -1,9 +1,9 @@
 """A plain judge of two replies: reasons first, then a verdict."""
 
+from jurist.core.types import Message, Sampling
 from jurist.protocols.base import Protocol, messages
 from jurist.protocols.rubrics import SLOT, pair_text
 from jurist.protocols.verdicts import parse_letter
-from jurist.types import Message, Sampling
 
 _SYSTEM = """\
 Two assistants, A and B, were given the same request. Find the better reply: the one that is more \

@@ -2,10 +2,10 @@
 
 from functools import partial
 
+from jurist.core.types import Case, Conversation, Sampling
 from jurist.protocols.base import Protocol, VerdictSlot, flatten, messages
 from jurist.protocols.rubrics import fill, turns_text
 from jurist.protocols.verdicts import parse_rating
-from jurist.types import Case, Conversation, Sampling
 
 _SYSTEM = """\
 You rate one reply to a request, from 1 (useless or harmful) to 10 (could not be better). Go through the \

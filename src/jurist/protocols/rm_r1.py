@@ -1,6 +1,6 @@
 """RM-R1 (arXiv 2505.02387): the prompts of the published checkpoints, and its two official rules.
 
-Prompts come from the published file (see ``jurist.published``); layout and rules follow
+Prompts come from the published file (see ``jurist.protocols.published``); layout and rules follow
 RM-R1-UIUC/RM-R1 @d4c2542, ``eval/*/rewardbench/generative.py`` and
 ``rm_r1/verl/utils/reward_score/lm_as_judge.py``.
 """
@@ -9,10 +9,19 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
+from jurist.core.types import (
+    Case,
+    Completion,
+    Conversation,
+    Message,
+    Response,
+    Sampling,
+    Verdict,
+    response_text,
+)
 from jurist.protocols.base import Parse, Protocol
 from jurist.protocols.rubrics import SLOT, fill
 from jurist.protocols.verdicts import nothing, parse_letter, pick
-from jurist.types import Case, Completion, Conversation, Message, Response, Sampling, Verdict, response_text
 
 Family = Literal["instruct", "reasoning"]
 Rule = Literal["robust", "eval", "train"]

@@ -1,6 +1,6 @@
 """RRM (arXiv 2505.14674): the prompt of the published checkpoints, and its two official rules.
 
-Prompts come from the published file (see ``jurist.published``); layout and rules follow
+Prompts come from the published file (see ``jurist.protocols.published``); layout and rules follow
 microsoft/LMOps @af6bc85, ``RRM-evaluation/rewardbench/generative.py`` and ``scripts/run_generative.py``, and
 ``gad/deepscaler/rewards/judge_reward.py`` @1133848.
 """
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Literal
 
-from jurist.errors import ProtocolError
+from jurist.core.errors import ProtocolError
+from jurist.core.types import Case, Completion, Conversation, Message, Sampling, Verdict, response_text
 from jurist.protocols.base import Parse, Protocol, VerdictSlot, flatten
 from jurist.protocols.rubrics import fill
 from jurist.protocols.verdicts import box_spans, nothing, parse_box, pick
-from jurist.types import Case, Completion, Conversation, Message, Sampling, Verdict, response_text
 
 Rule = Literal["robust", "eval", "train"]
 SOURCE = "microsoft/LMOps @af6bc85 (MIT), RRM-evaluation/rewardbench/generative.py"

@@ -4,9 +4,9 @@ The contract of the output is RM-R1's (arXiv 2505.02387, section 3.1): ``<type>`
 weights and ``<justify>``, or ``<solution>``; ``<eval>`` with evidence; ``<answer>[[A]]</answer>``.
 """
 
+from jurist.core.types import Case, Conversation, Message, Response, Sampling, response_text
 from jurist.protocols.base import Protocol, VerdictSlot, flatten, messages
 from jurist.protocols.verdicts import parse_letter
-from jurist.types import Case, Conversation, Message, Response, Sampling, response_text
 
 SLOT = VerdictSlot(before="<answer>[[", labels=("A", "B"), after="]]</answer>")
 

@@ -2,10 +2,10 @@
 
 import math
 
+from jurist.core.types import Case, Completion, Conversation, Message, Verdict
 from jurist.protocols.base import Protocol, VerdictSlot
 from jurist.protocols.guard import defuse, restore
 from jurist.protocols.verdicts import nothing
-from jurist.types import Case, Completion, Conversation, Message, Verdict
 
 # A reward model writes nothing, so no verdict can be read from labels' probabilities.
 _NO_SLOT = VerdictSlot(before="", labels=(), after="", values=())

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from jurist.core.types import Completion, Scores, Status, Verdict
 from jurist.protocols.base import plain, split_thinking
-from jurist.types import Completion, Scores, Status, Verdict
 
 # No two unbounded repetitions stand side by side in here: a text of any length is read in linear time.
 _BLOCK = r"<\s*{0}\s*>(.*?)(?:(<\s*/\s*{0}\s*>)|(?=<\s*{0}\s*>)|\Z)"

@@ -9,10 +9,10 @@ from math import isclose
 from statistics import fmean
 
 from jurist.benchmarks.base import UNRESOLVED, score_pairs, statuses
-from jurist.catalog import benchmark
-from jurist.errors import ConfigError, InputError
-from jurist.statistics import Interval, holm, mcnemar, paired_difference, wilson
-from jurist.types import Decision, Noun, Scorecard, Scores, Verdict, winner
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.statistics import Interval, holm, mcnemar, paired_difference, wilson
+from jurist.core.types import Decision, Record, Scorecard, Scores, Verdict, winner
+from jurist.judging.registry import benchmark
 
 Count = Callable[[Iterable[Decision]], Scorecard]
 """A rule that counts decisions; of one decision, its headline says what that case is worth."""
@@ -28,7 +28,7 @@ class Run:
     benchmark: str | None = None
 
 
-class Judged(Noun, frozen=True):
+class Judged(Record, frozen=True):
     """One judge on the compared cases. Tokens and seconds are means per judgment, None where not recorded.
 
     ``ties`` and ``unresolved`` count cases, ``statuses`` judgments.
@@ -46,7 +46,7 @@ class Judged(Noun, frozen=True):
     seconds: float | None
 
 
-class Difference(Noun, frozen=True):
+class Difference(Record, frozen=True):
     """Accuracy of ``judge`` minus that of ``baseline`` over the same n cases, as a share.
 
     ``gained`` cases only the judge has right, ``lost`` ones only the baseline; ``p`` is McNemar's, exact.
@@ -63,7 +63,7 @@ class Difference(Noun, frozen=True):
     p: float
 
 
-class Flip(Noun, frozen=True):
+class Flip(Record, frozen=True):
     """A case that one of two judges has right and the other wrong."""
 
     case_id: str
@@ -74,7 +74,7 @@ class Flip(Noun, frozen=True):
     gained: bool
 
 
-class Against(Noun, frozen=True):
+class Against(Record, frozen=True):
     """One judge against the baseline: overall, by group, and the cases that flipped."""
 
     judge: str
@@ -84,7 +84,7 @@ class Against(Noun, frozen=True):
     flips: tuple[Flip, ...]
 
 
-class Tested(Noun, frozen=True):
+class Tested(Record, frozen=True):
     """One of all pairs of judges; ``holm`` is ``p`` corrected for the number of pairs."""
 
     judge: str
@@ -94,7 +94,7 @@ class Tested(Noun, frozen=True):
     holm: float
 
 
-class Comparison(Noun, frozen=True):
+class Comparison(Record, frozen=True):
     """Judges on the same cases; the first is the baseline. ``all_pairs`` only where more than two are."""
 
     n: int

@@ -13,23 +13,29 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from jurist.serving import choosing, decisions, foreign, gym, own, pooling
+from jurist.serving import (
+    routes_best_of_n,
+    routes_decisions,
+    routes_gym,
+    routes_native,
+    routes_pooling,
+    routes_trainers,
+)
 from jurist.serving.contract import Contract
-from jurist.serving.counting import TYPE
-from jurist.serving.encoding import json_reply
-from jurist.serving.guarding import Guard, body_of, no_route
+from jurist.serving.errors import Refusal, decoded, json_reply, refused
+from jurist.serving.metrics import TYPE
+from jurist.serving.middleware import Guard, body_of, no_route
 from jurist.serving.openapi import document
-from jurist.serving.refusals import Refusal, decoded, refused
 from jurist.serving.retries import Caller
 from jurist.serving.service import Service
 
 CONTRACTS: tuple[Contract[Any], ...] = (
-    *own.CONTRACTS,
-    *choosing.CONTRACTS,
-    *foreign.CONTRACTS,
-    *gym.CONTRACTS,
-    *pooling.CONTRACTS,
-    *decisions.CONTRACTS,
+    *routes_native.CONTRACTS,
+    *routes_best_of_n.CONTRACTS,
+    *routes_trainers.CONTRACTS,
+    *routes_gym.CONTRACTS,
+    *routes_pooling.CONTRACTS,
+    *routes_decisions.CONTRACTS,
 )
 _LOG = logging.getLogger("jurist.serving")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from jurist import __version__
+from jurist.core.version import __version__
 from jurist.serving.contract import Contract
 
 _JSON = "application/json"

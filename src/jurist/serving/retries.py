@@ -7,7 +7,7 @@ from itertools import count
 
 import msgspec
 
-from jurist.types import Conversation, Response
+from jurist.core.types import Conversation, Response
 
 KEPT = 900.0
 """Seconds for which a name waits for its retry; as long as the cohort keeps rewards."""

@@ -6,9 +6,9 @@ from types import FrameType
 
 import uvicorn
 
-from jurist.assemble import Say
-from jurist.errors import ConfigError
-from jurist.group import GroupJudge
+from jurist.core.errors import ConfigError
+from jurist.judging.build import Say
+from jurist.rewards.group import GroupJudge
 from jurist.serving.app import application
 from jurist.serving.service import Service
 from jurist.serving.settings import Settings
@@ -71,12 +71,12 @@ async def serve(judge: GroupJudge, settings: Settings, say: Say) -> None:
     try:
         door = listening(settings)
         try:
-            await judge.bench.check()
+            await judge.setup.check()
             await Server(Service(judge, settings), say).serve(sockets=[door])
         finally:
             door.close()
     finally:
-        await judge.bench.aclose()
+        await judge.setup.aclose()
 
 
 def listening(settings: Settings) -> socket.socket:

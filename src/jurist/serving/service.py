@@ -8,16 +8,16 @@ from time import monotonic
 
 import msgspec
 
-from jurist.cohort import Cohorts, CohortsClosed, Sample, group_name
-from jurist.group import GroupJudge, GroupResult, Guards, Reward
-from jurist.serving.counting import Metrics
-from jurist.serving.refusals import Refusal
+from jurist.core.types import Case, Judgment, Order, Record, Scores, Status
+from jurist.rewards.cohort import Cohorts, CohortsClosed, Sample, group_name
+from jurist.rewards.group import GroupJudge, GroupResult, Guards, Reward
+from jurist.serving.errors import Refusal
+from jurist.serving.metrics import Metrics
 from jurist.serving.retries import Caller, Keys, sample_name
 from jurist.serving.settings import Settings
-from jurist.types import Case, Judgment, Noun, Order, Scores, Status
 
 
-class Trace(Noun, frozen=True):
+class Trace(Record, frozen=True):
     """One judgment, for reading: ``order[slot]`` is the response shown there; scores in ascending order."""
 
     order: Order
@@ -111,7 +111,7 @@ class Service:
 
     def model(self, asked: str | None) -> str:
         """The model's name for a reply: as it was asked for, else the judge's."""
-        return asked or self.judge.bench.config.model or "jurist"
+        return asked or self.judge.setup.config.model or "jurist"
 
     def number(self, reward: Reward) -> float:
         """The number for a reward; raises ``Refusal`` 503 where there is none."""

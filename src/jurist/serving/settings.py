@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from math import isfinite
 
-from jurist.errors import ConfigError
+from jurist.core.errors import ConfigError
 
 TOKEN = "JURIST_SERVER_TOKEN"
 """The environment variable with the bearer token."""

@@ -2,7 +2,7 @@
 
 import re
 
-from jurist.types import Conversation, Message
+from jurist.core.types import Conversation, Message
 
 _ENDS = re.compile(
     r"(?:\s*(?:<\|[^\s<>|]{1,80}\|>|<｜[^\s<>｜]{1,80}｜>|</s>|<eos>|<pad>|<end_of_turn>))+\s*\Z"

@@ -1,1 +1,1 @@
-"""From preference rows to training sets: filters, pairs with a known answer, splits, mixtures."""
+"""Where a judge is trained."""

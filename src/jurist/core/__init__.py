@@ -1,0 +1,1 @@
+"""What every other room uses: types, errors, files, statistics, the store of a run."""

@@ -1,0 +1,273 @@
+"""The nouns: what is judged, what is asked, what comes back."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any, Literal
+
+import msgspec
+
+Order = tuple[int, ...]
+"""Which response stands in which slot: ``order[slot]`` is an index into ``Case.responses``."""
+
+Scores = tuple[float, ...]
+"""One number per response, in the order of the case: ``(1, 0)``, a tie ``(.5, .5)``, a rating ``(4,)``."""
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base of all nouns: frozen, slotted, JSON in and out."""
+
+
+class Message(Record, frozen=True):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+Conversation = tuple[Message, ...]
+Response = str | Conversation
+"""A response is a text, or several turns when its conversation went on."""
+
+
+class Case(Record, frozen=True):
+    """What is to be judged: 1 response (a rating), 2 (a pair), n (best-of-n).
+
+    ``gold`` has one number per response and the shape of ``Verdict.scores``; None where nobody knows.
+    ``anchors`` are known responses to the same prompt that a single response can be measured against.
+    ``group`` is the subset that scorecards break down by; ``meta`` travels along untouched.
+    """
+
+    id: str
+    prompt: Conversation
+    responses: tuple[Response, ...]
+    gold: Scores | None = None
+    reference: str | None = None
+    rubric: str | None = None
+    group: str | None = None
+    meta: dict[str, Any] = {}
+    anchors: tuple[Response, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Hash of what a judge may see and what it is measured against; 24 hex digits."""
+        return _digest(self)
+
+    def reordered(self, order: Order) -> "Case":
+        """The same case with these of its responses (and their gold), in slot order."""
+        gold = self.gold and tuple(self.gold[i] for i in order)
+        return msgspec.structs.replace(self, responses=tuple(self.responses[i] for i in order), gold=gold)
+
+
+class Sampling(Record, frozen=True):
+    """How tokens are drawn. ``max_tokens`` counts thinking and answer together.
+
+    ``thinking_budget`` caps the thinking alone (tokens; None: no cap); the answer after thinking that it
+    cut has ``answer_tokens``.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 4096
+    seed: int | None = None
+    thinking_budget: int | None = None
+    stop: tuple[str, ...] = ()
+    answer_tokens: int = 100
+
+
+class Query(Record, frozen=True):
+    """One call of a model. ``key`` is the cache key and the resume key.
+
+    With ``prefill`` the model continues an assistant turn that begins so; with ``choices`` it is asked
+    which of these strings comes next, and the completion carries their log-probabilities. ``judge`` tells
+    the judges of a cascade apart ("" is the main one).
+    """
+
+    case_id: str
+    order: Order
+    sample: int
+    messages: Conversation
+    sampling: Sampling
+    prefill: str | None = None
+    choices: tuple[str, ...] = ()
+    judge: str = ""
+
+    @property
+    def key(self) -> str:
+        """Hash of every field; 24 hex digits."""
+        return _digest(self)
+
+
+Finish = Literal["stop", "length", "filter", "error"]
+
+
+class Usage(Record, frozen=True):
+    """Tokens read and written by one call; ``cached`` of the read ones came from a shared prefix."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Sum, field by field."""
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached + other.cached,
+        )
+
+
+class Completion(Record, frozen=True):
+    """What an engine returns, always, also when it failed (then ``finish`` is "error").
+
+    ``thinking`` is set where the server separates it from the answer; otherwise it stands in ``text``.
+    ``logprobs`` maps each of the query's choices to its natural-log probability.
+    """
+
+    text: str = ""
+    thinking: str | None = None
+    finish: Finish = "stop"
+    usage: Usage = Usage()
+    seconds: float = 0.0
+    logprobs: dict[str, float] | None = None
+    error: str | None = None
+
+
+class Status(StrEnum):
+    """Whether there is a score, and if not, why; never itself a score."""
+
+    OK = "ok"
+    UNPARSED = "unparsed"
+    TRUNCATED = "truncated"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+Via = Literal["text", "logprobs", "choice", "recorded"]
+"""Which way a verdict came: read in the text, from the labels' log-probabilities, from a constrained
+choice, or recorded by somebody else's program."""
+
+
+class Verdict(Record, frozen=True):
+    """What a text says. ``scores`` has the shape of ``Case.gold``, and is None unless status is ok.
+
+    ``errors`` are the standard errors of the scores, where a deliberation knows them.
+    """
+
+    scores: Scores | None = None
+    status: Status = Status.OK
+    note: str = ""
+    via: Via = "text"
+    errors: Scores | None = None
+
+
+class Judgment(Record, frozen=True):
+    """One call, whole; ``forced`` is the short second call that read a forced verdict, if there was one."""
+
+    query: Query
+    completion: Completion
+    verdict: Verdict
+    forced: Completion | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of the call and of its forced verdict."""
+        return self.completion.usage + (self.forced.usage if self.forced else Usage())
+
+
+class Decision(Record, frozen=True):
+    """What a deliberation says about a case. ``agreement``: share of resolved judgments that say the same."""
+
+    case_id: str
+    verdict: Verdict
+    judgments: tuple[Judgment, ...] = ()
+    agreement: float | None = None
+    gold: Scores | None = None
+    group: str | None = None
+    meta: dict[str, Any] = {}
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens paid for this decision."""
+        return sum((j.usage for j in self.judgments), Usage())
+
+    @property
+    def final_judgments(self) -> tuple[Judgment, ...]:
+        """The judgments that the verdict rests on: on the same responses, those of the last stage.
+
+        What a cascade's first judge or a brief look said is paid, but overruled by what came after it.
+        """
+        last = {frozenset(j.query.order): _stage(j.query) for j in self.judgments}
+        return tuple(j for j in self.judgments if _stage(j.query) == last[frozenset(j.query.order)])
+
+
+class ScoreRow(Record, frozen=True):
+    """One row of a scorecard: a value in [0, 1] over n cases and its 95% interval (None: not stated)."""
+
+    name: str
+    value: float
+    n: int
+    interval: tuple[float, float] | None = None
+
+
+class Scorecard(Record, frozen=True):
+    """The number with its interval, and what was not answered; no headline where no case has gold."""
+
+    name: str
+    headline: ScoreRow | None = None
+    groups: tuple[ScoreRow, ...] = ()
+    statistics: dict[str, float] = {}
+    statuses: dict[str, int] = {}
+    unresolved: str = ""
+    usage: Usage = Usage()
+    seconds: float = 0.0
+
+
+Engine = Callable[[Query], Awaitable[Completion]]
+"""Where tokens come from. May have ``aclose()`` and ``check()`` (see ``jurist.engines``)."""
+
+Ask = Callable[..., Awaitable[Judgment]]
+"""``ask(case, order=None, sample=0, among=None, *, budget=None, first=False)``: one judgment.
+
+See ``Judge.ask``. Who hands an ask on with another order hands on what it does not know (``**how``)."""
+
+Deliberation = Callable[[Ask, Case], Awaitable[Decision]]
+"""How many asks make a decision."""
+
+
+def conversation(value: str | Sequence[Message] | Sequence[dict[str, str]]) -> Conversation:
+    """A conversation from a text (one user turn), messages, or role/content dictionaries."""
+    if isinstance(value, str):
+        return (Message("user", value),)
+    return tuple(msgspec.convert(list(value), list[Message]))
+
+
+def response_text(response: Response) -> str:
+    """The text of a response; of several turns, its assistant turns joined by a blank line."""
+    if isinstance(response, str):
+        return response
+    return "\n\n".join(m.content for m in response if m.role == "assistant")
+
+
+def winner(scores: Scores | None) -> int | None:
+    """Index of the best response, or None for a tie at the top (or no scores)."""
+    if not scores:
+        return None
+    best = max(scores)
+    return scores.index(best) if scores.count(best) == 1 else None
+
+
+def agrees(scores: Scores | None, gold: Scores) -> bool:
+    """Whether the best response by ``scores`` is one of the best by ``gold``; of a gold tie of all, a tie."""
+    best = winner(scores)
+    if min(gold) == max(gold):
+        return bool(scores) and best is None
+    return best is not None and gold[best] == max(gold)
+
+
+def _stage(query: Query) -> tuple[str, int | None]:
+    return query.judge, query.sampling.thinking_budget
+
+
+def _digest(noun: Record) -> str:
+    return blake2b(msgspec.json.encode(noun), digest_size=12).hexdigest()

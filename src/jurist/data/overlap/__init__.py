@@ -1,0 +1,28 @@
+"""The contamination guard: which training rows hold texts of a benchmark, the same or nearly so."""
+
+from jurist.data.overlap.clean import Marks, check_target, write_clean
+from jurist.data.overlap.index import Index
+from jurist.data.overlap.match import Hit, Match, match
+from jurist.data.overlap.report import SORTS, Clean, Count, Report, Summary, file_hash, stamp
+from jurist.data.overlap.rows import RowCase, read_cases
+from jurist.data.overlap.rule import Rule
+
+__all__ = [
+    "SORTS",
+    "Clean",
+    "Count",
+    "Hit",
+    "Index",
+    "Marks",
+    "Match",
+    "Report",
+    "RowCase",
+    "Rule",
+    "Summary",
+    "check_target",
+    "file_hash",
+    "match",
+    "read_cases",
+    "stamp",
+    "write_clean",
+]

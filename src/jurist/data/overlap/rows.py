@@ -1,0 +1,83 @@
+"""Rows in, cases with their places out, also of data without pairs: a guard must see what is trained on."""
+
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from os import PathLike, fspath
+from typing import Any, NamedTuple, cast
+
+from jurist.core.errors import InputError
+from jurist.core.types import Case
+from jurist.inputs.files import open_source
+from jurist.inputs.lines import Fields, Row
+from jurist.inputs.rows import PROMPTS, RESPONSES, case_of
+
+ANSWERS = ("answer", "output", "completion", "solution", "ground_truth")
+_PROMPTS = (*PROMPTS, "problem", "query")
+_TALKS = ("messages", "conversation", "conversations")
+
+
+class RowCase(NamedTuple):
+    """A row of a source: its number (from 1, in order), its line, what was written, what it means."""
+
+    number: int
+    line: int
+    fields: Fields
+    case: Case
+
+
+def read_cases(
+    source: str | PathLike[str],
+    *,
+    skip_bad: bool = False,
+    on_bad: Callable[[InputError], None] | None = None,
+) -> Iterator[RowCase]:
+    """The rows of whatever ``load_cases`` reads, and of prompts alone or with an answer beside them.
+
+    Those have a prompt (also ``problem``, ``query``) and perhaps an ``answer``, ``output``, ``completion``,
+    ``solution`` or ``ground_truth``, or a list of ``messages`` whose last assistant turn is the response.
+    Ids may come twice: lines tell rows apart. Raises and skips as ``load_cases`` does.
+    """
+    return _read(open_source(fspath(source)), skip_bad, on_bad)
+
+
+def _read(
+    rows: Iterator[Row], skip_bad: bool, on_bad: Callable[[InputError], None] | None
+) -> Iterator[RowCase]:
+    for number, row in enumerate(rows, 1):
+        try:
+            if isinstance(row.fields, InputError):
+                raise row.fields
+            case = case_of(_judgeable(row.fields), row.default_id)
+        except InputError as error:
+            placed = InputError(f"{row.place}: {error.message}", error.hint)
+            if not skip_bad:
+                raise placed from None
+            if on_bad:
+                on_bad(placed)
+            continue
+        yield RowCase(number, row.place.line, row.fields, case)
+
+
+def _judgeable(fields: Fields) -> Fields:
+    """The row itself where it has responses; else a row with its prompt and answer under names of ours."""
+    present = [name for name, value in fields.items() if value is not None]
+    known = {*RESPONSES, *_PROMPTS, *ANSWERS, *_TALKS}
+    typo = any(get_close_matches(x.lower(), RESPONSES, 1, 0.85) for x in present if x not in known)
+    talk = next((name for name in _TALKS if name in present), None)
+    if typo or any(name in RESPONSES for name in present):
+        return fields
+    base = {name: fields[name] for name in ("id", "pair_id") if name in present}
+    if talk is not None:
+        return base | _split(fields[talk])
+    asked = {"prompt" if x in ("problem", "query") else x: fields[x] for x in _PROMPTS if x in present}
+    answer: Any = next((fields[name] for name in ANSWERS if name in present), "")
+    return base | asked | {"response": answer if isinstance(answer, str | list) else str(answer)}
+
+
+def _split(turns: Any) -> Fields:
+    """A conversation as the prompt and the last turn, if that is the assistant's."""
+    listed = cast("list[Any]", turns if isinstance(turns, list) else [])
+    last = cast("dict[str, Any]", listed[-1] if listed and isinstance(listed[-1], dict) else {})
+    if len(listed) > 1 and last.get("role") == "assistant":
+        return {"prompt": listed[:-1], "response": [last]}
+    return {"prompt": turns, "response": ""}

@@ -1,0 +1,78 @@
+"""What stands on the command line of `jurist data`: sources by name, fields by name, texts to keep out."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from jurist.benchmarks.fetch import place
+from jurist.core.errors import ConfigError, InputError, unknown
+from jurist.core.types import Case
+from jurist.data.overlap import Index, Rule, file_hash, read_cases
+from jurist.data.report import Tally
+from jurist.inputs.files import READERS
+from jurist.judging import registry
+
+_NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)
+
+
+def tallies_of(sources: Sequence[str]) -> list[Tally]:
+    """A count for each source, under its name: ``NAME=SOURCE``, else the stem of the file or data set."""
+    if not sources:
+        raise ConfigError("no source is named", "jurist data pairs train.jsonl --out pairs.jsonl")
+    tallies: list[Tally] = []
+    for text in sources:
+        match = None if Path(text).exists() else _NAMED.fullmatch(text)
+        source = match["rest"] if match else text
+        tallies.append(Tally(match["name"] if match else stem(source), source, file_hash(source)))
+    names = [tally.name for tally in tallies]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"two sources are called {twice!r}", "name them: NAME=SOURCE")
+    return tallies
+
+
+def stem(source: str) -> str:
+    """What a source is called: ``train.jsonl.gz`` is train, ``hf:org/name:split`` is name."""
+    if source == "-":
+        return "stdin"
+    if source.startswith("hf:"):
+        return re.split("[:@#]", source.removeprefix("hf:"))[0].rpartition("/")[2]
+    return Path(source).name.partition(".")[0] or "rows"
+
+
+def renames_of(texts: Sequence[str]) -> dict[str, list[str]]:
+    """The fields of ``chosen=accepted`` and ``chosen=steps+answer``."""
+    pairs = (pair_of(text, "--field chosen=accepted") for text in texts)
+    return {ours: theirs.split("+") for ours, theirs in pairs}
+
+
+def pair_of(text: str, example: str) -> tuple[str, str]:
+    """Both sides of ``NAME=VALUE``."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise ConfigError(f"{text!r} is no NAME=VALUE", f"for example {example}")
+    return name, value
+
+
+def index_of(against: Sequence[str], data: Path | None) -> Index | None:
+    """The texts of benchmarks and files, ready for look-ups; None where nothing is named."""
+    names = [part.strip() for text in against for part in text.split(",") if part.strip()]
+    if not names:
+        return None
+    index = Index(Rule())
+    for name in dict.fromkeys(names):
+        index.add(name, _texts(name, data))
+        if not index.cases[-1]:
+            raise InputError(f"{name} holds no cases")
+    index.freeze()
+    return index
+
+
+def _texts(name: str, data: Path | None) -> Iterable[Case]:
+    """The cases of a benchmark, or of a file."""
+    if name in registry.BENCHMARKS:
+        benchmark = registry.benchmark(name)
+        return benchmark.load(place(benchmark, data))
+    file = "/" in name or any(name.lower().removesuffix(".gz").endswith(suffix) for suffix in READERS)
+    if not file and not name.startswith("hf:") and not Path(name).exists():
+        raise unknown("benchmark", name, registry.BENCHMARKS)
+    return (row.case for row in read_cases(name))

@@ -1,0 +1,1 @@
+"""Engines behind a server that speaks the OpenAI API."""

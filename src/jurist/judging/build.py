@@ -1,0 +1,186 @@
+"""From options to a judge that can be asked: what was not chosen is chosen here, and said."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import msgspec
+
+from jurist.core.errors import ConfigError
+from jurist.core.types import Case, Conversation, Deliberation, Message, Sampling
+from jurist.core.version import __version__
+from jurist.deliberation import spec
+from jurist.engines.base import EngineBase
+from jurist.judging import registry
+from jurist.judging.config import JudgeConfig, as_dict, config_of
+from jurist.judging.judge import Judge, Memory
+from jurist.protocols import rm_r1
+from jurist.protocols.base import Protocol
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeSetup:
+    """A judge with its engine and its way to deliberate; ``config`` is what the options resolved to."""
+
+    protocol: Protocol
+    engine: EngineBase
+    sampling: Sampling
+    deliberate: Deliberation
+    config: JudgeConfig
+    first: "JudgeSetup | None" = None
+    """The cheap judge of a cascade, if it is another one."""
+    name: str = ""
+    chosen: bool = True
+    """The deliberation was the user's choice."""
+
+    def for_many(self, many: str) -> "JudgeSetup":
+        """This judge, deciding cases of more than two responses by ``many``, if it needs to and may."""
+        if self.chosen or self.protocol.arity != 2:
+            return self
+        text = f"{self.config.deliberation} | {many}"
+        config = replace(self.config, deliberation=text)
+        return replace(self, deliberate=registry.deliberation(text), config=config)
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether cases may have any number of responses: a tournament asks about two at a time."""
+        return self.protocol.arity == 0 or bool(
+            spec.names(self.config.deliberation or "") & registry.ANY_NUMBER
+        )
+
+    @property
+    def concurrency(self) -> int:
+        """Cases in work at once: enough that the engine's slots never wait for a case."""
+        return self.engine.concurrency + max(8, self.engine.concurrency // 4)
+
+    def judge(self, memory: Memory | None = None) -> Judge:
+        """The judge, remembering in ``memory``."""
+        return Judge(
+            self.protocol,
+            self.engine,
+            self.sampling,
+            self.config.forced or "never",
+            self.config.seed,
+            memory,
+            self.first.judge(memory) if self.first else None,
+            self.name,
+        )
+
+    async def check(self) -> None:
+        """Raise ``EngineError`` where no query could succeed."""
+        await self.engine.check()
+        if self.first:
+            await self.first.check()
+
+    async def aclose(self) -> None:
+        """Give back what the engines hold."""
+        await self.engine.aclose()
+        if self.first:
+            await self.first.aclose()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What run.json keeps: every resolved option and the sampling in force."""
+        sampling = msgspec.to_builtins(self.sampling)
+        served = self.engine.identity()
+        first = {"first": self.first.fingerprint()} if self.first else {}
+        config = {**as_dict(self.config), **first}
+        return {"jurist": __version__, **config, "served_model": served, "sampling": sampling}
+
+
+def assemble(config: JudgeConfig, say: Say = lambda _: None, pairs: str = "swapped") -> JudgeSetup:
+    """Resolve the options; each choice that was not the user's is said in one line.
+
+    ``pairs`` is how a judge of pairs deliberates where nothing was chosen.
+    """
+    config = replace(config, protocol=config.protocol or _guess_protocol(config, say))
+    if config.protocol == "rm-r1" and config.family is None:
+        family = rm_r1.guess_family(config.model or "")
+        say(f"family {family}: guessed from the model's name (--family instruct or reasoning)")
+        config = replace(config, family=family)
+    _check_scalar(config)
+    protocol = _with_system(registry.protocol(config, config.protocol or ""), config.system)
+    embedded = config.engine == "embedded"
+    chosen = config.deliberation is not None
+    config = replace(
+        config,
+        deliberation=config.deliberation or {0: "swapped", 1: "each"}.get(protocol.arity, pairs),
+        forced=config.forced or ("always" if embedded else "never"),
+    )
+    deliberation = config.deliberation or ""
+    votes = bool(spec.names(deliberation) & {"vote", "exact", "confident"})
+    sampling = _sampling(config, protocol, votes=votes, say=say)
+    deliberate = registry.deliberation(deliberation)
+    engine = registry.engine(config)
+    engine.say = say
+    return JudgeSetup(protocol, engine, sampling, deliberate, config, _first(config, say), chosen=chosen)
+
+
+def _first(config: JudgeConfig, say: Say) -> JudgeSetup | None:
+    """The cheap judge, from its own file of options."""
+    if config.first is None:
+        return None
+    legal = {f.name for f in fields(JudgeConfig)} - {"first", "deliberation"}
+    chosen = config_of(config.first, legal)
+    return replace(assemble(chosen, lambda line: say(f"first judge: {line}")), name="first")
+
+
+def _guess_protocol(config: JudgeConfig, say: Say) -> str:
+    name = (config.model or "").lower()
+    if config.engine == "embedded":
+        return "rubrics-short"
+    if config.engine.startswith("scalar"):
+        return "scalar"
+    for published, mark in (("rm-r1", "rm-r1"), ("rrm", "rrm-"), ("rrm", "reward-reasoning")):
+        if mark in name:
+            say(f"protocol {published}: guessed from the model's name (--protocol chooses another)")
+            return published
+    return "rubrics"
+
+
+def _check_scalar(config: JudgeConfig) -> None:
+    """A scalar reward model writes no verdict, and nothing else gives a number that is one."""
+    engine = config.engine.partition(":")[0].partition("+")[0]
+    if engine == "scalar" and config.protocol != "scalar":
+        raise ConfigError(
+            f"a scalar reward model cannot follow the protocol {config.protocol!r}",
+            hint="leave --protocol out, or name another engine",
+        )
+    if config.protocol == "scalar" and engine not in ("scalar", "replay", "scripted"):
+        raise ConfigError(
+            f"the engine {config.engine!r} gives no scalar rewards",
+            hint="--engine scalar:MODEL, or scalar+http://HOST:PORT/v1",
+        )
+
+
+def _sampling(config: JudgeConfig, protocol: Protocol, *, votes: bool, say: Say) -> Sampling:
+    chosen = {
+        name: getattr(config, name)
+        for name in ("temperature", "top_p", "max_tokens", "thinking_budget", "answer_tokens")
+        if getattr(config, name) is not None
+    }
+    sampling = msgspec.structs.replace(protocol.sampling, **chosen)
+    if votes and sampling.temperature == 0:
+        if config.temperature is None:
+            say("temperature 0.6: votes at temperature 0 would all be the same (--temperature chooses)")
+            return msgspec.structs.replace(sampling, temperature=0.6)
+        say("votes at temperature 0 are all the same: one ask would say as much")
+    return sampling
+
+
+def _with_system(protocol: Protocol, system: str) -> Protocol:
+    """The protocol with its system prompt sent, merged into the first user turn, or left out."""
+    if system == "send":
+        return protocol
+
+    def render(case: Case) -> Conversation:
+        turns = protocol.render(case)
+        if turns[0].role != "system":
+            return turns
+        head, user, *rest = turns
+        if system == "merge":
+            user = Message("user", f"{head.content}\n\n{user.content}")
+        return (user, *rest)
+
+    return replace(protocol, render=render)

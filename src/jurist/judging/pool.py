@@ -1,0 +1,193 @@
+"""The main path: cases in, decisions out, each on disk as soon as it exists."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from jurist.core.errors import EngineError
+from jurist.core.store import Store
+from jurist.core.types import Ask, Case, Decision, Deliberation, Judgment, Status
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now."""
+
+    decisions: int = 0
+    judgments: int = 0
+    remembered: int = 0
+    tokens: int = 0
+    statuses: dict[Status, int] = field(default_factory=dict[Status, int])
+
+    @property
+    def unanswered(self) -> int:
+        """Judgments without a verdict."""
+        return sum(n for status, n in self.statuses.items() if status is not Status.OK)
+
+
+Watch = Callable[[Progress], None]
+
+
+class _GiveUp:
+    """Stops a run whose engine is gone, instead of writing the same failure a hundred thousand times."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+        self._row = 0
+
+    def see(self, judgment: Judgment) -> None:
+        failed = judgment.verdict.status is Status.FAILED
+        self._row = self._row + 1 if failed else 0
+        if self._after and self._row >= self._after:
+            raise EngineError(
+                f"{self._row} calls in a row failed; the last one: {judgment.verdict.note}",
+                hint="mend the engine and run the same command again: it goes on where it stopped",
+            )
+
+
+async def decide_all(
+    cases: Iterable[Case],
+    ask: Ask,
+    deliberate: Deliberation,
+    *,
+    concurrency: int,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    watch: Watch = lambda _: None,
+    give_up_after: int = 100,
+) -> AsyncGenerator[Decision]:
+    """Decisions as they fall, ``concurrency`` cases at a time; memory does not grow with the cases.
+
+    With a store, cases that it has decided come back at once and are not asked again. Raises
+    ``EngineError`` after ``give_up_after`` failed calls in a row (0: never).
+    """
+    task = Task(ask, deliberate, store)
+    stream = decide_tasks(
+        ((task, case) for case in cases),
+        concurrency=concurrency,
+        progress=progress,
+        watch=watch,
+        give_up_after=give_up_after,
+    )
+    async with aclosing(stream):
+        async for _, decision in stream:
+            yield decision
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """How cases are decided and where that is kept; several share one pool."""
+
+    ask: Ask
+    deliberate: Deliberation
+    store: Store | None = None
+
+
+async def decide_tasks(
+    work: Iterable[tuple[Task, Case]],
+    *,
+    concurrency: int,
+    progress: Progress | None = None,
+    watch: Watch = lambda _: None,
+    give_up_after: int = 100,
+) -> AsyncGenerator[tuple[Task, Decision]]:
+    """As ``decide_all``, each case with its task; while one task's last cases drag on, the next begins."""
+    progress = progress or Progress()
+    guard = _GiveUp(give_up_after)
+
+    async def one(item: tuple[Task, Case]) -> tuple[Task, Decision]:
+        task, case = item
+
+        async def watched(case: Case, *args: Any, **how: Any) -> Judgment:
+            judgment = await task.ask(case, *args, **how)
+            _count(progress, judgment)
+            watch(progress)
+            guard.see(judgment)
+            return judgment
+
+        digest = case.digest
+        known = task.store.decided(case.id, digest) if task.store else None
+        if known is not None:
+            progress.remembered += len(known.judgments)
+            for judgment in known.judgments:
+                _count(progress, judgment, paid=False)
+            return task, known
+        decision = await task.deliberate(watched, case)
+        if task.store:
+            task.store.decide(decision, digest)
+        return task, decision
+
+    async with aclosing(_pooled(iter(work), one, concurrency)) as decided:
+        async for both in decided:
+            progress.decisions += 1
+            watch(progress)
+            yield both
+
+
+async def _pooled(work: Iterator[T], one: Callable[[T], Awaitable[R]], width: int) -> AsyncGenerator[R]:
+    """``one`` over all work, ``width`` at a time; the first error cancels the rest and is raised."""
+    done: asyncio.Queue[R | BaseException | None] = asyncio.Queue(maxsize=2 * width)
+
+    async def worker() -> None:
+        try:
+            for item in work:
+                await done.put(await one(item))
+            await done.put(None)
+        except Exception as error:
+            await done.put(error)
+
+    workers = [asyncio.create_task(worker()) for _ in range(width)]
+    try:
+        left = width
+        while left:
+            item = await done.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                left -= 1
+            else:
+                yield item
+    finally:
+        for task in workers:
+            task.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+def spread(cases: Sequence[Case], limit: int | None, unit: str | None = None) -> Sequence[Case]:
+    """About ``limit`` of the cases, evenly spread over them; all where there are no more.
+
+    Cases with the same ``meta[unit]`` are taken together or not at all.
+    """
+    if limit is None or limit >= len(cases):
+        return cases
+    units: dict[object, list[Case]] = {}
+    for i, case in enumerate(cases):
+        units.setdefault(case.meta.get(unit, i) if unit else i, []).append(case)
+    together = list(units.values())
+    n = max(1, min(len(together), round(limit * len(together) / len(cases))))
+    return [case for i in range(n) for case in together[i * len(together) // n]]
+
+
+def slim(decision: Decision) -> Decision:
+    """The decision without its texts: all that scores need, for runs that do not fit into memory."""
+    return replace(decision, judgments=tuple(_slim(j) for j in decision.judgments))
+
+
+def _slim(judgment: Judgment) -> Judgment:
+    query = replace(judgment.query, messages=())
+    completion = replace(judgment.completion, text="", thinking=None)
+    return replace(judgment, query=query, completion=completion)
+
+
+def _count(progress: Progress, judgment: Judgment, *, paid: bool = True) -> None:
+    progress.judgments += 1
+    progress.tokens += judgment.usage.completion_tokens if paid else 0
+    status = judgment.verdict.status
+    progress.statuses[status] = progress.statuses.get(status, 0) + 1

@@ -1,0 +1,196 @@
+"""Every name that the command line accepts, in plain tables; heavy imports stay lazy."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from jurist.core.errors import ConfigError, unknown
+from jurist.core.types import Deliberation
+from jurist.deliberation import adaptive, effort, spec, stopping, tournaments, views, votes
+from jurist.judging.config import JudgeConfig
+from jurist.protocols.base import Protocol
+from jurist.protocols.published import prompts
+
+if TYPE_CHECKING:
+    from jurist.benchmarks.base import Benchmark
+    from jurist.engines.base import EngineBase
+
+# name: (what it is, module, attribute)
+Lazy = tuple[str, str, str]
+
+PROTOCOLS: dict[str, str] = {
+    "rubrics": "chain of rubrics: classify, rubric or solution, evidence, verdict",
+    "rubrics-short": "chain of rubrics in three short parts, for small models",
+    "pairwise": "plain judge of a pair: reasons in a few sentences, then the verdict",
+    "pairwise-short": "the same in the shortest prompt, for small models that are trained for it",
+    "listwise": "ranking of any number of responses in one call",
+    "pointwise": "rating of one response, 1 to 10, against a rubric",
+    "scalar": "raw score of one response by a scalar reward model (a sequence classifier)",
+    "rm-r1": "RM-R1 checkpoints with their exact prompts (--family instruct or reasoning)",
+    "rrm": "RRM checkpoints with their exact prompt",
+}
+
+ENGINES: dict[str, str] = {
+    "embedded": "a small language model on this machine's CPU, offline (extra: embedded)",
+    "http://... https://...": "any OpenAI-compatible server: vLLM, SGLang, llama.cpp, Ollama, hosted",
+    "transformers": "a Hugging Face model in this process (extra: transformers)",
+    "scalar:MODEL": "a scalar reward model in this process (extra: transformers)",
+    "scalar+http://...": "a scalar reward model behind vLLM (--runner pooling) or SGLang (--is-embedding)",
+    "vllm": "vLLM in this process (extra: vllm)",
+    "replay:RUN": "the completions of a recorded run",
+    "scripted:TEXT": "always the same text: a dry run without a model",
+}
+
+DELIBERATIONS: dict[str, tuple[str, spec.Maker]] = {
+    "once": ("one ask, in a seeded order", votes.once),
+    "given": ("one ask, in the order of the case: position bias goes into the number", votes.given),
+    "published": ("one ask, in the order of the benchmark's published results", votes.published),
+    "swapped": ("both orders, averaged; swapped(vote(5)) votes in each", votes.swapped),
+    "vote": ("majority of k asks, the order alternating: vote(5)", votes.vote),
+    "soft": ("mean of k probabilities (forced verdicts), the order alternating: soft(2)", stopping.soft),
+    "exact": ("vote(k) that stops when the lead cannot be lost: exact(16)", stopping.exact),
+    "confident": ("vote(k) that stops when its lead is nearly certain: confident(16)", stopping.confident),
+    "budget": ("at most so many tokens of thinking: budget(512, vote(3))", effort.budget),
+    "escalate": ("brief first; think longer on doubt: escalate(512, margin=0.2)", effort.escalate),
+    "cascade": ("a cheap judge first, the main one where its lead is small: cascade(0.5)", effort.cascade),
+    "knockout": ("best of n: winners advance, n - 1 matches: knockout(swapped)", tournaments.knockout),
+    "round_robin": ("best of n: each against each: round_robin(vote(3))", tournaments.round_robin),
+    "adaptive": (
+        "best of n: a third of a round robin, nearly always its pick: adaptive(match=swapped)",
+        adaptive.adaptive,
+    ),
+    "random_opponents": ("best of n: each meets k others: random_opponents(4)", tournaments.random_opponents),
+    "swiss": ("best of n: rounds of equals, no rematch: swiss(match=swapped)", tournaments.swiss),
+    "pivot": ("best of n: one random response against all others", tournaments.pivot),
+    "each": ("any n: each response is rated alone: each(vote(3))", views.each),
+    "teams": ("best of n: responses of one final answer play as one: teams(knockout)", views.teams),
+    "anchored": ("one response: its chance to beat the case's anchors: anchored(swapped)", views.anchored),
+}
+TOURNAMENTS = frozenset({"adaptive", "knockout", "round_robin", "random_opponents", "swiss", "pivot"})
+ANY_NUMBER = TOURNAMENTS | {"each", "anchored"}
+"""Deliberations that ask about another number of responses than the case has."""
+
+BENCHMARKS: dict[str, Lazy] = {
+    "judgebench": ("350 pairs by GPT-4o with objective labels, both orders", "judgebench", "JUDGEBENCH"),
+    "judgebench-claude": ("270 pairs by Claude 3.5 Sonnet, both orders", "judgebench", "JUDGEBENCH_CLAUDE"),
+    "rewardbench": ("2,985 pairs: chat, chat hard, safety, reasoning", "rewardbench", "REWARDBENCH"),
+    "rewardbench2": ("1,865 cases: one right response of four; ties", "rewardbench2", "REWARDBENCH2"),
+    "rm-bench": ("11,943 pairs: right against subtly wrong, three styles each", "rm_bench", "RM_BENCH"),
+    "rm-bench-rm-r1": (
+        "rm-bench with the counting error of RM-R1's published numbers",
+        "rm_bench",
+        "RM_BENCH_AS_PUBLISHED_BY_RM_R1",
+    ),
+    "rmb": ("17,131 pairs and 3,786 best-of-n items in 49 scenarios", "rmb", "RMB"),
+    "rmb-rm-r1": ("rmb with a tie half right, as RM-R1 counts", "rmb", "RMB_RM_R1"),
+    "llmbar": ("419 instruction-following pairs in five sets, both orders", "llmbar", "LLMBAR"),
+    "pandalm": ("999 pairs, three human judges, ties as a class", "pandalm", "PANDALM"),
+    "autoj": ("1,392 everyday pairs with ties, 8 groups, both orders", "autoj", "AUTOJ"),
+    "ppe-human": ("16,038 votes of people, and the ranking of models", "ppe", "PPE_HUMAN"),
+    "ppe-correctness": ("right against wrong answers, five sets", "ppe", "PPE_CORRECTNESS"),
+    "gsm8k": ("731 word problems, four solutions each: best of four", "gsm8k", "GSM8K"),
+}
+
+
+def benchmark(name: str) -> "Benchmark":
+    """A benchmark by name."""
+    if name not in BENCHMARKS:
+        raise unknown("benchmark", name, BENCHMARKS)
+    _, module, attribute = BENCHMARKS[name]
+    return getattr(import_module(f"jurist.benchmarks.{module}"), attribute)
+
+
+def deliberation(text: str) -> Deliberation:
+    """A deliberation from its text."""
+    return spec.parse(text, {name: maker for name, (_, maker) in DELIBERATIONS.items()})
+
+
+def protocol(config: JudgeConfig, name: str) -> Protocol:
+    """A protocol by name; published ones fetch their prompts on first use."""
+    from jurist.protocols import listwise, pairwise, pointwise, rm_r1, rrm, rubrics, scalar
+
+    own: dict[str, Callable[[], Protocol]] = {
+        "rubrics": rubrics.rubrics,
+        "rubrics-short": rubrics.rubrics_short,
+        "pairwise": pairwise.pairwise,
+        "pairwise-short": pairwise.pairwise_short,
+        "pointwise": pointwise.pointwise,
+        "scalar": scalar.scalar,
+        "listwise": listwise.listwise,
+    }
+    if name in own:
+        if config.rule != "robust":
+            raise ConfigError(f"the protocol {name!r} has no rule {config.rule!r}", hint="leave out --rule")
+        return own[name]()
+    if name == "rm-r1":
+        family = config.family or rm_r1.guess_family(config.model or "")
+        return rm_r1.rm_r1(prompts("rm-r1", config.protocol_file), family, config.rule)
+    if name == "rrm":
+        return rrm.rrm(prompts("rrm", config.protocol_file), config.rule)
+    raise unknown("protocol", name, PROTOCOLS)
+
+
+def engine(config: JudgeConfig) -> "EngineBase":
+    """The engine that a config names; nothing is loaded or called before its first use."""
+    name, _, argument = config.engine.partition(":")
+    if name in ("http", "https", "scalar+http", "scalar+https"):
+        return _http(config)
+    makers: Mapping[str, Callable[[], EngineBase]] = {
+        "embedded": lambda: _made("embedded", "EmbeddedEngine", config.model, **_width(config)),
+        "transformers": lambda: _made("local", "TransformersEngine", _need(config), **_width(config)),
+        "scalar": lambda: _made("scalar", "ScalarEngine", argument or _need(config), **_width(config)),
+        "vllm": lambda: _made("vllm", "VllmEngine", _need(config), **_width(config), options=_extra(config)),
+        "replay": lambda: _replay(Path(argument)),
+        "scripted": lambda: _made("scripted", "ScriptedEngine", argument, **_width(config)),
+    }
+    if name not in makers:
+        raise unknown("engine", config.engine, [*makers, "http://..."])
+    return makers[name]()
+
+
+def _http(config: JudgeConfig) -> "EngineBase":
+    from jurist.engines.openai.client import HttpEngine
+    from jurist.engines.openai.scalar import ScalarHttpEngine
+
+    kind = ScalarHttpEngine if config.engine.startswith("scalar+") else HttpEngine
+    return kind(
+        config.engine,
+        config.model,
+        concurrency=config.concurrency or 64,
+        timeout=config.timeout,
+        retry_for=config.retry_for,
+        samples_per_request=config.samples_per_request,
+        extra=_extra(config),
+    )
+
+
+def _extra(config: JudgeConfig) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(config.extra or "{}", type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        hint = "for example --extra '{\"top_k\": 20}'"
+        raise ConfigError(f"--extra is not a JSON object: {error}", hint) from None
+
+
+def _replay(run: Path) -> "EngineBase":
+    from jurist.core.store import read_judgments
+    from jurist.engines.replay import ReplayEngine
+
+    return ReplayEngine(read_judgments(run))
+
+
+def _made(module: str, name: str, *arguments: Any, **options: Any) -> "EngineBase":
+    return getattr(import_module(f"jurist.engines.{module}"), name)(*arguments, **options)
+
+
+def _width(config: JudgeConfig) -> dict[str, int]:
+    return {"concurrency": config.concurrency} if config.concurrency else {}
+
+
+def _need(config: JudgeConfig) -> str:
+    if not config.model:
+        raise ConfigError(f"the engine {config.engine!r} needs a model", hint="--model HUB_ID_OR_FOLDER")
+    return config.model

@@ -1,0 +1,95 @@
+"""The bias audit of one run: position, length, markup, calibration, and what was not answered."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from jurist.core.errors import InputError
+from jurist.core.types import Case, Decision, Record, Scores
+from jurist.judging.pool import slim
+from jurist.reports.audit.calibration import Calibration, calibration
+from jurist.reports.audit.cells import Matrix, cells
+from jurist.reports.audit.findings import Finding, Item, Traits
+from jurist.reports.audit.leanings import Leaning, leanings, traits
+from jurist.reports.audit.position import position
+from jurist.reports.audit.unanswered import unanswered
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the audit keeps of a case: enough to tell it again, and the traits of its responses."""
+
+    digest: str
+    gold: Scores | None
+    traits: tuple[Traits, ...]
+
+
+class Audit(Record, frozen=True):
+    """What a run shows of its judge's habits; ``left_out`` says what could not be looked at, and why."""
+
+    name: str
+    n: int
+    position: tuple[Finding, ...]
+    leanings: tuple[Leaning, ...]
+    style: tuple[Finding, ...]
+    matrix: Matrix | None
+    calibration: Calibration | None
+    confidence: tuple[Finding, ...]
+    unanswered: tuple[Finding, ...]
+    left_out: tuple[str, ...]
+
+
+def known(cases: Iterable[Case]) -> dict[str, Known]:
+    """The cases by id, without their texts."""
+    return {c.id: Known(c.digest, c.gold, tuple(map(traits, c.responses))) for c in cases}
+
+
+def read_items(
+    decisions: Iterable[Decision], cases: Mapping[str, Known], digests: Mapping[str, str]
+) -> list[Item]:
+    """The decisions without their texts, joined with their cases; a case that differs is not joined."""
+    return [_item(d, cases.get(d.case_id), digests.get(d.case_id, "")) for d in decisions]
+
+
+def audit(name: str, items: Iterable[Item]) -> Audit:
+    """Audit a run; raises ``InputError`` where it holds no decisions."""
+    listed = list(items)
+    if not listed:
+        raise InputError(f"{name}: no decisions to audit", hint="an empty run, or the wrong folder")
+    matrix, style = cells(listed)
+    bins, confidence = calibration(listed)
+    found = position(listed)
+    leaning = leanings(listed)
+    return Audit(
+        name=name,
+        n=len(listed),
+        position=tuple(found),
+        leanings=tuple(leaning),
+        style=tuple(style),
+        matrix=matrix,
+        calibration=bins,
+        confidence=tuple(confidence),
+        unanswered=tuple(unanswered(listed)),
+        left_out=tuple(_left_out(listed, found, bins, confidence)),
+    )
+
+
+def _item(decision: Decision, case: Known | None, digest: str) -> Item:
+    asked = max((sum(len(m.content) for m in j.query.messages) for j in decision.judgments), default=0)
+    same = case and (digest == case.digest if digest else decision.gold == case.gold)
+    return Item(slim(decision), case.traits if case and same else (), asked)
+
+
+def _left_out(
+    items: list[Item], found: list[Finding], bins: Calibration | None, confidence: list[Finding]
+) -> Iterable[str]:
+    unknown = sum(not item.traits for item in items)
+    if unknown == len(items):
+        yield "length and markup: the responses are not in a run; name their source with --data"
+    elif unknown:
+        yield f"length and markup of {unknown:,} cases: the source does not hold them, or holds others"
+    if not any(f.name == "consistency" for f in found):
+        yield "consistency: no pair was judged in both orders (--deliberation swapped)"
+    if bins is None:
+        yield "calibration: no graded pair has shares of votes or probabilities as its scores"
+    elif not confidence:
+        yield "calibration: every verdict is wholly sure; vote(5), or --forced always, says how sure"

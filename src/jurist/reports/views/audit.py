@@ -1,0 +1,114 @@
+"""An audit for a terminal: sentences with their numbers, and a mark where a habit is shown."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from jurist.reports.audit.audit import Audit
+from jurist.reports.audit.calibration import Calibration
+from jurist.reports.audit.cells import STYLES, Matrix
+from jurist.reports.audit.findings import Finding, percent, points
+from jurist.reports.audit.leanings import Leaning
+from jurist.reports.views.comparison import between
+
+_NOTE = (
+    "[x, y] are 95% intervals. “shown”: the interval leaves out what a judge without the habit would show; "
+    "by chance one such mark in twenty is wrong."
+)
+_WIDTH = 24
+"""Characters of a bar."""
+
+
+def audit_view(found: Audit) -> Group:
+    """The whole audit, in the order in which a person asks."""
+    parts: list[RenderableType] = [Text(f"{found.name}: {found.n:,} decisions", style="bold")]
+    parts += _section("position", _sentences(found.position))
+    if found.leanings:
+        parts += _section(
+            "length and markup", [_leanings(found.leanings), _leaning_sentences(found.leanings)]
+        )
+    if found.matrix:
+        parts += _section("style", [_matrix(found.matrix), *_sentences(found.style)])
+    if found.calibration and found.confidence:
+        parts += _section("calibration", [_bins(found.calibration), *_sentences(found.confidence)])
+    parts += _section("unanswered", _sentences(found.unanswered))
+    parts += [Text(""), Text(_NOTE, style="dim")]
+    parts += [Text(f"Left out: {reason}.", style="yellow") for reason in found.left_out]
+    return Group(*parts)
+
+
+def findings_view(findings: Iterable[Finding]) -> Table:
+    """Findings as sentences, each with its mark."""
+    return _marked((f.shown, f.sentence) for f in findings)
+
+
+def _sentences(findings: Sequence[Finding]) -> list[RenderableType]:
+    return [findings_view(findings)] if findings else []
+
+
+def _section(title: str, parts: Sequence[RenderableType]) -> list[RenderableType]:
+    return [Text(""), Text(title, style="bold"), *parts] if parts else []
+
+
+def _marked(lines: Iterable[tuple[bool | None, str]]) -> Table:
+    """Lines with a mark: shown, not shown, or nothing to tell."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(width=9)
+    table.add_column(overflow="fold")
+    marks = {True: Text("shown", style="yellow"), False: Text("not shown", style="green"), None: Text("")}
+    for shown, sentence in lines:
+        table.add_row(marks[shown], Text(sentence))
+    return table
+
+
+def _leanings(leanings: Iterable[Leaning]) -> Table:
+    table = _table("more of", "pairs", "preferred", "by gold", "right if so", "if not", "gap")
+    for found in leanings:
+        cells = [f"{found.n:,}", percent(found.prefers, found.interval, found.n)]
+        cells += ["" if found.gold is None else percent(found.gold)]
+        if g := found.right:
+            gap = points(g.value, g.interval).replace(" points", "")
+            cells += [percent(g.k1 / g.n1), percent(g.k2 / g.n2), gap]
+        table.add_row(found.trait, *cells, style="yellow" if found.shown else "")
+    return table
+
+
+def _leaning_sentences(leanings: Iterable[Leaning]) -> Table:
+    """Sentences on length and on all markup together."""
+    return _marked((found.shown, found.sentence) for found in leanings if found.trait in ("length", "markup"))
+
+
+def _matrix(matrix: Matrix) -> Table:
+    table = _table("right when", *[f"wrong is {style}" for style in STYLES])
+    for style, row in zip(STYLES, matrix.accuracy, strict=True):
+        table.add_row(f"right is {style}", *[f"{share:.1%}" for share in row])
+    return table
+
+
+def _bins(found: Calibration) -> Table:
+    """Reliability as bars: how far accuracy reaches, and a mark where the confidence stands."""
+    table = _table("confidence", "cases", "right", "accuracy", "95% interval", "")
+    for b in found.bins:
+        cells = f"{b.n:,}", f"{b.right:,}", f"{b.accuracy:.1%}", between(b.interval)
+        table.add_row(f"{b.confidence:.1%}", *cells, _bar(b.accuracy, b.confidence))
+    table.columns[-1].justify = "left"
+    if found.ties:
+        table.caption = Text(f"ties, in no bin: {found.ties:,}", style="dim")
+        table.caption_justify = "left"
+    return table
+
+
+def _bar(accuracy: float, confidence: float) -> Text:
+    cells = ["█" if i < round(accuracy * _WIDTH) else "·" for i in range(_WIDTH)]
+    cells[min(_WIDTH - 1, round(confidence * _WIDTH))] = "│"
+    return Text("".join(cells))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(Text(title, style="bold not dim"), overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table

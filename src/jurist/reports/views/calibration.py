@@ -1,0 +1,43 @@
+"""A cascade's threshold as a table: what each threshold would reach and cost."""
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from jurist.deliberation.calibration import Calibration, Threshold
+
+
+def calibration_view(found: Calibration) -> Group:
+    """The two judges alone, cascades between them, the chosen one, and what it does on held-out cases."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("threshold", justify="right")
+    for name in ("score", "95% interval", "asked", "tokens/case"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    _row(table, "0", found.cheap.value, found.cheap.interval, 0.0, 0.0, "the cheap judge alone")
+    for step in found.steps:
+        _step(table, f"{step.value:.3g}", step, "")
+    _step(table, f"{found.chosen.value:.4g}", found.chosen, "chosen", "bold green")
+    _step(table, "chosen", found.held_out, "on cases it was not chosen on", "bold")
+    row = (found.thorough.value, found.thorough.interval, 1.0, found.tokens)
+    _row(table, "all", *row, "the thorough judge alone")
+    words = f"Chosen: fewest cases asked at no more than {found.loss:.1%} below the thorough judge."
+    return Group(table, Text(words, style="dim"))
+
+
+def _step(table: Table, name: str, step: Threshold, note: str, style: str = "") -> None:
+    _row(table, name, step.score.value, step.score.interval, step.asked, step.tokens, note, style)
+
+
+def _row(
+    table: Table,
+    name: str,
+    value: float,
+    interval: tuple[float, float] | None,
+    asked: float,
+    tokens: float,
+    note: str,
+    style: str = "",
+) -> None:
+    between = f"{interval[0]:.1%} to {interval[1]:.1%}" if interval else ""
+    table.add_row(name, f"{value:.2%}", between, f"{asked:.0%}", f"{tokens:,.0f}", note, style=style)

@@ -1,0 +1,124 @@
+"""One judgment made readable: the question, the responses, the rubric, the evidence, the verdict."""
+
+from collections.abc import Iterator
+from textwrap import shorten
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from jurist.core.types import Case, Decision, Judgment, Order, response_text, winner
+from jurist.protocols.base import split_thinking
+from jurist.protocols.chain import EVIDENCE as _EVIDENCE
+from jurist.protocols.chain import Chain, read_chain
+from jurist.protocols.guard import restore
+from jurist.reports.views.scorecard import said
+
+WAYS = {
+    "text": "written by the model",
+    "logprobs": "forced: read from the labels' probabilities after the reasoning",
+    "choice": "forced: a constrained choice after the reasoning",
+    "recorded": "recorded by another program",
+}
+
+
+def decision_view(decision: Decision, case: Case | None = None) -> Group:
+    """A decision with every judgment under it; with the case, its question and responses first."""
+    parts: list[RenderableType] = []
+    if case is not None:
+        parts += list(_case(case))
+    head = Text.assemble(("decision  ", "bold"), said(decision))
+    if decision.verdict.scores:
+        head.append(f"  (scores {', '.join(f'{s:.2f}' for s in decision.verdict.scores)})", style="dim")
+    if decision.agreement is not None and len(decision.judgments) > 1:
+        head.append(f"  {decision.agreement:.0%} of {len(decision.judgments)} judgments agree", style="dim")
+    parts += [Rule(title=f"case {decision.case_id}", style="dim"), head]
+    parts += [judgment_view(j) for j in decision.judgments]
+    return Group(*parts)
+
+
+def judgment_view(judgment: Judgment) -> Group:
+    """One judgment: its parts where it wrote a chain of rubrics, else its text."""
+    order = judgment.query.order
+    shown = ", ".join(f"{slot} = response {r + 1}" for slot, r in zip("ABCDEFGH", order, strict=False))
+    head = ", ".join(filter(None, (shown, _how(judgment))))
+    parts: list[RenderableType] = [Text(""), Text(f"judgment  {head}", style="bold")]
+    thinking, answer = split_thinking(judgment.completion)
+    if thinking.strip():
+        parts.append(_indented(shorten(" ".join(thinking.split()), 600), "dim italic"))
+    chain = read_chain(judgment.completion)
+    if chain.criteria or chain.solution or chain.evidence or chain.evaluation:
+        parts += list(_chain(chain, order))
+    else:
+        parts.append(_indented(restore(answer.strip()) or "(no text)"))
+    parts.append(_verdict(judgment))
+    return Group(*parts)
+
+
+def _how(judgment: Judgment) -> str:
+    """What sets this ask apart: another judge, a cap on the thinking."""
+    query = judgment.query
+    budget = query.sampling.thinking_budget
+    capped = "" if budget is None else "no thinking" if budget == 0 else f"thinking up to {budget} tokens"
+    return ", ".join(filter(None, (f"{query.judge} judge" if query.judge else "", capped)))
+
+
+def _case(case: Case) -> Iterator[RenderableType]:
+    for message in case.prompt:
+        yield Text(message.role, style="bold")
+        yield _indented(message.content)
+    for i, response in enumerate(case.responses):
+        yield Text(f"response {i + 1}", style="bold")
+        yield _indented(shorten(response_text(response), 1200))
+
+
+def _chain(chain: Chain, order: Order) -> Iterator[RenderableType]:
+    if chain.task:
+        yield _indented(f"task: {chain.task}")
+    if chain.criteria:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("weight", justify="right")
+        table.add_column("criterion")
+        table.add_column("what it asks", overflow="fold")
+        for c in chain.criteria:
+            table.add_row(f"{c.weight:g}%", c.name, c.text)
+        yield Padding(table, (0, 0, 0, 2))
+    if chain.justification:
+        yield _indented(f"why: {chain.justification}", "dim")
+    if chain.solution:
+        yield _indented(f"solution: {chain.solution}")
+    if chain.evaluation:
+        yield Padding(_evaluation(chain.evaluation, order), (0, 0, 0, 2))
+
+
+def _evaluation(text: str, order: Order) -> Text:
+    """The comparison as it was written, its quotations marked and told whose they are."""
+    shown = Text()
+    at = 0
+    for found in _EVIDENCE.finditer(text):
+        slot = ord(found["slot"].upper()) - ord("A")
+        whose = f"response {order[slot] + 1}" if slot < len(order) else f"response {found['slot']}"
+        quoted = restore(found["text"].strip())
+        shown.append(restore(text[at : found.start()]))
+        shown.append(f"“{quoted}”" if found["kind"].lower() == "quote" else quoted, "cyan")
+        shown.append(f" ({whose})", "dim")
+        at = found.end()
+    return shown.append(restore(text[at:]).rstrip())
+
+
+def _verdict(judgment: Judgment) -> Text:
+    verdict = judgment.verdict
+    if verdict.scores is None:
+        note = f": {verdict.note}" if verdict.note else ""
+        return Text(f"  no verdict, {verdict.status}{note}", style="yellow")
+    best = winner(verdict.scores)
+    single = len(verdict.scores) == 1
+    what = f"rating {verdict.scores[0]:.2f}" if single else "tie" if best is None else f"response {best + 1}"
+    sure = "" if single else f" ({max(verdict.scores):.2f})"
+    return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {WAYS[verdict.via]}", "dim"))
+
+
+def _indented(text: str, style: str = "") -> Padding:
+    return Padding(Text(text, style=style), (0, 0, 0, 2))

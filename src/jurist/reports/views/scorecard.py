@@ -1,0 +1,122 @@
+"""A scorecard and a list of decisions as tables for a terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from jurist.core.types import Decision, Scorecard, Status, agrees, winner
+
+SHOWN = 24
+"""How many decisions a table lists before it says how many more there are."""
+
+_ALWAYS = ("consistency", "first_shown_wins")
+_WORDS = {
+    "consistency": "both orders agree on {:.1%} of the pairs",
+    "first_shown_wins": "the response shown first wins {:.1%} of the time",
+    "ties": "ties: {:.0f}",
+    "unresolved": "cases without a verdict: {:.0f}",
+    "if_wrong": "had every missing verdict been wrong: {:.2%}",
+    "if_dropped": "with those cases left out: {:.2%}",
+    "without_gold": "cases without gold, not graded: {:.0f}",
+}
+
+
+def scorecard_view(card: Scorecard) -> Group:
+    """The headline with its interval, the groups, and what was not answered."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(Text(card.name, style="bold not dim"))
+    for name in ("score", "95% interval", "n"):
+        table.add_column(name, justify="right")
+    for row in filter(None, (card.headline, *card.groups)):
+        between = f"{row.interval[0]:.1%} to {row.interval[1]:.1%}" if row.interval else ""
+        style = "bold" if row is card.headline else ""
+        table.add_row(row.name, f"{row.value:.2%}", between, f"{row.n:,}", style=style)
+    lines = [_statuses(card), _statistics(card), _others(card), _cost(card)]
+    head: RenderableType = table if card.headline else Text(card.name, style="bold")
+    return Group(head, *[Text(line, style="dim") for line in lines if line])
+
+
+def decisions_view(decisions: Sequence[Decision], more: int = 0) -> Table:
+    """One line per decision: what it prefers, how sure, whether gold says the same."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    graded = any(d.gold for d in decisions)
+    table.add_column("case", overflow="fold")
+    table.add_column("verdict")
+    for name in ("scores", "agreement", "tokens"):
+        table.add_column(name, justify="right")
+    if graded:
+        table.add_column("gold")
+    for decision in decisions:
+        scores = decision.verdict.scores or ()
+        cells = [
+            Text(decision.case_id),
+            said(decision),
+            Text(" ".join(f"{s:.3f}" for s in scores)),
+            Text("" if decision.agreement is None else f"{decision.agreement:.0%}"),
+            Text(f"{decision.usage.completion_tokens:,}"),
+        ]
+        table.add_row(*cells, *([grade(decision)] if graded else []))
+    if more > 0:
+        table.add_row(Text(f"... and {more:,} more", style="dim"))
+    return table
+
+
+def said(decision: Decision) -> Text:
+    """What a decision says, in words; responses are counted from 1, as people do."""
+    scores = decision.verdict.scores
+    if scores is None:
+        return Text(f"no verdict: {decision.verdict.status}", style="yellow")
+    if len(scores) == 1:
+        errors = decision.verdict.errors
+        return Text(f"rating {scores[0]:.2f}" + (f" ± {errors[0]:.2f}" if errors else ""))
+    best = winner(scores)
+    return Text("tie", style="yellow") if best is None else Text(f"response {best + 1}")
+
+
+def grade(decision: Decision) -> Text:
+    """Whether gold says the same; empty where nobody knows."""
+    if decision.gold is None or len(decision.gold) < 2:
+        return Text("")
+    right = agrees(decision.verdict.scores, decision.gold)
+    return Text("right", style="green") if right else Text("wrong", style="red")
+
+
+def _statuses(card: Scorecard) -> str:
+    """Every judgment by its status: nothing that was not answered is left unsaid."""
+    total = sum(card.statuses.values())
+    if not total:
+        return ""
+    parts = [f"{card.statuses[s]:,} {s}" for s in Status if card.statuses.get(s)]
+    return f"{total:,} judgments: {', '.join(parts)}. {card.unresolved}".rstrip()
+
+
+def _statistics(card: Scorecard) -> str:
+    """The statistics that every scorecard has, in words."""
+    found = {k: v for k, v in card.statistics.items() if k in _WORDS and (v or k in _ALWAYS)}
+    text = "; ".join(words.format(found[name]) for name, words in _WORDS.items() if name in found)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _others(card: Scorecard) -> str:
+    """The benchmark's own statistics; those of its parts (named with a stroke) stand in the JSON alone."""
+    own = {k: v for k, v in card.statistics.items() if k not in _WORDS and "/" not in k}
+    parts = [f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in own.items()]
+    return f"Also: {', '.join(parts)}." if parts else ""
+
+
+def _figure(name: str, value: float) -> str:
+    share = -1 <= value <= 1 and "_per_" not in name and not name.endswith("judgments")
+    return f"{value:.1%}" if share else f"{value:,.1f}".removesuffix(".0")
+
+
+def _cost(card: Scorecard) -> str:
+    judgments = sum(card.statuses.values())
+    if not card.usage.completion_tokens or not judgments:
+        return ""
+    written = card.usage.completion_tokens
+    if not card.seconds:
+        return f"{written:,} tokens written, {written / judgments:,.0f} per judgment."
+    each = f"{written / judgments:,.0f} and {card.seconds / judgments:.2g} s per judgment"
+    return f"{written:,} tokens written in {card.seconds:,.0f} s, {each}."

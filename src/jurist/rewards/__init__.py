@@ -1,0 +1,1 @@
+"""Rewards and choices for a group of responses."""

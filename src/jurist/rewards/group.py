@@ -1,0 +1,399 @@
+"""Rewards of a group: one number for each of its responses, or none and why."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import inf, isfinite
+from typing import Literal
+
+from msgspec.structs import replace
+
+from jurist.core.answers import final_answer
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.types import (
+    Ask,
+    Case,
+    Completion,
+    Decision,
+    Deliberation,
+    Judgment,
+    Message,
+    Order,
+    Query,
+    Record,
+    Response,
+    Sampling,
+    Scores,
+    Status,
+    Verdict,
+    response_text,
+)
+from jurist.deliberation import spec
+from jurist.deliberation.combine import mean, unresolved
+from jurist.deliberation.ratings import win_rate
+from jurist.deliberation.views import anchored
+from jurist.judging import registry
+from jurist.judging.build import JudgeSetup
+from jurist.judging.judge import Memory
+from jurist.protocols.base import split_thinking
+from jurist.protocols.guard import defuse
+from jurist.rewards.ranking import Ranking, Rating, matches_of, ranking_of, rewards_of
+from jurist.rewards.ranking import Reward as Mapping
+
+MANY = "random_opponents(4, swapped)"
+"""How a judge of pairs compares a group where nothing else was chosen: 2 n pairs, each in both orders. RRM's
+reward asks as often (4 n matches in one order)."""
+
+Verify = Callable[[str, str], float | None]
+"""``verify(response_text, reference)``: a response's value by a rule; None where the rule cannot tell."""
+
+Guard = Literal["judge", "lowest", "none"]
+"""Judged like any other; not judged, and level with the lowest that was; not judged, no reward."""
+
+
+class Reward(Record, frozen=True):
+    """The reward of one response; ``value`` is None where there is none: it is never made up.
+
+    ``status`` says why: "truncated", the deadline came first; "refused", there was nothing to judge (a
+    lone response and a judge of pairs, a guarded response); else what the judgments came to ("unparsed",
+    "failed", ...). ``note`` says it in words, and also, beside a value, what a guard found.
+    """
+
+    value: float | None
+    status: Status = Status.OK
+    note: str = ""
+
+
+class GroupResult(Record, frozen=True):
+    """Rewards, and what they rest on; rewards and ratings have one entry per response, in order.
+
+    ``decision`` (None where no judge was asked) speaks of the responses ``judged``: identical and guarded
+    ones are left out, so its index i is response ``judged[i]``. ``ranking`` is of all responses, and
+    empty where one of them has no rating; its errors are empty where the rating has none.
+    """
+
+    rewards: tuple[Reward, ...]
+    ratings: tuple[float | None, ...] = ()
+    decision: Decision | None = None
+    judged: tuple[int, ...] = ()
+    ranking: Ranking = Ranking()
+
+
+class Guards(Record, frozen=True):
+    """What is done with responses that are not what they should be.
+
+    ``empty``: there is nothing to read in it. ``forged``: it holds marks of verdicts, of the judges'
+    prompts or of chat templates; they are neutralised in any case (``protocols.guard``) and named in the
+    note. "lowest" for these is a veto; an honest ``<answer>`` of a trained format is such a mark too.
+    ``thinking``: what a response thought (up to ``</think>``) is not shown to the judge, as in RRM's
+    reward (``remove_think``; arXiv 2505.14674).
+    """
+
+    empty: Guard = "lowest"
+    forged: Guard = "judge"
+    thinking: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class GroupJudge:
+    """A judge as a source of rewards.
+
+    ``rating`` is computed from the matches, ``reward`` maps the ratings of a group; where nothing was
+    chosen a judge of pairs compares by ``MANY``. Raises ``ConfigError`` for a deliberation that takes no
+    group, and for RRM's mapping of anything but Elo.
+
+    ``verify`` goes first where a case has a reference (``exact_answer`` is a rule). Where it decides all
+    responses nobody is asked, and its values are the ratings (a guarded response has 0 at most). Where it
+    decides some, a match of two decided ones is the rule's; every other match is the judge's, so that all
+    have one scale. A judge of single responses or of whole rankings has no matches, and then judges all.
+
+    ``memory`` keeps the judgments, as in ``Judge``.
+    """
+
+    setup: JudgeSetup
+    rating: Rating = "win-rate"
+    reward: Mapping = "none"
+    guards: Guards = field(default_factory=Guards)
+    verify: Verify | None = None
+    memory: Memory | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "setup", self.setup.for_many(MANY))
+        text = self.setup.config.deliberation or ""
+        if not self.setup.takes_many:
+            raise ConfigError(
+                f"the deliberation {text!r} takes no group of responses", hint=f"for example {MANY}"
+            )
+        if self.reward == "rrm" and not (self.rating == "elo" and self._names & registry.TOURNAMENTS):
+            raise ConfigError(
+                f"the reward 'rrm' maps Elo ratings of matches, not {self.rating} by {text}",
+                hint=f"the rating elo, and a tournament such as {MANY}",
+            )
+
+    async def rewards(self, case: Case, deadline: float | None = None) -> list[Reward]:
+        """One reward per response, in order; ``deadline``: seconds from now. See ``judge``."""
+        return list((await self.judge(case, deadline)).rewards)
+
+    async def judge(self, case: Case, deadline: float | None = None) -> GroupResult:
+        """The rewards of the case's responses, with the decision that they rest on.
+
+        Identical responses are judged once and have equal rewards. When the deadline comes, asks in flight
+        are cancelled and what was judged so far counts: a response without any verdict has no reward. A
+        group of one different response has none either, unless the judge rates single responses or the
+        case has anchors; then the value is the rating, or the chance to beat the anchors.
+        Raises ``InputError`` for a case without responses.
+        """
+        if not case.responses:
+            raise InputError(f"case {case.id!r} has no responses", hint="one response or more")
+        group = _Group(case, self.guards)
+        ruled = self._ruled(group.case)
+        if ruled and len(ruled) == len(group.case.responses):
+            return group.result(_Rated(tuple(ruled.values()), note="by rule", floor=0.0), None, self.reward)
+        deliberate = self._deliberation(group.case)
+        if deliberate is None:
+            return group.result(_nothing_to_judge(len(group.judged), len(case.responses)), None, self.reward)
+        decision, cut = await self._decided(group.case, deliberate, ruled, deadline)
+        teams = "teams" in self._names and not cut
+        rated = _rate(decision, len(group.judged), self.rating, cut=cut, teams=teams)
+        return group.result(rated, decision, self.reward)
+
+    @property
+    def _names(self) -> set[str]:
+        return spec.names(self.setup.config.deliberation or "")
+
+    def _ruled(self, case: Case) -> dict[int, float]:
+        """What the rule says, by index."""
+        if self.verify is None or case.reference is None:
+            return {}
+        values = [self.verify(response_text(r), case.reference) for r in case.responses]
+        if not all(isfinite(value) for value in values if value is not None):
+            raise ConfigError(f"the rule gave {values} (case {case.id!r})", hint="a finite number, or None")
+        return {i: float(value) for i, value in enumerate(values) if value is not None}
+
+    def _deliberation(self, case: Case) -> Deliberation | None:
+        """How the case is decided; None where this judge cannot."""
+        if len(case.responses) != 1 or self.setup.protocol.arity == 1:
+            return self.setup.deliberate if case.responses else None
+        if not case.anchors:
+            return None
+        return self.setup.deliberate if "anchored" in self._names else anchored()
+
+    async def _decided(
+        self, case: Case, deliberate: Deliberation, ruled: dict[int, float], deadline: float | None
+    ) -> tuple[Decision, bool]:
+        """The decision, and whether the deadline cut it."""
+        told: list[Judgment] = []
+        ask = _overheard(self.setup.judge(self.memory).ask, ruled, told)
+        limit = asyncio.timeout(deadline)
+        try:
+            async with limit:
+                return await deliberate(ask, case), False
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        return _so_far(case, told), True
+
+
+def exact_answer(response: str, reference: str) -> float | None:
+    r"""1 where the final answer is the reference's, 0 where it is another; None where nobody can say.
+
+    The reference is an answer, or a solution that marks one (``jurist.core.answers``). Numbers and fractions
+    are compared by value, letters of choices as letters; any other answer decides only by being the same,
+    since \boxed{x+1} and 1+x may be one.
+    """
+    found = final_answer(response)
+    wanted = final_answer(reference) or final_answer(f"\\boxed{{{reference}}}")
+    if found is None or wanted is None:
+        return None
+    if found == wanted:
+        return 1.0
+    if all(len(answer) == 1 and answer.isalpha() for answer in (found, wanted)):
+        return float(found.upper() == wanted.upper())
+    values = _value(found), _value(wanted)
+    return None if None in values else float(values[0] == values[1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """Ratings of the judged responses, and why one has none; ``floor``: what "lowest" is at most."""
+
+    ratings: Sequence[float | None]
+    missing: Sequence[Verdict] = ()
+    errors: Scores | None = None
+    matches: int = 0
+    note: str = ""
+    floor: float = inf
+
+
+class _Group:
+    """A group with its guarded and repeated responses set aside; ``case`` has what remains."""
+
+    def __init__(self, whole: Case, guards: Guards) -> None:
+        shown = tuple(_unthought(r) if guards.thinking else r for r in whole.responses)
+        self._found = found = [_inspected(response_text(r), guards) for r in shown]
+        first: dict[Response, int] = {}
+        for i, response in enumerate(shown):
+            if found[i][0] == "judge":  # which depends on the text alone
+                first.setdefault(response, i)
+        self.judged = tuple(first.values())
+        places = {response: place for place, response in enumerate(first)}
+        self._places = [places.get(response) for response in shown]
+        self.case = replace(whole, responses=shown).reordered(self.judged)
+
+    def result(self, rated: _Rated, decision: Decision | None, mapping: Mapping) -> GroupResult:
+        """The result for the whole group."""
+        ratings = self._ratings(rated)
+        known = tuple(r for r in ratings if r is not None)
+        mapped = "none" if mapping == "rrm" and not rated.matches else mapping
+        values = iter(rewards_of(Ranking(ratings=known), mapped) or known)
+        filled = [None if r is None else next(values) for r in ratings]
+        rewards = tuple(self._reward(i, value, rated) for i, value in enumerate(filled))
+        judged = self.judged if decision else ()
+        return GroupResult(rewards, ratings, decision, judged, self._ranking(ratings, rated))
+
+    def _ratings(self, rated: _Rated) -> tuple[float | None, ...]:
+        known = [r for r in rated.ratings if r is not None]
+        guarded = {"lowest": min([rated.floor, *known]) if known else None}
+        both = zip(self._places, self._found, strict=True)
+        return tuple(guarded.get(guard) if p is None else rated.ratings[p] for p, (guard, _) in both)
+
+    def _reward(self, i: int, value: float | None, rated: _Rated) -> Reward:
+        found, place = self._found[i][1], self._places[i]
+        if place is None and value is None:
+            return Reward(None, Status.REFUSED, f"{found}: no reward")
+        if place is None:
+            return Reward(value, note=f"{found}: level with the lowest of its group")
+        if value is not None:
+            return Reward(value, note="; ".join(filter(None, (found, rated.note))))
+        missing = rated.missing[place]
+        return Reward(None, missing.status, "; ".join(filter(None, (found, missing.note))))
+
+    def _ranking(self, ratings: Sequence[float | None], rated: _Rated) -> Ranking:
+        values = tuple(r for r in ratings if r is not None)
+        if len(values) < len(ratings):
+            return Ranking(matches=rated.matches)
+        places = [place for place in self._places if place is not None]
+        whole = len(places) == len(values)
+        errors = tuple(rated.errors[p] for p in places) if rated.errors and whole else None
+        order = tuple(sorted(range(len(values)), key=lambda i: -values[i]))
+        return Ranking(order, values, errors, rated.matches)
+
+
+def _unthought(response: Response) -> Response:
+    if isinstance(response, str):
+        return _answer(response)
+    return tuple(m if m.role != "assistant" else Message(m.role, _answer(m.content)) for m in response)
+
+
+def _answer(text: str) -> str:
+    answer = split_thinking(Completion(text))[1]
+    return text if answer == text else answer.strip()
+
+
+def _inspected(text: str, guards: Guards) -> tuple[Guard, str]:
+    """What a guard says of a response, and what it found."""
+    # Zero-width characters are no more to read than blanks.
+    if not any(c.isprintable() and not c.isspace() for c in text):
+        return guards.empty, "empty response"
+    neutral = defuse(text)
+    if neutral == text:
+        return "judge", ""
+    start = next(i for i, c in enumerate(neutral) if i == len(text) or c != text[i])
+    return guards.forged, f"neutralised {text[max(0, start - 1) : start + 23]!r}"
+
+
+def _overheard(ask: Ask, ruled: dict[int, float], told: list[Judgment]) -> Ask:
+    """The ask, its judgments kept in ``told``; a match of two responses that the rule knows is not asked."""
+
+    async def overheard(
+        case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None, **how: bool | int
+    ) -> Judgment:
+        shown = order if order is not None else among
+        shown = tuple(range(len(case.responses))) if shown is None else shown
+        if len(shown) == 2 and all(i in ruled for i in shown):
+            judgment = _by_rule(case, shown, sample, ruled)
+        else:
+            judgment = await ask(case, order, sample, among, **how)
+        told.append(judgment)
+        return judgment
+
+    return overheard
+
+
+def _by_rule(case: Case, shown: Order, sample: int, ruled: dict[int, float]) -> Judgment:
+    a, b = (ruled[i] for i in sorted(shown))
+    won = (a > b) + (a == b) / 2
+    query = Query(case.id, shown, sample, (), Sampling())
+    return Judgment(query, Completion(), Verdict((won, 1 - won), note="by rule", via="recorded"))
+
+
+def _so_far(case: Case, told: Sequence[Judgment]) -> Decision:
+    """The decision that a deadline cut; its scores are mean ratings, or win rates, where there are any."""
+    n = len(case.responses)
+    # By responses, since Elo's ratings depend on the order of matches, and arrival is an accident.
+    judgments = tuple(sorted(told, key=lambda j: sorted(j.query.order)))
+    decision = Decision(case.id, Verdict(), judgments, None, case.gold, case.group, case.meta)
+    note = f"the deadline came after {len(judgments)} judgments"
+    matches = matches_of(decision)
+    whole = [j.verdict for j in decision.final_judgments if j.verdict.scores and len(j.verdict.scores) == n]
+    if n == 1 and matches:
+        # As ``views.anchored``: the posterior mean of the chance to beat an anchor.
+        verdict = Verdict(((sum(m.score for m in matches) + 0.5) / (len(matches) + 1),))
+    elif matches:
+        verdict = Verdict(win_rate(n, matches))
+    else:
+        verdict = mean(whole) if whole else Verdict(status=Status.TRUNCATED)
+    return replace(decision, verdict=replace(verdict, note=note))
+
+
+def _rate(decision: Decision, n: int, rating: Rating, *, cut: bool, teams: bool) -> _Rated:
+    """Ratings of the n responses of a decision."""
+    verdict, matches = decision.verdict, matches_of(decision) if n > 1 else []
+    singles = _singles(decision)
+    missing = [_missing(decision, i, cut=cut) for i in range(n)]
+    if singles:
+        return _Rated([singles.get(i) for i in range(n)], missing, note=verdict.note)
+    if matches:
+        ranked = ranking_of(decision, n, rating)
+        met = {i for m in matches for i in (m.first, m.second)}
+        asked = {i for j in decision.final_judgments for i in j.query.order}
+        # A member of a team that was not asked about shares the rating of the one that was.
+        known = [i in met or (teams and i not in asked) for i in range(n)]
+        ratings = [r if k else None for r, k in zip(ranked.ratings, known, strict=True)]
+        return _Rated(ratings, missing, ranked.errors, len(matches), verdict.note)
+    scores: Sequence[float | None] = verdict.scores or (None,) * n
+    return _Rated(scores, missing, verdict.errors, 0, verdict.note)
+
+
+def _singles(decision: Decision) -> dict[int, float]:
+    """Mean ratings of the responses that were rated alone."""
+    found: dict[int, list[float]] = {}
+    for judgment in decision.final_judgments:
+        if len(judgment.query.order) == 1 and judgment.verdict.scores:
+            found.setdefault(judgment.query.order[0], []).append(judgment.verdict.scores[0])
+    return {i: sum(ratings) / len(ratings) for i, ratings in found.items()}
+
+
+def _missing(decision: Decision, i: int, *, cut: bool) -> Verdict:
+    """Why response i has no rating, if it has none."""
+    own = [j.verdict for j in decision.final_judgments if i in j.query.order and j.verdict.scores is None]
+    if cut:
+        return Verdict(status=Status.TRUNCATED, note=decision.verdict.note)
+    if own or decision.verdict.scores is None:
+        return unresolved(own) if own else decision.verdict
+    return Verdict(status=Status.REFUSED, note="no match with this response")
+
+
+def _nothing_to_judge(judged: int, n: int) -> _Rated:
+    """A judge of pairs with no two different responses."""
+    alone = "a lone response" if n == 1 else f"no two different responses among {n}"
+    none = Verdict(status=Status.REFUSED, note=f"{alone}: a judge of pairs has nothing to compare")
+    return _Rated([None] * judged, [none] * judged)
+
+
+def _value(answer: str) -> Fraction | None:
+    try:
+        return Fraction(answer)
+    except (ValueError, ZeroDivisionError):  # also more digits than Python reads
+        return None

@@ -1,0 +1,121 @@
+"""One distillation: pairs in, rows out, every chain kept in a run folder and asked for once."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace as changed
+
+from jurist.core.errors import InputError, JuristError
+from jurist.core.files import Warn, write_whole
+from jurist.core.store import Store
+from jurist.core.types import Ask, Case, Decision, winner
+from jurist.deliberation.combine import majority
+from jurist.deliberation.votes import decide
+from jurist.judging.build import JudgeSetup
+from jurist.judging.judge import Judge, check_arity
+from jurist.judging.pool import Watch, decide_all
+from jurist.training.distillation.passes import Method, Passes, Teacher
+from jurist.training.distillation.rows import RowFile
+from jurist.training.distillation.tally import Summary, Tally
+
+DISTILLATION = "distillation.json"
+
+
+async def distil(
+    setup: JudgeSetup,
+    cases: Iterable[Case],
+    method: Method,
+    *,
+    out: Path,
+    rows: Path,
+    source: str = "",
+    repairer: JudgeSetup | None = None,
+    bad: list[JuristError] | None = None,
+    watch: Watch = lambda _: None,
+    warn: Warn = lambda _: None,
+) -> Summary:
+    """Write the rows of all pairs to ``rows``, in their order, and the counts to ``out``.
+
+    ``repairer`` mends what the judge of ``setup`` got wrong (None: that judge itself). Rows without a
+    preference known raise ``InputError``, or are added to ``bad`` and left out; ties are left out. What
+    ``out`` holds is not asked again: another ``keep``, more samples or a second pass pay only what is new.
+    """
+    await setup.check()
+    if repairer:
+        await repairer.check()
+    config = {**setup.fingerprint(), "deliberation": None, "input": source, "distil": True}
+    config["repairer"] = repairer.fingerprint() | {"deliberation": None} if repairer else None
+    with Store(out, config, warn=warn) as store, RowFile(rows) as file:
+        teacher = Teacher(setup.judge(store), _repairer(setup, repairer, store))
+        work = _Work(Passes(teacher, method), store, file)
+        stream = decide_all(
+            work.usable(cases, bad),
+            teacher.ask,
+            work.pair,
+            concurrency=setup.concurrency,
+            watch=watch,
+            give_up_after=setup.config.give_up_after,
+        )
+        async with aclosing(stream):
+            async for _ in stream:
+                pass
+        file.finish()
+        summary = work.tally.summary(source, asdict(method), len(bad or ()))
+        write_whole(out / DISTILLATION, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    return summary
+
+
+def _repairer(setup: JudgeSetup, repairer: JudgeSetup | None, store: Store) -> Judge:
+    """The judge of the second pass; its name tells its queries apart in the store."""
+    chosen = repairer or setup
+    sampling = changed(chosen.sampling, thinking_budget=None)
+    return Judge(setup.protocol, chosen.engine, sampling, "never", chosen.config.seed, store, name="repair")
+
+
+@dataclass(slots=True)
+class _Work:
+    """Pairs on their way from the source to their rows."""
+
+    passes: Passes
+    store: Store
+    file: RowFile
+    tally: Tally = field(default_factory=Tally)
+    places: dict[str, int] = field(default_factory=dict[str, int])
+
+    def usable(self, cases: Iterable[Case], bad: list[JuristError] | None) -> Iterator[Case]:
+        """The pairs that have a preferred response, their places noted; ties are counted."""
+        for place, case in enumerate(cases):
+            try:
+                self._check(case)
+            except JuristError as error:
+                if bad is None:
+                    raise
+                bad.append(error)
+                continue
+            if winner(case.gold) is None:
+                self.tally.ties += 1
+                continue
+            self.places[case.id] = place
+            yield case
+
+    async def pair(self, ask: Ask, case: Case) -> Decision:
+        """Both passes over a pair; the decision is that of the first, which did not know the label."""
+        outcome, judgments = await self.passes.outcome(ask, case)
+        self.tally.add(outcome)
+        self.file.add(self.places.pop(case.id), outcome.rows)
+        decision = decide(case, majority([j.verdict for j in judgments]), judgments)
+        known = self.store.decided(case.id, case.digest)
+        if known is None or len(known.judgments) != len(judgments):
+            self.store.decide(decision, case.digest)
+        return decision
+
+    def _check(self, case: Case) -> None:
+        check_arity(self.passes.teacher.judge.protocol, case, len(case.responses))
+        if case.gold is None:
+            raise InputError(
+                f"case {case.id!r} has no gold: nobody can say which of its chains are right",
+                hint='give each pair "gold", such as [1, 0], or leave such rows out with --skip-bad',
+            )

@@ -1,0 +1,209 @@
+"""Supervised fine-tuning: a student learns to write the judgments that were found good.
+
+Rows of written judgments as a student learns them: prompt, completion, and where each came from.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.types import Conversation, Message
+from jurist.engines.chat_template import ChatError, ChatIds
+from jurist.inputs import load_cases
+from jurist.inputs.files import open_source
+from jurist.inputs.lines import Fields, seen
+from jurist.judging.judge import Judge
+from jurist.protocols.base import Protocol
+from jurist.training.config import SftOptions, chosen
+from jurist.training.distributed import package
+from jurist.training.evaluation import held_out_pairs, judge_of
+from jurist.training.model import PolicyModel, load
+from jurist.training.presets import with_preset
+from jurist.training.prompts import PromptExample, prompt_examples
+from jurist.training.session import Result, Say, Session
+
+
+def train_sft(options: SftOptions, source: str, out: Path, say: Say) -> Result:
+    """Train on the rows of ``source`` in the folder ``out``; the same call goes on where it stopped."""
+    options = with_preset(options, "sft")
+    session = Session("sft", options, out, source, say)
+    with session.open() as checkpoint:
+        if ended := session.ended():
+            return ended
+        policy = load(options)
+        rows = _rows(options, source, judge_of(options), policy, say)
+        held = held_out_pairs(options, policy, out, options.eval_tokens or 512)
+        return session.train(_trainer(session, options, policy, rows), checkpoint, policy, held)
+
+
+def _rows(
+    options: SftOptions, source: str, judge: Judge, policy: PolicyModel, say: Say
+) -> list[dict[str, Any]]:
+    longest = min(options.max_length, policy.context)
+    if options.target == "chain":
+        examples, lengths = chain_examples(source, policy.chat, longest)
+    else:
+        found, count = prompt_examples(
+            load_cases(source), judge, policy.chat,
+            orders=options.orders, max_prompt=options.max_prompt, too_long=options.too_long,
+        )  # fmt: skip
+        for line in count.lines():
+            say(line)
+        examples, lengths = verdict_examples(found, judge.protocol, policy.chat, longest)
+    for line in lengths.lines():
+        say(line)
+    return [
+        {
+            "input_ids": example.prompt + example.completion,
+            "completion_mask": [0] * len(example.prompt) + [1] * len(example.completion),
+        }
+        for example in examples
+    ]
+
+
+def _trainer(session: Session, options: SftOptions, policy: PolicyModel, rows: list[dict[str, Any]]) -> Any:
+    trl, datasets = package("trl"), package("datasets")
+    attention = getattr(policy.model.config, "_attn_implementation", "")
+    if options.packing and not attention.startswith("flash_attention"):
+        raise ConfigError(
+            f"packing would let rows in one sequence see one another with the attention {attention!r}",
+            hint="leave --packing out, or train with flash attention",
+        )
+    batch = chosen(options.batch)
+    config = trl.SFTConfig(
+        **session.arguments(policy, batch, session.micro(batch)),
+        max_length=None,
+        packing=options.packing,
+        completion_only_loss=True,
+    )
+    return trl.SFTTrainer(
+        model=policy.model,
+        args=config,
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=policy.tokenizer,
+        peft_config=policy.peft,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SftExample:
+    """What is read and what is to be written, in tokens."""
+
+    prompt: list[int]
+    completion: list[int]
+
+
+@dataclass(slots=True)
+class LengthCounts:
+    """What became of the rows."""
+
+    rows: int = 0
+    dropped: int = 0
+    longest: int = 0
+    written: int = 0
+
+    def lines(self) -> Iterator[str]:
+        """What a person should know, a line each."""
+        kept = self.rows - self.dropped
+        mean = self.written / kept if kept else 0.0
+        yield f"{kept:,} rows, at most {self.longest:,} tokens; {mean:,.0f} tokens to learn in each"
+        if self.dropped:
+            yield f"{self.dropped:,} longer rows left out (--max-length)"
+
+
+def chain_examples(source: str, chat: ChatIds, max_length: int) -> tuple[list[SftExample], LengthCounts]:
+    """The rows of a file: `prompt` and `completion`, or `messages` whose last turn is learned.
+
+    Raises ``InputError`` naming file, line and field.
+    """
+    return kept(_chain_examples(source, chat), max_length)
+
+
+def verdict_examples(
+    questions: Iterable[PromptExample], protocol: Protocol, chat: ChatIds, max_length: int
+) -> tuple[list[SftExample], LengthCounts]:
+    """Examples that teach the bare verdict of each prompt, with no reasons before it."""
+    return kept((_answer(example, protocol, chat) for example in questions), max_length)
+
+
+def kept(examples: Iterable[SftExample], max_length: int) -> tuple[list[SftExample], LengthCounts]:
+    """The examples that are not too long, and the count."""
+    found: list[SftExample] = []
+    lengths = LengthCounts()
+    for example in examples:
+        lengths.rows += 1
+        length = len(example.prompt) + len(example.completion)
+        if length > max_length:
+            lengths.dropped += 1
+            continue
+        lengths.longest = max(lengths.longest, length)
+        lengths.written += len(example.completion)
+        found.append(example)
+    if not found:
+        why = "all are longer than --max-length" if lengths.rows else "the file has no rows"
+        raise InputError(f"no row to learn from: {why}")
+    return found, lengths
+
+
+def _chain_examples(source: str, chat: ChatIds) -> Iterator[SftExample]:
+    for row in open_source(source):
+        try:
+            if isinstance(row.fields, InputError):
+                raise row.fields
+            prompt, completion = _parts(row.fields)
+            yield SftExample(chat.prompt(prompt, None), chat.reply(completion))
+        except ChatError as error:
+            raise InputError(f"{row.place}: {error}") from error
+        except InputError as error:
+            raise InputError(f"{row.place}: {error.message}", error.hint) from None
+
+
+def _parts(fields: Fields) -> tuple[Conversation, str]:
+    """(what is read, what is to be written)."""
+    if "messages" in fields and "completion" not in fields:
+        turns = _turns(fields["messages"], "messages")
+        if len(turns) < 2 or turns[-1].role != "assistant":
+            raise InputError("messages: the last turn is not the assistant's", "it is what would be learned")
+        return turns[:-1], _written(turns[-1].content, "messages")
+    if "prompt" not in fields or "completion" not in fields:
+        raise InputError(
+            f"completion: is missing; fields of the row: {seen(list(fields))}",
+            hint="rows of `jurist distill` have prompt and completion; pairs need --target answer",
+        )
+    prompt, completion = fields["prompt"], fields["completion"]
+    read = (Message("user", prompt),) if isinstance(prompt, str) else _turns(prompt, "prompt")
+    if isinstance(completion, str):
+        return read, _written(completion, "completion")
+    turns = _turns(completion, "completion")
+    if len(turns) != 1 or turns[0].role != "assistant":
+        raise InputError(f"completion: one turn of the assistant was expected, saw {seen(completion)}")
+    return read, _written(turns[0].content, "completion")
+
+
+def _written(text: str, field: str) -> str:
+    if not text.strip():
+        raise InputError(f"{field}: what is to be written is empty", "nothing could be learned from it")
+    return text
+
+
+def _turns(value: Any, field: str) -> Conversation:
+    turns: list[Message] = []
+    shown = seen(cast("object", value))
+    for turn in cast("list[Any]", value) if isinstance(value, list) else [None]:
+        fields = cast("dict[str, Any]", turn) if isinstance(turn, dict) else {}
+        role, content = fields.get("role"), fields.get("content")
+        if not isinstance(role, str) or not isinstance(content, str):
+            raise InputError(f"{field}: no messages with role and content, saw {shown}")
+        turns.append(Message(role, content))
+    if not turns:
+        raise InputError(f"{field}: has no messages")
+    return tuple(turns)
+
+
+def _answer(example: PromptExample, protocol: Protocol, chat: ChatIds) -> SftExample:
+    slot = protocol.slot
+    label = slot.labels_of(len(example.query.order))[example.slot]
+    opened = "<think>\n\n</think>\n\n" if protocol.opens_thinking or chat.opened else ""
+    return SftExample(example.ids, chat.reply(f"{opened}{slot.before}{label}{slot.after}"))

@@ -1,0 +1,242 @@
+"""`jurist import` and `export`: official outputs and results in, official results out, on real files."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+from shared import shared
+
+from jurist.benchmarks.rewardbench import SIZES, score_subsets
+from jurist.cli.exporting import export
+from jurist.cli.importing import AGGREGATES, form
+from jurist.cli.runs import import_run
+from jurist.core.errors import ConfigError, JuristError
+from jurist.core.store import read_config, read_decisions
+from jurist.core.types import Scorecard
+from jurist.judging.registry import BENCHMARKS, benchmark
+
+DISTILLED = "rm-r1-results/RM-R1-DeepSeek-Distilled-Qwen-32B"
+INSTRUCT = "rm-r1-results/RM-R1-Qwen2.5-Instruct-32B"
+SCORES = "reward_bench/score_result"
+DOMAINS = {"Factuality": 0.827, "Precise IF": 0.419, "Math": 0.749, "Safety": 0.895, "Focus": 0.862}
+TIES = {"Ties": 0.837}
+
+
+def jurist(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a command; its exit code must be ``code``."""
+    done = subprocess.run(
+        [sys.executable, "-m", "jurist", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "400", "NO_COLOR": "1"},
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def files(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+
+
+def write(path: Path, value: object) -> Path:
+    path.write_text(json.dumps(value))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("file", "overall"),
+    [
+        ("rrm-results/32b_RewardBench_result.json", 91.21),
+        ("rrm-results/7b_RewardBench_result.json", 82.19),
+        (f"{DISTILLED}/{SCORES}/each_small_section_score.json", 90.85),
+        (f"{INSTRUCT}/{SCORES}/each_small_section_score.json", 91.37),
+    ],
+)
+def test_accuracies_by_subset_make_a_scorecard_and_no_decisions(tmp_path: Path, file: str, overall: float):
+    run = tmp_path / "deep" / "run"
+    done = jurist("import", "rewardbench", shared(file), "--out", run)
+    assert f"{overall}%" in done.stdout
+    assert "a scorecard only" in done.stderr
+    assert files(run) == {"run.json", "scorecard.json"}
+    card = json.loads(jurist("score", run, "--json").stdout)
+    assert round(100 * card["headline"]["value"], 2) == overall
+    assert jurist("import", "rewardbench", shared(file), "--out", run).stdout == done.stdout
+
+
+def test_domains_of_rewardbench_2_make_a_scorecard(tmp_path: Path):
+    file = write(tmp_path / "judge.json", {"model": "a/b", "model_type": "x", **DOMAINS, **TIES})
+    done = jurist("import", "rewardbench2", file, "--out", tmp_path / "run", "--json")
+    card = msgspec.json.decode(done.stdout, type=Scorecard)
+    assert card.headline is not None
+    assert round(100 * card.headline.value, 1) == 76.5
+    assert files(tmp_path / "run") == {"run.json", "scorecard.json"}
+
+
+def test_a_run_of_results_cannot_be_read_or_counted_another_way(tmp_path: Path):
+    file, run = write(tmp_path / "judge.json", DOMAINS), tmp_path / "run"
+    import_run("rewardbench2", str(file), out=run)
+    for arguments, words in (
+        (("show", run), "results of groups and no decisions"),
+        (("score", run, "--benchmark", "llmbar"), "another benchmark's rule"),
+        (("import", "rewardbench2", write(tmp_path / "b.json", TIES), "--out", run), "holds another run"),
+        (("import", "rewardbench2", file, "--out", file), "cannot make the run folder"),
+    ):
+        assert words in jurist(*arguments, code=2).stderr
+    (run / "scorecard.json").unlink()
+    assert "import the results again" in jurist("score", run, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "words"),
+    [
+        ("rewardbench", "rrm-results/7b_GPQA_result.json", "7b_GPQA_result.json: results: unknown subset"),
+        ("rewardbench", f"{DISTILLED}/{SCORES}/main_score.json", "unknown subset 'Chat'"),
+        ("rewardbench2", "rrm-results/32b_RewardBench_result.json", "unknown domain 'alpacaeval-easy'"),
+        ("rm-bench", f"{DISTILLED}/RM-Bench/final_result.json", "(chat, math, code, safety and 4 more)"),
+        ("rmb", f"{DISTILLED}/RMB/META_RESULT.json", "no scorecard of rmb can be made"),
+        (
+            "rmb",
+            f"{DISTILLED}/RMB/BoN_set_Helpfulness/score_result/Final_score.json",
+            "`text_chosen` - at `$[0]`",
+        ),
+        (
+            "llmbar",
+            "llmbar/Natural/evaluators/GPT-4/CoT/statistics.json",
+            "one result.json, or all five sets",
+        ),
+        ("llmbar", "llmbar", "say which judge"),
+        ("gsm8k", "rrm-results/7b_GPQA_result.json", "gsm8k has no official outputs"),
+        ("judgebank", "llmbar", "did you mean 'judgebench'"),
+    ],
+)
+def test_what_cannot_be_imported_is_named_and_leaves_no_folder(
+    tmp_path: Path, name: str, file: str, words: str
+):
+    done = jurist("import", name, shared(file), "--out", tmp_path / "run", code=2)
+    assert words in done.stderr
+    assert "hint" in done.stderr or "$" in words
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"model": "a/b"}, "no columns"),
+        ([{"subset": "shp"}], "missing required field"),
+        ([], "no decisions to score"),
+        ({"model": "a/b", "math-prm": 95.0}, "shares from 0 to 1"),
+    ],
+)
+def test_other_mistakes_leave_no_folder_either(tmp_path: Path, value: object, words: str):
+    with pytest.raises(JuristError, match=words) as error:
+        import_run("rewardbench", str(write(tmp_path / "x.json", value)), out=tmp_path / "run")
+    assert "x.json" in str(error.value) or not value
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "overall", "n"),
+    [
+        ("judgebench", "judgebench/outputs/*o1-mini*", 65.71, 350),
+        ("judgebench", "judgebench/outputs/*GRM-Gemma*", 59.43, 350),
+        ("llmbar", "llmbar#GPT-4/CoT", 80.21, 419),
+        ("llmbar", "llmbar#ChatGPT/Rating", 49.51, 419),
+        ("rmb", f"{DISTILLED}/RMB", 75.0, 8),
+    ],
+)
+def test_raw_outputs_become_runs_with_their_published_score(
+    tmp_path: Path, name: str, file: str, overall: float, n: int
+):
+    path, mark, judge = file.partition("#")
+    place = next(iter(shared(path.split("/")[0]).parent.glob(path)))
+    import_run(name, f"{place}{mark}{judge}", out=tmp_path)
+    card = msgspec.json.decode((tmp_path / "scorecard.json").read_bytes(), type=Scorecard)
+    assert card.headline is not None
+    assert round(100 * card.headline.value, 2) == overall
+    assert len(list(read_decisions(tmp_path))) == n
+    assert "aggregate" not in read_config(tmp_path)
+
+
+def test_the_help_names_every_benchmark_with_something_to_import():
+    text = " ".join(jurist("import", "--help").stdout.replace("│", " ").split())
+    listed = text.partition("What they are of: ")[2].partition(".")[0].replace(" or ", ", ")
+    forms = {name: form(benchmark(name)) for name in BENCHMARKS}
+    assert set(listed.split(", ")) == {name for name in BENCHMARKS if benchmark(name).recorded}
+    for name, said in forms.items():
+        assert bool(said) == (name in listed.split(", ")), name
+        assert not said or text.count(name) >= 2, name
+    assert set(AGGREGATES) <= set(listed.split(", "))
+
+
+def rows(accuracies: Mapping[str, object]) -> list[dict[str, object]]:
+    """Results of single pairs of which those accuracies are the means."""
+    return [
+        {"results": float(i < round(float(str(accuracies[subset])) * n)), "subset": subset, "id": i}
+        for subset, n in SIZES.items()
+        for i in range(n)
+    ]
+
+
+def test_what_is_exported_is_the_official_file_and_can_be_imported(tmp_path: Path):
+    published = msgspec.json.decode(shared("rrm-results", "32b_RewardBench_result.json").read_bytes())
+    run, file = tmp_path / "run", tmp_path / "judge.json"
+    import_run("rewardbench", str(write(tmp_path / "rows.json", rows(published))), out=run)
+    assert len(list(read_decisions(run))) == 2985
+    export(run, format="rewardbench", model="my-lab/my-judge", out=file)
+    exported = msgspec.json.decode(file.read_bytes())
+    subsets = {name: value for name, value in published.items() if name in SIZES}
+    assert exported == {"model": "my-lab/my-judge", "model_type": published["model_type"]} | {
+        "chat_template": None,
+        **subsets,
+    }
+    import_run("rewardbench", str(file), out=tmp_path / "again")
+    again = msgspec.json.decode((tmp_path / "again" / "scorecard.json").read_bytes(), type=Scorecard)
+    assert again.groups == score_subsets(published).groups
+
+
+def test_a_part_is_exported_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    some = [row for row in rows(dict.fromkeys(SIZES, 1)) if row["subset"] != "donotanswer"][:200]
+    import_run("rewardbench", str(write(tmp_path / "rows.json", some)), out=tmp_path / "run")
+    export(tmp_path / "run", format="rewardbench", model="a/b", out=tmp_path / "x.json")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "not the official score: 200 of 2,985 pairs were judged; without any pair: " in said
+    assert "donotanswer" in said
+    assert "half right" not in said
+
+
+def test_pairs_without_a_verdict_are_said_to_be_half_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    pairs = [{"prompt": "q", "chosen": "a", "rejected": "b", "subset": "math-prm", "id": i} for i in range(3)]
+    data = tmp_path / "filtered.json"
+    engine = ("--engine", "scripted:nothing", "--protocol", "rubrics")
+    jurist("eval", "rewardbench", "--data", write(data, pairs), *engine, "--out", tmp_path / "run")
+    export(tmp_path / "run", format="rewardbench", model="a/b", out=tmp_path / "x.json")
+    assert "3 pairs without a verdict are half right" in " ".join(capsys.readouterr().err.split())
+    assert msgspec.json.decode((tmp_path / "x.json").read_bytes())["math-prm"] == 0.5
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path: Path):
+    aggregate, other, good, prior = (tmp_path / name for name in "abcd")
+    import_run("rewardbench", str(write(tmp_path / "s.json", {"math-prm": 0.5})), out=aggregate)
+    import_run("rewardbench2", str(write(tmp_path / "d.json", DOMAINS)), out=other)
+    row = {"results": 1.0, "subset": "math-prm", "id": 1}
+    import_run("rewardbench", str(write(tmp_path / "r.json", [row])), out=good)
+    import_run("rewardbench", str(write(tmp_path / "p.json", [{**row, "subset": "shp"}])), out=prior)
+    for run, model, words in (
+        (aggregate, "a/b", "results of groups and no decisions"),
+        (other, "a/b", "a run of 'rewardbench2', not of rewardbench"),
+        (good, "judge", "not ORG/NAME"),
+        (good, "a/b/c", "not ORG/NAME"),
+        (prior, "a/b", "no pair of the 23 subsets"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            export(run, format="rewardbench", model=model, out=tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()

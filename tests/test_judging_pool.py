@@ -1,0 +1,164 @@
+"""The main path: every case decided once, failures stop a hopeless run, a resumed run equals a whole one."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from make import A_WINS, case, prefers
+
+from jurist.core.errors import ConfigError, EngineError, UnknownNameError
+from jurist.core.store import Store, read_judgments
+from jurist.core.types import Completion, Decision, Query
+from jurist.engines.base import failed
+from jurist.engines.replay import ReplayEngine
+from jurist.engines.scripted import ScriptedEngine
+from jurist.judging.build import assemble
+from jurist.judging.config import JudgeConfig
+from jurist.judging.judge import Judge
+from jurist.judging.pool import Progress, decide_all, slim, spread
+from jurist.judging.registry import deliberation
+from jurist.protocols.rubrics import rubrics
+
+
+async def _decide(engine, n: int = 20, store: Store | None = None, **options) -> list[Decision]:
+    judge = Judge(rubrics(), engine, memory=store)
+    cases = (case(str(i)) for i in range(n))
+    stream = decide_all(cases, judge.ask, deliberation("swapped"), concurrency=4, store=store, **options)
+    return [d async for d in stream]
+
+
+async def test_every_case_is_decided_once():
+    progress = Progress()
+    decisions = await _decide(prefers("good"), progress=progress)
+    assert sorted(d.case_id for d in decisions) == sorted(map(str, range(20)))
+    assert all(d.verdict.scores == (1.0, 0.0) for d in decisions)
+    assert (progress.decisions, progress.judgments, progress.tokens, progress.unanswered) == (20, 40, 200, 0)
+
+
+async def test_a_resumed_run_asks_nothing_twice_and_decides_the_same(tmp_path: Path):
+    whole = await _decide(prefers("good"))
+    asked: list[str] = []
+
+    def dies(query: Query) -> Completion:
+        if len(asked) == 13:
+            raise KeyError("killed")
+        asked.append(query.key)
+        return Completion(A_WINS)
+
+    with Store(tmp_path, {}) as store, pytest.raises(KeyError):
+        await _decide(ScriptedEngine(dies), store=store)
+    engine = prefers("good")
+    with Store(tmp_path, {}) as store:
+        await _decide(engine, store=store)
+    assert not set(asked) & {q.key for q in engine.queries}
+    assert len(asked) + len(engine.queries) == 40
+    assert len(whole) == 20
+
+
+async def test_a_replayed_run_decides_the_same(tmp_path: Path):
+    with Store(tmp_path, {}) as store:
+        first = await _decide(prefers("good"), store=store)
+    again = await _decide(ReplayEngine(read_judgments(tmp_path)))
+    assert sorted(map(str, first)) == sorted(map(str, again))
+    strange = await ReplayEngine(read_judgments(tmp_path))(
+        Judge(rubrics(), prefers("x")).query(case("new"), (0, 1), 0)
+    )
+    assert "not in the recorded run" in (strange.error or "")
+
+
+async def test_a_hopeless_run_stops_and_says_why():
+    with pytest.raises(EngineError, match="10 calls in a row failed; the last one: down"):
+        await _decide(ScriptedEngine(lambda _: failed("down")), give_up_after=10)
+    assert len(await _decide(ScriptedEngine(lambda _: failed("down")), give_up_after=0)) == 20
+
+
+async def test_stopping_early_cancels_what_is_in_flight():
+    running = 0
+
+    class Slow(ScriptedEngine):
+        async def __call__(self, query: Query) -> Completion:
+            nonlocal running
+            running += 1
+            try:
+                await asyncio.sleep(0 if query.case_id == "0" else 60)
+            finally:
+                running -= 1
+            return Completion(A_WINS)
+
+    judge = Judge(rubrics(), Slow(A_WINS))
+    stream = decide_all((case(str(i)) for i in range(9)), judge.ask, deliberation("once"), concurrency=4)
+    assert (await anext(stream)).case_id == "0"
+    await stream.aclose()
+    assert running == 0
+
+
+def test_spread_is_even_and_keeps_the_order():
+    cases = [case(str(i)) for i in range(10)]
+    assert [c.id for c in spread(cases, 4)] == ["0", "2", "5", "7"]
+    assert spread(cases, None) is cases
+    assert spread(cases, 99) is cases
+
+
+async def test_a_slim_decision_keeps_what_scores_need():
+    (decision,) = await _decide(prefers("good"), n=1)
+    small = slim(decision)
+    assert (small.verdict, small.usage, small.gold) == (decision.verdict, decision.usage, decision.gold)
+    assert not any(j.completion.text or j.query.messages for j in small.judgments)
+
+
+def test_choices_that_were_not_the_users_are_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("jurist.judging.registry.prompts", lambda *_: {"reasoning_user": "{question}"})
+    said: list[str] = []
+    model = "gaotang/RM-R1-DeepSeek-Distilled-Qwen-7B"
+    bench = assemble(JudgeConfig(engine="scripted:x", model=model), said.append)
+    assert bench.protocol.name == "rm-r1-reasoning"
+    assert any("protocol rm-r1" in line for line in said)
+    assert any("family reasoning" in line for line in said)
+    assert bench.fingerprint()["family"] == "reasoning"
+
+
+def test_votes_get_a_temperature_and_say_so():
+    said: list[str] = []
+    bench = assemble(JudgeConfig(engine="scripted:x", deliberation="vote(3)"), said.append)
+    assert bench.sampling.temperature == 0.6
+    assert any("temperature 0.6" in line for line in said)
+    assert assemble(JudgeConfig(engine="scripted:x", temperature=0.0)).sampling.temperature == 0.0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"engine": "embeded"}, UnknownNameError, "did you mean 'embedded'"),
+        ({"engine": "scripted:x", "protocol": "rubric"}, UnknownNameError, "did you mean 'rubrics'"),
+        ({"engine": "scripted:x", "rule": "eval"}, ConfigError, "no rule"),
+        ({"engine": "transformers"}, ConfigError, "needs a model"),
+        ({"engine": "http://x/v1", "extra": "[1]"}, ConfigError, "not a JSON object"),
+        ({"temperature": -1.0}, ConfigError, "out of range"),
+        ({"max_tokens": 0}, ConfigError, "out of range"),
+        ({"concurrency": 0}, ConfigError, "out of range"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: dict, error: type[Exception], words: str):
+    with pytest.raises(error) as caught:
+        assemble(JudgeConfig(**options))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("system", "roles"), [("send", ["system", "user"]), ("merge", ["user"]), ("drop", ["user"])]
+)
+def test_the_system_prompt_is_sent_merged_or_dropped(system, roles: list[str]):
+    protocol = assemble(JudgeConfig(engine="scripted:x", protocol="rubrics", system=system)).protocol
+    messages = protocol.render(case())
+    assert [m.role for m in messages] == roles
+    assert ("<type>" in messages[0].content) == (system != "drop")
+
+
+def test_a_part_of_a_benchmark_says_so_in_python_too():
+    from shared import shared
+
+    import jurist
+
+    data = shared("judgebench")
+    card = jurist.evaluate("judgebench", data, engine="scripted:<answer>[[A]]</answer>", limit=5)
+    assert "5 of 350 cases, not the official score" in card.name

@@ -1,0 +1,308 @@
+"""The reward server over real connections: everyone is answered, by a number only where there is one."""
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from served import Strength, running
+
+from jurist.core.errors import ConfigError
+from jurist.core.types import Message
+from jurist.serving.client import AsyncClient, Client, ServerError
+from jurist.serving.server import listening
+from jurist.serving.settings import Settings
+
+# --- our own JSON ---------------------------------------------------------------------------------
+
+
+async def test_two_are_compared_in_both_orders_and_the_trace_is_there_on_request():
+    body = {"prompt": "p", "responses": ["answer 1", "answer 2"]}
+    with running() as server:
+        status, told, _ = await server.post("/compare", body)
+        assert (status, told["scores"], told["winner"], told["status"]) == (200, [0.0, 1.0], 1, "ok")
+        assert told["usage"] == {"prompt_tokens": 20, "completion_tokens": 10}
+        assert "trace" not in told
+        _, traced, _ = await server.post("/compare", {**body, "trace": True})
+        assert sorted(t["order"] for t in traced["trace"]) == [[0, 1], [1, 0]]
+        assert {t["text"][:7] for t in traced["trace"]} == {"because"}
+        _, same, _ = await server.post("/compare", {**body, "responses": ["answer 1"] * 2})
+        assert (same["status"], same["scores"], same["winner"]) == ("refused", None, None)
+        server.engine.broken = True
+        _, silent, _ = await server.post("/compare", body)
+        assert (silent["status"], silent["scores"], silent["winner"]) == ("unparsed", None, None)
+
+
+async def test_a_deadline_leaves_no_verdict_and_no_number():
+    with running(Strength(5)) as server:
+        body = {"prompt": "p", "responses": ["answer 1", "answer 2"], "deadline": 0.1}
+        _, told, _ = await server.post("/compare", body)
+        assert (told["status"], told["scores"]) == ("truncated", None)
+        _, told, _ = await server.post("/rank", body)
+        assert told["order"] == []
+        assert [(r["status"], r["reward"]) for r in told["responses"]] == [("truncated", None)] * 2
+
+
+async def test_a_ranking_has_rewards_in_the_order_of_the_request():
+    messages = [{"role": "user", "content": "q"}]
+    with running() as server:
+        body = {"prompt": messages, "responses": [f"answer {n}" for n in (5, 9, 7)], "trace": True}
+        _, told, _ = await server.post("/rank", body)
+        assert told["order"] == [1, 2, 0]
+        rewards = [r["reward"] for r in told["responses"]]
+        assert rewards[1] > rewards[2] > rewards[0]
+        assert (told["matches"], len(told["trace"])) == (3, 6)
+        assert {t["order"][0] for t in told["trace"]} == {0, 1, 2}
+
+
+async def test_four_siblings_in_random_order_are_one_group():
+    numbers = [1, 2, 3, 4]
+    random.shuffle(numbers)
+    with running() as server:
+
+        async def one(number):
+            await asyncio.sleep(random.random() / 20)
+            body = {"prompt": "p", "response": f"answer {number}", "size": 4, "trace": number == 4}
+            return number, (await server.post("/score", body))[1]
+
+        told = dict(await asyncio.gather(*(one(n) for n in numbers)))
+        rewards = [told[n]["reward"] for n in (1, 2, 3, 4)]
+        assert rewards == sorted(rewards)
+        assert len(set(rewards)) == 4
+        assert {t["siblings"] for t in told.values()} == {4}
+        assert server.service.cohorts.counts.judged == 1
+        index, trace = told[4]["index"], told[4]["trace"]
+        assert trace
+        assert all(index in t["order"] for t in trace)
+        assert "trace" not in told[1]
+        assert not server.service._traced
+
+
+async def test_a_lone_sample_waits_no_longer_than_half_of_its_deadline():
+    with running(wait=60) as server:
+        body = {"prompt": "p", "response": "answer 1", "size": 2, "deadline": 0.4}
+        started = asyncio.get_running_loop().time()
+        _, told, _ = await server.post("/score", body)
+        assert asyncio.get_running_loop().time() - started < 0.4
+        assert (told["reward"], told["status"]) == (None, "refused")
+        assert "lone response" in told["note"]
+
+
+async def test_groups_are_not_mixed_up():
+    with running(group_size=2) as server:
+        first = [
+            server.post("/score", {"prompt": "p", "response": f"answer {n}", "group": "a"}) for n in (1, 2)
+        ]
+        other = [
+            server.post("/score", {"prompt": "q", "response": f"answer {n}", "group": "b"}) for n in (1, 9)
+        ]
+        await asyncio.gather(*first, *other)
+        assert server.service.cohorts.counts.judged == 2
+        waiting = asyncio.create_task(server.post("/score", {"prompt": "p", "response": "1", "group": "c"}))
+        await server.until(lambda: server.service.cohorts.counts.open)
+        status, told, _ = await server.post("/score", {"prompt": "other", "response": "2", "group": "c"})
+        assert status == 422
+        assert "open with another prompt" in told["error"]["message"]
+        waiting.cancel()
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "field", "message"),
+    [
+        ("/compare", b"{", 400, None, "no JSON"),
+        ("/compare", b"\xff\xfe", 400, None, "no JSON"),
+        ("/slime", b'{"x": ' + b"[" * 100_000, 400, None, "nested too deeply"),
+        ("/compare", b"[]", 422, None, "Expected `object`"),
+        ("/compare", {"prompt": "p"}, 422, "responses", "missing required field"),
+        ("/compare", {"prompt": "p", "responses": ["a", 7]}, 422, "responses[1]", "got `int`"),
+        ("/compare", {"prompt": "p", "responses": ["a"]}, 422, "responses", "length >= 2"),
+        ("/score", {"prompt": "p", "response": "a", "gruop": "g"}, 422, "gruop", "unknown field"),
+        ("/score", {"prompt": "p", "response": "a", "deadline": 0}, 422, "deadline", "> 0"),
+        ("/score", {"prompt": "p", "response": "a", "size": 0}, 422, "size", ">= 1"),
+        ("/rank", {"prompt": "p", "responses": []}, 422, "responses", "length >= 1"),
+        ("/get_reward", {"query": ["p1"], "prompts": [], "labels": None}, 422, "prompts", "1 queries"),
+        ("/get_reward", {"query": ["xyz"], "prompts": ["p"]}, 422, "query[0]", "does not contain"),
+        ("/nowhere", {}, 404, None, "no route /nowhere"),
+    ],
+)
+async def test_bad_bodies_are_told_the_field_and_the_mend(door, path, body, status, field, message):
+    got, told, _ = await door.post(path, body)
+    assert (got, told["error"]["field"]) == (status, field)
+    assert message in told["error"]["message"]
+    assert told["error"]["hint"]
+
+
+@pytest.fixture(scope="module")
+def door():
+    with running() as server:
+        yield server
+
+
+async def test_ten_megabytes_are_too_many(door):
+    status, told, _ = await door.post("/compare", b'{"prompt": "' + b"x" * 10_000_000 + b'"}')
+    assert status == 413
+    assert "8,388,608" in told["error"]["message"]
+    assert (await door.get("/compare"))[0] == 405
+    assert (await door.get("/healthz"))[0] == 200
+
+
+async def test_the_openapi_document_describes_what_is_there(door):
+    told = json.loads((await door.get("/openapi.json"))[1])
+    assert {"/compare", "/score", "/rank", "/get_reward"} <= set(told["paths"])
+    asked = told["components"]["schemas"]["CompareRequest"]
+    assert asked["required"] == ["prompt", "responses"]
+    assert asked["properties"]["responses"]["minItems"] == 2
+    names = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(told)))
+    assert names <= set(told["components"]["schemas"])
+
+
+# --- the door -------------------------------------------------------------------------------------
+
+
+async def test_without_the_token_only_the_health_is_told():
+    body = {"prompt": "p", "responses": ["answer 1", "answer 2"]}
+    with running(token="secret é") as server:
+        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "secret é"}):
+            status, _, headers = await server.post("/compare", body, headers=given)
+            assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
+            assert (await server.get("/metrics", headers=given))[0] == 401
+        assert (await server.get("/healthz"))[0] == 200
+        assert not server.engine.queries
+        right = {"Authorization": "Bearer secret é"}
+        assert (await server.post("/compare", body, headers=right))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"host": "0.0.0.0"}, "no token"),
+        ({"host": "judge.example"}, "no token"),
+        ({"unanswered": "zero"}, "none of error, mean or a number"),
+        ({"unanswered": "nan"}, "none of"),
+        ({"port": 70_000}, "out of range"),
+        ({"queue": 0}, "out of range"),
+        ({"deadline": -1.0}, "out of range"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Settings(**options)
+    assert Settings(host="::1").token is None
+    assert Settings(host="0.0.0.0", token="t").host == "0.0.0.0"
+
+
+async def test_pages_of_the_web_may_not_ask_and_a_full_queue_says_when(door):
+    assert (await door.post("/compare", {}, headers={"Origin": "https://example.com"}))[0] == 403
+    with running(queue=1) as server:
+        first = asyncio.create_task(server.post("/score", {"prompt": "p", "response": "answer 1", "size": 2}))
+        await server.until(lambda: server.service.active)
+        status, _, headers = await server.post("/score", {"prompt": "p", "response": "answer 2"})
+        assert (status, headers["Retry-After"]) == (429, "5")
+        assert (await server.get("/healthz"))[0] == 200
+        server.service.draining = True
+        assert (await first)[0] == 200
+
+
+async def test_draining_answers_whoever_waits_and_takes_nobody_new():
+    with running(Strength(0.2), wait=60) as server:
+        waiting = [
+            asyncio.create_task(server.post("/score", {"prompt": "p", "response": f"answer {n}", "size": 4}))
+            for n in (1, 2)
+        ]
+        pair = {"prompt": "p", "responses": ["answer 1", "answer 2"]}
+        waiting.append(asyncio.create_task(server.post("/compare", pair)))
+        await server.until(lambda: server.service.cohorts.counts.waiting == 2 and server.service.active == 3)
+        server.service.draining = True
+        status, _, headers = await server.post("/score", {"prompt": "p", "response": "answer 3"})
+        assert (status, headers["Retry-After"]) == (503, "5")
+        assert json.loads((await server.get("/healthz"))[1])["status"] == "draining"
+        low, high, compared = [told for _, told, _ in await asyncio.gather(*waiting)]
+        assert low["reward"] < high["reward"]
+        assert compared["winner"] == 1
+        server.thread.join(5)
+        assert not server.thread.is_alive()
+
+
+async def test_the_counters_say_what_went_on():
+    with running(group_size=2) as server:
+        both = [server.post("/score", {"prompt": "p", "response": f"answer {n}"}) for n in (1, 2)]
+        await asyncio.gather(*both)
+        await server.post("/score", b"{")
+        text = (await server.get("/metrics"))[1]
+        for line in (
+            'jurist_requests_total{route="/score",status="200"} 2.0',
+            'jurist_requests_total{route="/score",status="400"} 1.0',
+            'jurist_rewards_total{status="ok"} 2.0',
+            'jurist_judgment_tokens_total{kind="completion"} 10.0',
+            "jurist_judgment_seconds_total 1.0",
+            "jurist_groups_open 0.0",
+        ):
+            assert line in text, line
+
+
+# --- our client -----------------------------------------------------------------------------------
+
+
+async def test_the_client_gives_back_what_the_server_said():
+    with running(token="t") as server:
+        async with AsyncClient(server.url, "t") as client:
+            pair = ["answer 1", "answer 2"]
+            compared = await client.compare([Message("user", "q")], pair, trace=True)
+            assert (compared.winner, compared.scores, len(compared.trace)) == (1, (0.0, 1.0), 2)
+            assert (await client.rank("q", ["answer 1", "answer 3", "answer 2"])).order == (1, 2, 0)
+            low, high = await asyncio.gather(*(client.score("q", r, size=2) for r in pair))
+            assert low.reward < high.reward
+            assert (await client.score("q", "answer 1", size=1)).reward is None
+            with pytest.raises(ServerError, match="HTTP 422: responses: ") as refused:
+                await client.compare("q", ["alone"])
+            assert refused.value.status == 422
+        async with AsyncClient(server.url, "wrong") as client:
+            with pytest.raises(ServerError, match="no token"):
+                await client.compare("q", pair)
+
+
+def test_the_client_for_scripts_waits_and_tries_again():
+    with running() as server, Client(server.url) as client:
+        assert client.compare("q", ["answer 2", "answer 1"]).winner == 0
+        assert client.rank("q", ["answer 2", "answer 1"]).order == (0, 1)
+        assert client.score("q", "answer 1", size=1).status == "refused"
+    with Client(server.url, attempts=2) as client, pytest.raises(ServerError, match="no reply") as gone:
+        client.compare("q", ["a", "b"])
+    assert gone.value.status == 0
+
+
+# --- the process ----------------------------------------------------------------------------------
+
+
+def test_sigterm_ends_the_process_in_order():
+    code = (
+        "from jurist.cli.serving import serve\nfrom jurist.judging.config import JudgeConfig\n"
+        "from jurist.serving.settings import Settings\n"
+        "serve(JudgeConfig(engine='scripted:<answer>[[A]]</answer>'), Settings(port=0), 'win-rate', 'none')"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "listening" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert "goodbye" in process.stderr.read()
+    process.stderr.close()
+    assert any("random_opponents(4, swapped)" in line for line in lines)
+
+
+def test_a_port_that_is_taken_is_said():
+    with running() as server, pytest.raises(ConfigError, match="cannot listen"):
+        listening(Settings(port=int(server.url.rpartition(":")[2])))

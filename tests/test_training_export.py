@@ -1,0 +1,212 @@
+"""A trained model in other forms: the folder answers as what was trained, its GGUF file too."""
+
+import asyncio
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+from test_engines_scalar import make_model
+
+from jurist.cli.main import run as jurist
+from jurist.core.errors import ConfigError, EngineError
+from jurist.core.types import Message
+from jurist.engines.embedded import EmbeddedEngine
+from jurist.engines.gguf import packaged
+from jurist.training.export import GGUF, _cutting, export
+from jurist.training.model import embedded_folder
+
+torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+tokenizers, peft = pytest.importorskip("tokenizers"), pytest.importorskip("peft")
+pytestmark = pytest.mark.slow
+
+TEXT = [
+    "12 123 1234 in 2023",
+    "\n\n  x = [1, 2]",
+    "don't I've we'll WE'LL",
+    "été naïve",
+    "read the text",
+    "a  b",
+]
+QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
+    r"\s+(?!\S)|\s+"
+)
+PROMPTS = [
+    "Name three rivers.",
+    "What is 12345 + 678   12?\n    1. 2",
+    "Écris l'été 2023-11-21 in\n\n  Python:\tdef f(x): return x*2",
+    "I've I'LL don't 日本語 😀 <b>",
+]
+TEMPLATE = (
+    "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+def cutting(kind: str):
+    pre = tokenizers.pre_tokenizers
+    level = pre.ByteLevel(add_prefix_space=False, use_regex=kind != "qwen2")
+    first = {"qwen2": pre.Split(tokenizers.Regex(QWEN2), "isolated"), "smollm": pre.Digits(True)}.get(kind)
+    return pre.Sequence([first, level]) if first else level
+
+
+def make(folder: Path, kind: str, architecture: str, **more) -> Path:
+    """A model of random float16 numbers and a small vocabulary; some tokens have no text."""
+    raw = tokenizers.Tokenizer(tokenizers.models.BPE())
+    raw.pre_tokenizer, raw.decoder = cutting(kind), tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=340,
+        special_tokens=["<|start|>", "<|end|>", "<|pad|>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(TEXT * 3, trainer)
+    made = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, eos_token="<|end|>", pad_token="<|pad|>"
+    )
+    made.chat_template = TEMPLATE
+    made.save_pretrained(folder)
+    size = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    ids = {"bos_token_id": None, "eos_token_id": made.eos_token_id, "pad_token_id": made.pad_token_id}
+    rest = {"vocab_size": len(made) + 5, "intermediate_size": 96, "max_position_embeddings": 512}
+    config = {**size, **ids, **rest, "initializer_range": 0.3, "head_dim": 16, **more}
+    torch.manual_seed(1)
+    model = getattr(transformers, f"{architecture}ForCausalLM")(
+        getattr(transformers, f"{architecture}Config")(**config)
+    )
+    for name, weight in model.named_parameters():
+        if weight.dim() == 1:
+            torch.nn.init.normal_(weight, float("norm" in name), 0.3)
+    model.half().float().save_pretrained(folder)
+    return folder
+
+
+def written(file: Path, ids: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
+    """(ids of the prompts, greedy ids) by the embedded engine."""
+    engine = EmbeddedEngine(str(file))
+
+    async def ask():
+        await engine.check()
+        shown = [engine._runtime.chat_ids((Message("user", p),), None) for p in PROMPTS]
+        settings = {"max_new_tokens": 16, "do_sample": False}
+        outputs = await asyncio.gather(*[engine._runtime.submit(i, settings) for i in ids])
+        await engine.aclose()
+        return shown, [o.generated_ids for o in outputs]
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "more"),
+    [
+        ("smollm", "Llama", {"tie_word_embeddings": True}),
+        ("smollm", "Llama", {"num_key_value_heads": 4, "rope_theta": 5e5, "rms_norm_eps": 1e-5}),
+        ("qwen2", "Qwen2", {}),
+        ("qwen2", "Qwen3", {"tie_word_embeddings": True, "head_dim": 32}),
+    ],
+)
+def test_the_embedded_engine_reads_and_writes_the_same_tokens_as_transformers(
+    tmp_path, monkeypatch, kind, architecture, more
+):
+    pytest.importorskip("openvino_genai")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = make(tmp_path / "model", kind, architecture, **more)
+    assert export(tmp_path, tmp_path / "to", gguf=True) == [tmp_path / "to", tmp_path / "to" / GGUF]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    turns = [[{"role": "user", "content": p}] for p in PROMPTS]
+    ids = [tokenizer.apply_chat_template(t, add_generation_prompt=True, return_dict=False) for t in turns]
+    greedy = [
+        model.generate(torch.tensor([i]), do_sample=False, max_new_tokens=16)[0, len(i) :].tolist()
+        for i in ids
+    ]
+    assert written(tmp_path / "to" / GGUF, ids) == (ids, greedy)
+    assert len({tuple(g) for g in greedy}) == len(PROMPTS)
+
+
+def test_the_embedded_models_folder_reads_texts_as_the_embedded_engine_does():
+    pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
+    try:
+        packaged()
+    except EngineError as error:
+        pytest.skip(str(error))
+    draw = random.Random(0)
+    texts = [*TEXT, *PROMPTS, "a  1", "a   12\n    3", "\t 4", "  5"]
+    texts += ["".join(draw.choices("  1a9.\n\té½'²", k=draw.randint(1, 12))) for _ in range(1000)]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_folder())
+    engine = EmbeddedEngine()
+
+    async def read() -> list[list[int]]:
+        await engine.check()
+        ids = [engine._runtime._encode(text) for text in texts]
+        await engine.aclose()
+        return ids
+
+    assert [tokenizer(text, add_special_tokens=False).input_ids for text in texts] == asyncio.run(read())
+    assert _cutting(json.loads(tokenizer.backend_tokenizer.to_str())) == "smollm"
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "more", "message"),
+    [
+        ("gpt-2", "Llama", {}, r"would cut texts otherwise than this tokenizer \(ByteLevel\)"),
+        ("smollm", "Mistral", {}, "MistralForCausalLM is none of llama, qwen2, qwen3"),
+        ("smollm", "Llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
+         r"positions are scaled \(linear\)"),
+    ],
+)  # fmt: skip
+def test_what_gguf_cannot_express_is_refused_with_what_to_run(tmp_path, kind, architecture, more, message):
+    make(tmp_path / "model", kind, architecture, **more)
+    with pytest.raises(ConfigError, match=message) as caught:
+        export(tmp_path, tmp_path / "to", gguf=True)
+    assert "convert_hf_to_gguf.py" in caught.value.hint
+    assert not (tmp_path / "to" / GGUF).exists()
+
+
+@pytest.mark.parametrize("kind", ["SequenceClassification", "CausalLM"])
+def test_the_folder_is_plain_has_the_chosen_precision_and_the_card(tmp_path, kind):
+    make_model(tmp_path / "run" / "model", head=kind)
+    (tmp_path / "run" / "model" / "README.md").write_text("the card")
+    to = tmp_path / "to"
+    assert jurist(["train", "export", str(tmp_path / "run"), "--to", str(to)]) == 0
+    maker = getattr(transformers, f"AutoModelFor{kind}")
+    was, now = (maker.from_pretrained(f).state_dict() for f in (tmp_path / "run" / "model", to))
+    assert {w.dtype for w in now.values()} == {torch.bfloat16}
+    assert all(torch.equal(was[name].bfloat16(), now[name]) for name in was)
+    assert json.loads((to / "config.json").read_bytes())["dtype"] == "bfloat16"
+    assert (to / "README.md").read_text() == "the card"
+    assert transformers.AutoTokenizer.from_pretrained(to)("hi").input_ids
+    assert jurist(["train", "export", str(tmp_path / "run"), "--to", str(to)]) == 2, "not empty"
+
+
+@pytest.mark.parametrize(("kind", "task"), [("CausalLM", "CAUSAL_LM"), ("SequenceClassification", "SEQ_CLS")])
+def test_a_checkpoint_of_adapters_is_merged_into_what_it_stands_on(tmp_path, kind, task):
+    base = make_model(tmp_path / "base", head="CausalLM")
+    torch.manual_seed(0)
+    maker = getattr(transformers, f"AutoModelFor{kind}")
+    more = {"num_labels": 1} if task == "SEQ_CLS" else {}
+    model = peft.get_peft_model(
+        maker.from_pretrained(base, **more),
+        peft.LoraConfig(r=2, target_modules="all-linear", task_type=task, init_lora_weights=False),
+    ).eval()
+    checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-3"
+    model.save_pretrained(checkpoint)
+    transformers.AutoTokenizer.from_pretrained(base).save_pretrained(checkpoint)
+    (tmp_path / "run" / "train.json").write_text(json.dumps({"model": str(base)}))
+    with pytest.raises(ConfigError, match="has no model yet"):
+        export(tmp_path / "run", tmp_path / "to")
+    export(checkpoint, tmp_path / "to", dtype="float32")
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        merged = maker.from_pretrained(tmp_path / "to").eval()(ids).logits
+        assert torch.allclose(merged, model(ids).logits, atol=1e-5)
+
+
+def test_a_scalar_model_has_no_gguf_and_an_empty_folder_no_model(tmp_path):
+    make_model(tmp_path / "model")
+    with pytest.raises(ConfigError, match="LlamaForSequenceClassification is none of"):
+        export(tmp_path, tmp_path / "to", gguf=True)
+    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path / 'cache'} holds no model")):
+        export(tmp_path / "cache", tmp_path / "other")

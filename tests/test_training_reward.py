@@ -1,0 +1,113 @@
+"""The reward: what the parse of evaluation reads, on every golden text, in both orders."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_protocols_verdicts import Golden, ids, lines, protocol
+from test_training_prompts import OPENS, TEMPLATE, chat
+
+from jurist.core.types import Case, Completion, Message, Query, Sampling, Status, Verdict, agrees
+from jurist.judging.judge import to_case_order
+from jurist.protocols.base import Protocol
+from jurist.protocols.rubrics import rubrics, rubrics_short
+from jurist.training.evaluation import HeldOut
+from jurist.training.prompts import PromptExample
+from jurist.training.reward import consistent, reward, well_formed
+from jurist.training.rollouts import GroupSampler
+
+PAIRS = [g for g in lines() if g.protocol != "pointwise"]
+WRITTEN = [g for g in PAIRS if g.thinking is None and g.finish in ("stop", "length")]
+CASE = Case("1", (Message("user", "?"),), ("a", "b"), gold=(1.0, 0.0))
+
+
+@pytest.mark.parametrize("golden", PAIRS, ids=ids)
+@pytest.mark.parametrize("rule", ["robust", "eval", "train"])
+def test_the_reward_is_positive_where_the_verdict_agrees_with_gold(golden: Golden, rule: str):
+    verdict = protocol(golden.protocol, rule).parse(golden.completion)
+    for gold in ((1.0, 0.0), (0.0, 1.0)):
+        right = verdict.scores is not None and agrees(verdict.scores, gold)
+        assert reward(verdict, gold) == (1.0 if right else -1.0)
+    assert sum(reward(verdict, gold) == 1.0 for gold in ((1.0, 0.0), (0.0, 1.0))) == (
+        verdict.status is Status.OK and len(set(verdict.scores or ())) == 2
+    )
+    assert reward(verdict, (0.5, 0.5)) is None
+    assert reward(verdict, None) is None
+
+
+def member(golden: Golden, judged: Protocol, template: str, order: tuple[int, int]) -> Any:
+    """What a rollout of this text becomes."""
+    words = chat(template)
+    end = words.reply("")[-1:]
+    ids = words.reply(golden.text)[:-1] if template is TEMPLATE else words.prompt(CASE.prompt, golden.text)
+    ids = ids[len(words.prompt(CASE.prompt, None)) if template is OPENS else 0 :]
+    policy: Any = SimpleNamespace(chat=words, eos=end)
+    sampler = GroupSampler(judged, policy, Sampling(), 2, False, "verdict", 0.0, 0)
+    written = ids + end if golden.finish == "stop" else ids
+    example = PromptExample(CASE, Query("1", order, 0, CASE.prompt, Sampling()), [0])
+    return sampler.groups([(example,)], 0, 0, lambda *_: [[(written, [0.0] * len(written))]])[0].members[0]
+
+
+@pytest.mark.parametrize("golden", WRITTEN, ids=ids)
+def test_a_rollout_is_rewarded_by_what_evaluation_reads(golden: Golden):
+    judged = protocol(golden.protocol)
+    for order in ((0, 1), (1, 0)):
+        made = member(golden, judged, TEMPLATE, order)
+        verdict = to_case_order(judged.parse(golden.completion), order)
+        assert made.judgment.verdict == verdict
+        assert made.reward == reward(verdict, CASE.gold)
+        assert made.right == (made.reward > 0)
+        measured = HeldOut([CASE], judged, chat(), out=None, limit=1, max_tokens=9, context=99, facts={},  # type: ignore[arg-type]
+                           eos=chat().reply("")[-1:])._completion([0], made.written[0])  # fmt: skip
+        assert measured == made.judgment.completion
+
+
+@pytest.mark.parametrize("golden", [g for g in WRITTEN if g.protocol == "rm-r1-instruct"], ids=ids)
+def test_where_the_template_opens_the_thinking_nothing_inside_it_is_a_verdict(golden: Golden):
+    judged = protocol(golden.protocol)
+    made = member(golden, judged, OPENS, (0, 1))
+    assert made.judgment.completion.text.startswith("<think>\n")
+    if "</think>" not in golden.text:
+        assert made.reward == -1.0
+    else:
+        assert made.judgment.verdict == judged.parse(
+            Completion("<think>\n" + golden.text, finish=golden.finish)
+        )  # type: ignore[arg-type]
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([-1.0, 1.0, 1.5, None])] * 2)))
+def test_a_consistent_reward_needs_both_orders_right(rewards: list[tuple[float | None, float | None]]):
+    made = consistent([a for a, _ in rewards], [b for _, b in rewards])
+    for (a, b), value in zip(rewards, made, strict=True):
+        assert value is None if a is None or b is None else (value > 0) == (a > 0 and b > 0)
+
+
+CHAIN = "<type>Chat</type><rubric>Clear (100%): it is clear</rubric><eval>A is.</eval><answer>[[A]]</answer>"
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "judged", "whole"),
+    [
+        (CHAIN, "stop", rubrics(), True),
+        (CHAIN, "length", rubrics(), False),
+        (CHAIN.replace("<type>Chat</type>", ""), "stop", rubrics(), False),
+        (CHAIN.replace("<type>Chat</type>", ""), "stop", rubrics_short(), True),
+        ("<answer>[[A]]</answer>", "stop", rubrics_short(), False),
+        ("hm</think>\\boxed{Assistant 1}", "stop", protocol("rrm"), True),
+        ("</think>\\boxed{Assistant 1}", "stop", protocol("rrm"), False),
+        ("\\boxed{Assistant 1}", "stop", protocol("rrm"), False),
+        ("hm</think> ", "stop", protocol("rrm"), False),
+        ("hm</think><answer>[[A]]</answer>", "stop", protocol("rm-r1-reasoning"), True),
+        (CHAIN, "stop", protocol("rm-r1-instruct"), True),
+        ("<answer>[[A]]</answer>", "stop", protocol("rm-r1-instruct"), False),
+    ],
+)
+def test_what_is_well_formed(text: str, finish: Any, judged: Protocol, whole: bool):
+    assert well_formed(Completion(text, finish=finish), judged) is whole
+
+
+def test_a_missing_verdict_is_wrong_and_no_score():
+    for status in (Status.UNPARSED, Status.TRUNCATED, Status.REFUSED, Status.FAILED):
+        assert reward(Verdict(status=status), (1.0, 0.0)) == -1.0
