@@ -27,7 +27,7 @@ from jurist.protocols.base import Protocol
 from jurist.protocols.guard import guarded
 from jurist.protocols.pairwise import pairwise_short
 from jurist.protocols.pointwise_short import pointwise_short
-from jurist.types import Case, Message
+from jurist.core.types import Case, Message
 
 _VERDICT = re.compile(r"(?:Not met|Met)(?=\.)|(?<=<rating>)\d|(?<=\[\[)[AB](?=\]\])")
 _EVIDENCE = re.compile(r"\d\. .*?[Mm]et\.(?=\n|<| B: )")

@@ -47,12 +47,17 @@ class Updated(nn.Module):
         return _Updated.apply(x, self.weight, self.down, self.up, self.scale)  # pyright: ignore
 
 
-def update(model: Any, rank: int, scale: float) -> dict[str, nn.Parameter]:
-    """Give every linear layer of the decoder an update; the parameters by name (``...q_proj.down``)."""
+def update(model: Any, rank: int, scale: float, lowest: int = 0) -> dict[str, nn.Parameter]:
+    """Give the linear layers of the decoder an update; the parameters by name (``...q_proj.down``).
+
+    ``lowest``: the first of the decoder's layers that has one. Below it nothing is computed backwards.
+    """
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     found: dict[str, nn.Parameter] = {}
     for name, module in list(model.model.layers.named_modules()):
+        if not name or int(name.split(".")[0]) < lowest:
+            continue
         for child, linear in list(module.named_children()):
             if isinstance(linear, nn.Linear):
                 updated = Updated(linear, rank, scale)

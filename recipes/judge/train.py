@@ -18,8 +18,8 @@ import torch
 from lora import update
 from torch.nn import functional
 
-from jurist.engines.chat_ids import ChatIds
-from jurist.learning.models import embedded_folder
+from jurist.engines.chat_template import ChatIds
+from jurist.training.model import embedded_folder
 
 Row = tuple[list[int], int, list[float]]
 """Token ids, where the completion begins, and the weight of each of its tokens."""
@@ -27,7 +27,7 @@ Row = tuple[list[int], int, list[float]]
 
 def read_rows(path: Path, tokenizer: Any, verdict: float, evidence: float, longest: int) -> list[Row]:
     """Rows as tokens; a token that touches a span has its weight."""
-    from jurist.types import Message
+    from jurist.core.types import Message
 
     chat, rows = ChatIds(tokenizer, "embedded"), list[Row]()
     of = {"verdict": verdict, "evidence": evidence}
@@ -62,7 +62,7 @@ class Trainer:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(self.device)
         torch.manual_seed(chosen.seed)
-        self.work = update(self.model, chosen.rank, chosen.scale)
+        self.work = update(self.model, chosen.rank, chosen.scale, chosen.lowest)
         self.masters = {name: p.detach().float().clone() for name, p in self.work.items()}
         self.optimizer = torch.optim.AdamW(list(self.masters.values()), lr=chosen.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
         self.step, self.rows_seen, self.seconds = 0, 0, 0.0
@@ -149,12 +149,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="state.pt of another training whose weights are taken")
     parser.add_argument("--base", help="folder of the model (default: the embedded one)")
-    parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--rank", type=int, default=48)
+    parser.add_argument("--lowest", type=int, default=10, help="first decoder layer that is trained")
     parser.add_argument("--scale", type=float, default=2.0)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--decay", type=float, default=0.25, help="share of the rows over which the rate falls to 5%%")
     parser.add_argument("--warmup", type=int, default=10)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--micro", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--max-rows", type=int, default=0)

@@ -9,7 +9,7 @@ from functools import partial
 from jurist.protocols.base import Protocol, VerdictSlot, flatten, messages
 from jurist.protocols.rubrics import fill, turns_text
 from jurist.protocols.verdicts import parse_rating
-from jurist.types import Case, Conversation, Sampling
+from jurist.core.types import Case, Conversation, Sampling
 
 _SYSTEM = "Assess the reply: rubric, evidence, rating."
 
