@@ -5,17 +5,20 @@
 ``DATA`` holds just-eval, finegrained-rlhf and hh-rlhf as their repositories have them. Written are
 
     train.jsonl, held_out.jsonl     pairs as `jurist judge` reads them; group: the kind
-    alone.jsonl                     rows for `jurist train sft`: each reply of the training pairs alone
+    alone.jsonl                     rows for training: each reply of the training pairs alone
     pairs.jsonl                     the same pairs side by side, each in both orders
+    bare.jsonl                      each reply alone with its rating and nothing before it
+    held_out-alone.jsonl, ...       the held-out pairs in the same three forms, for `sample.py`
 
-A row's `weights` are spans of its completion (start, end, kind) whose loss may count more.
+A row's `weights` are spans of its completion (start, end, kind) whose loss may count more; `pair` and `truth`
+(better, worse; or the right letter) say what it belongs to.
 """
 
 import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,15 +32,22 @@ from jurist.protocols.pairwise import pairwise_short
 from jurist.protocols.pointwise_short import pointwise_short
 from jurist.core.types import Case, Message
 
+_DECIDING = re.compile(
+    r"(?<=\" )(?:fits|is not about|refuses|says nothing about|makes no sense|goes along|is all there is|is not|is)\b"
+    r"|(?<=\", )(?:nothing twice|cut off|but)|No capital|Capital in|No comma|Comma in|Words such|has no divisor|ends in \d"
+    r"|= \d+ x \d+(?: \+ \d+)?|\d+ [<>=] \d+|No \w+ in it|has \w+(?=\. )|no closing brace|no brace|No quotes|is plain text"
+)
+"""The words in which a finding first says what is so: everything before is the same for a good reply and a bad one."""
+
 _VERDICT = re.compile(r"(?:Not met|Met)(?=\.)|(?<=<rating>)\d|(?<=\[\[)[AB](?=\]\])")
 _EVIDENCE = re.compile(r"\d\. .*?[Mm]et\.(?=\n|<| B: )")
 
 
-def pairs(m: Material, number: int, seed: int) -> Iterator[Pair]:
+def pairs(m: Material, kinds: Sequence[str], number: int, seed: int) -> Iterator[Pair]:
     """Different pairs, the kinds in their shares and in a seeded order."""
     rng, seen = Random(seed), set[tuple[str, str, str]]()
-    total = sum(share for _, share in KINDS.values())
-    wanted = [kind for kind, (_, share) in KINDS.items() for _ in range(round(number * share / total))]
+    total = sum(KINDS[kind][1] for kind in kinds)
+    wanted = [kind for kind in kinds for _ in range(round(number * KINDS[kind][1] / total))]
     rng.shuffle(wanted)
     for kind in wanted:
         for _ in range(20):
@@ -56,33 +66,37 @@ def as_case(pair: Pair, number: int, better_first: bool) -> dict[str, Any]:
             "gold": gold, "group": pair.kind}  # fmt: skip
 
 
-def row(protocol: Protocol, pair: Pair, responses: tuple[str, ...], completion: str) -> dict[str, Any]:
+def row(protocol: Protocol, pair: Pair, number: int, responses: tuple[str, ...], completion: str, truth: str) -> dict[str, Any]:
     """A row that is trained on: the prompt as the judge is asked later, and what it ought to write."""
     case = Case("", (Message("user", pair.prompt),), responses)
     prompt = [{"role": m.role, "content": m.content} for m in protocol.render(guarded(case))]
     verdicts = [[m.start(), m.end(), "verdict"] for m in _VERDICT.finditer(completion)]
-    start = completion.index("<eval>")
+    start = max(0, completion.find("<eval>"))
     evidence = [[m.start(), m.end(), "evidence"] for m in _EVIDENCE.finditer(completion) if m.start() > start]
+    verdicts += [[m.start(), m.end(), "deciding"] for m in _DECIDING.finditer(completion) if m.start() > start]
     return {"prompt": prompt, "completion": [{"role": "assistant", "content": completion}], "kind": pair.kind,
-            "weights": evidence + verdicts}  # fmt: skip
+            "pair": number, "truth": truth, "weights": evidence + verdicts}  # fmt: skip
 
 
-def rows_alone(made: Iterable[Pair]) -> Iterator[dict[str, Any]]:
-    """Each reply of each pair by itself."""
+def rows_alone(made: Iterable[Pair], *, bare: bool = False) -> Iterator[dict[str, Any]]:
+    """Each reply of each pair by itself; ``bare``: with nothing before the rating."""
     protocol = pointwise_short()
-    for pair in made:
+    for number, pair in enumerate(made):
         for better in (True, False):
+            chain = chains.alone(pair, better)
+            completion = chain[chain.rindex("<rating>") :] if bare else chain
             reply = pair.good if better else pair.bad
-            yield row(protocol, pair, (reply,), chains.alone(pair, better))
+            yield row(protocol, pair, number, (reply,), completion, "better" if better else "worse")
 
 
 def rows_side_by_side(made: Iterable[Pair]) -> Iterator[dict[str, Any]]:
     """Each pair in both orders."""
     protocol = pairwise_short()
-    for pair in made:
+    for number, pair in enumerate(made):
         for better_first in (True, False):
             replies = (pair.good, pair.bad) if better_first else (pair.bad, pair.good)
-            yield row(protocol, pair, replies, chains.side_by_side(pair, better_first))
+            completion = chains.side_by_side(pair, better_first)
+            yield row(protocol, pair, number, replies, completion, "A" if better_first else "B")
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -97,10 +111,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=8000)
     parser.add_argument("--held-out", type=int, default=40, help="pairs of each kind")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="names, with commas between")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    made = list(pairs(Material(chosen.data, held_out=False), chosen.pairs, chosen.seed))
+    made = list(pairs(Material(chosen.data, held_out=False), chosen.kinds.split(","), chosen.pairs, chosen.seed))
     print(len(made), "pairs:", ", ".join(f"{k} {n}" for k, n in Counter(p.kind for p in made).items()))
     rng, kept, unseen = Random(chosen.seed + 1), list[Pair](), Material(chosen.data, held_out=True)
     for kind, (make, _) in KINDS.items():
@@ -112,8 +127,10 @@ def main() -> None:
     print(len(kept), "held out:", ", ".join(f"{k} {n}" for k, n in Counter(p.kind for p in kept).items()))
     write(chosen.out / "train.jsonl", (as_case(p, i, i % 2 == 0) for i, p in enumerate(made)))
     write(chosen.out / "held_out.jsonl", (as_case(p, i, i % 2 == 0) for i, p in enumerate(kept)))
-    write(chosen.out / "alone.jsonl", rows_alone(made))
-    write(chosen.out / "pairs.jsonl", rows_side_by_side(made))
+    for prefix, of in (("", made), ("held_out-", kept)):
+        write(chosen.out / f"{prefix}alone.jsonl", rows_alone(of))
+        write(chosen.out / f"{prefix}bare.jsonl", rows_alone(of, bare=True))
+        write(chosen.out / f"{prefix}pairs.jsonl", rows_side_by_side(of))
 
 
 if __name__ == "__main__":

