@@ -10,7 +10,7 @@
     bare.jsonl                      each reply alone with its rating and nothing before it
     held_out-alone.jsonl, ...       the held-out pairs in the same three forms, for `sample.py`
 
-A row's `weights` are spans of its completion (start, end, kind) whose loss may count more; `pair` and `truth`
+A row's `weights` are spans of its completion (start, end, factor) whose loss counts more; `pair` and `truth`
 (better, worse; or the right letter) say what it belongs to.
 """
 
@@ -38,6 +38,9 @@ _DECIDING = re.compile(
     r"|= \d+ x \d+(?: \+ \d+)?|\d+ [<>=] \d+|No \w+ in it|has \w+(?=\. )|no closing brace|no brace|No quotes|is plain text"
 )
 """The words in which a finding first says what is so: everything before is the same for a good reply and a bad one."""
+
+WEIGHTS = {"verdict": 6.0, "deciding": 6.0, "evidence": 2.0}
+"""What a token's loss counts in the words that decide, in the findings, and (1) everywhere else."""
 
 _VERDICT = re.compile(r"(?:Not met|Met)(?=\.)|(?<=<rating>)\d|(?<=\[\[)[AB](?=\]\])")
 _EVIDENCE = re.compile(r"\d\. .*?[Mm]et\.(?=\n|<| B: )")
@@ -70,10 +73,10 @@ def row(protocol: Protocol, pair: Pair, number: int, responses: tuple[str, ...],
     """A row that is trained on: the prompt as the judge is asked later, and what it ought to write."""
     case = Case("", (Message("user", pair.prompt),), responses)
     prompt = [{"role": m.role, "content": m.content} for m in protocol.render(guarded(case))]
-    verdicts = [[m.start(), m.end(), "verdict"] for m in _VERDICT.finditer(completion)]
+    verdicts = [[m.start(), m.end(), WEIGHTS["verdict"]] for m in _VERDICT.finditer(completion)]
     start = max(0, completion.find("<eval>"))
-    evidence = [[m.start(), m.end(), "evidence"] for m in _EVIDENCE.finditer(completion) if m.start() > start]
-    verdicts += [[m.start(), m.end(), "deciding"] for m in _DECIDING.finditer(completion) if m.start() > start]
+    evidence = [[m.start(), m.end(), WEIGHTS["evidence"]] for m in _EVIDENCE.finditer(completion) if m.start() > start]
+    verdicts += [[m.start(), m.end(), WEIGHTS["deciding"]] for m in _DECIDING.finditer(completion) if m.start() > start]
     return {"prompt": prompt, "completion": [{"role": "assistant", "content": completion}], "kind": pair.kind,
             "pair": number, "truth": truth, "weights": evidence + verdicts}  # fmt: skip
 

@@ -32,8 +32,8 @@ def chosen_rows(rows: list[dict[str, Any]], texts: list[list[str]], rng: Random)
         if not good:
             kept.append(row)
         for text in rng.sample(sorted(set(good)), min(2, len(set(good)))):
-            # Spans of the program's chain do not fit another text: every token of a found chain counts as evidence.
-            kept.append({**row, "completion": [{"role": "assistant", "content": text}], "weights": [[0, len(text), "evidence"]]})
+            # Spans of the program's chain do not fit another text: all that it found counts as evidence.
+            kept.append({**row, "completion": [{"role": "assistant", "content": text}], "weights": [[text.find("<eval>"), len(text), 2.0]]})
     rng.shuffle(kept)
     return kept, counts
 
@@ -66,7 +66,7 @@ def main() -> None:
         flat = writer.write([row for row in asked for _ in range(chosen.samples)], chosen.temperature)
         texts = [[w.text for w in flat[i * chosen.samples : (i + 1) * chosen.samples]] for i in range(len(asked))]
         kept, counts = chosen_rows(asked, texts, Random(number))
-        learned: list[Row] = [tokens_of(r, chat, trainer.tokenizer, chosen.verdict_weight, chosen.evidence_weight) for r in kept]
+        learned: list[Row] = [tokens_of(r, chat, trainer.tokenizer) for r in kept]
         losses = [trainer.update(learned[i : i + chosen.batch], chosen.learning_rate)[0] for i in range(0, len(learned), chosen.batch)]
         trainer.save(chosen.out)
         line = {"round": number, "never": counts[0], "sometimes": counts[1], "always": counts[2], "learned": len(learned),

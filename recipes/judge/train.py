@@ -22,30 +22,33 @@ from jurist.core.types import Message
 from jurist.engines.chat_template import ChatIds
 from jurist.training.model import embedded_folder
 
+HEAVY = 5.0
+"""From this weight on a token is one that decides: the share of these that come out right is logged."""
+
 Row = tuple[list[int], int, list[float]]
 """Token ids, where the completion begins, and the weight of each of its tokens."""
 
 
-def read_rows(path: Path, tokenizer: Any, verdict: float, evidence: float, longest: int) -> list[Row]:
+def read_rows(path: Path, tokenizer: Any, longest: int) -> list[Row]:
     """Rows as tokens; a token that touches a span has its weight."""
     chat = ChatIds(tokenizer, "embedded")
-    made = (tokens_of(json.loads(line), chat, tokenizer, verdict, evidence) for line in path.open())
+    made = (tokens_of(json.loads(line), chat, tokenizer) for line in path.open())
     return [row for row in made if len(row[0]) <= longest]
 
 
-def tokens_of(row: dict[str, Any], chat: ChatIds, tokenizer: Any, verdict: float, evidence: float) -> Row:
+def tokens_of(row: dict[str, Any], chat: ChatIds, tokenizer: Any) -> Row:
     """One row as tokens and weights."""
     text = row["completion"][0]["content"]
     prompt = chat.prompt(tuple(Message(**m) for m in row["prompt"]), None)
-    reply, of = chat.reply(text), {"verdict": verdict, "deciding": verdict, "evidence": evidence}
+    reply = chat.reply(text)
     weights = [1.0] * len(reply)
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if list(offsets["input_ids"]) != reply[: len(offsets["input_ids"])]:
         raise SystemExit(f"tokens of a completion differ: {text!r}")
     for i, (start, end) in enumerate(offsets["offset_mapping"]):
-        for first, last, kind in row["weights"]:
+        for first, last, factor in row["weights"]:
             if start < last and end > first:
-                weights[i] = max(weights[i], of[kind])
+                weights[i] = max(weights[i], factor)
     return prompt + reply, len(prompt), weights
 
 
@@ -88,7 +91,7 @@ class Trainer:
         losses = functional.cross_entropy(logits, target, reduction="none")
         loss = (losses * weight).sum() / total
         grads = torch.autograd.grad(loss, list(self.work.values()))
-        heavy = weight >= self.chosen.verdict_weight
+        heavy = weight >= HEAVY
         right = (logits.argmax(-1) == target)[heavy].float().mean().item() if bool(heavy.any()) else 1.0
         return list(grads), float(loss.detach()), right, int(ids.numel())
 
@@ -159,8 +162,6 @@ def options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--max-rows", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--verdict-weight", type=float, default=5.0)
-    parser.add_argument("--evidence-weight", type=float, default=2.0)
     parser.add_argument("--max-length", type=int, default=320)
     parser.add_argument("--save-every", type=int, default=25)
     parser.add_argument("--threads", type=int, default=2)
@@ -174,7 +175,7 @@ def main() -> None:
     chosen = options(__doc__).parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(chosen)
-    rows = read_rows(chosen.rows, trainer.tokenizer, chosen.verdict_weight, chosen.evidence_weight, chosen.max_length)
+    rows = read_rows(chosen.rows, trainer.tokenizer, chosen.max_length)
     rows = rows[: chosen.max_rows or None] * chosen.epochs
     print(f"{len(rows)} rows, {sum(len(r[0]) for r in rows) / len(rows):.0f} tokens each, "
           f"{sum(p.numel() for p in trainer.masters.values()):,} parameters", flush=True)  # fmt: skip

@@ -11,6 +11,7 @@ from jurist.core.types import Case, Conversation, Deliberation, Message, Samplin
 from jurist.core.version import __version__
 from jurist.deliberation import spec
 from jurist.engines.base import EngineBase
+from jurist.engines.low_rank import JUDGE
 from jurist.judging import registry
 from jurist.judging.config import JudgeConfig, as_dict, config_of
 from jurist.judging.judge import Judge, Memory
@@ -129,7 +130,7 @@ def _first(config: JudgeConfig, say: Say) -> JudgeSetup | None:
 def _guess_protocol(config: JudgeConfig, say: Say) -> str:
     name = (config.model or "").lower()
     if config.engine == "embedded":
-        return "rubrics-short"
+        return "pointwise-short" if config.model is None and JUDGE.exists() else "rubrics-short"
     if config.engine.startswith("scalar"):
         return "scalar"
     for published, mark in (("rm-r1", "rm-r1"), ("rrm", "rrm-"), ("rrm", "reward-reasoning")):
