@@ -39,7 +39,7 @@ $(LOCAL): $(STAMP)
 	@touch $@
 
 test: $(LOCAL)
-	@$(BIN)/python -m pytest -rs
+	@$(BIN)/python -m pytest -rs -n auto --dist loadfile
 
 check: setup
 	@$(BIN)/ruff check src tests benchmarks

@@ -218,7 +218,7 @@ def measure(groups: int, processes: int, seconds: float, wait: float) -> Figures
             "stub",
         ]
         serve += ["--protocol", "rubrics", "--deliberation", "swapped | round_robin(given)", "--port", "0"]
-        serve += ["--group-size", str(SIZE), "--wait", str(wait), "--queue", "100000"]
+        serve += ["--group-size", str(SIZE), "--partial", "judge", "--wait", str(wait), "--queue", "100000"]
         _, line = stack.enter_context(running(*serve, stderr=True))
         url = line.partition("listening on ")[2].split(";")[0]
         clients = [stack.enter_context(running(__file__, "client"))[0] for _ in range(processes)]

@@ -10,7 +10,6 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("prometheus_client")
 

@@ -42,6 +42,7 @@ class Seen:
     headers: Mapping[str, str]
     body: Any
     at: float
+    query: str = ""
 
 
 Answer = Reply | Callable[[Any], Reply]
@@ -81,7 +82,9 @@ class StubServer:
         data = await request.read()
         body = msgspec.json.decode(data) if data else None
         now = asyncio.get_running_loop().time()
-        self.requests.append(Seen(request.method, request.path, request.headers, body, now))
+        self.requests.append(
+            Seen(request.method, request.path, request.headers, body, now, request.query_string)
+        )
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         self.busy.set()

@@ -15,7 +15,7 @@ from make import write_pairs
 from shared import shared
 
 from jurist.cli.main import COMMANDS
-from jurist.core.store import read_decisions, read_judgments
+from jurist.core.runs import read_decisions, read_judgments
 from jurist.core.types import Decision, Scorecard
 
 JURIST = [sys.executable, "-c", "from jurist.cli.main import main; main()"]
@@ -55,8 +55,11 @@ def test_judge_prints_the_table_and_keeps_the_run(tmp_path: Path):
     assert "3 judgments: 3 ok" in done.stdout
     assert "judge: scripted" in done.stderr
     assert sorted(p.name for p in run.iterdir() if not p.name.startswith(".")) == [
+        "cases.jsonl",
         "decisions.jsonl",
+        "index.sqlite",
         "judgments.jsonl",
+        "prompts.jsonl",
         "run.json",
         "scorecard.json",
     ]
@@ -118,7 +121,7 @@ def test_show_reads_one_case_and_names_the_nearest(tmp_path: Path):
     [
         (["judge", "PAIRS", "--engine", "embeded"], "did you mean 'embedded'"),
         (["judge", "PAIRS", "--engine", A, "--protocol", "rubrix"], "did you mean 'rubrics'"),
-        (["judge", "PAIRS", "--engine", A, "--deliberation", "vote(0)"], "at least 1"),
+        (["judge", "PAIRS", "--engine", A, "--deliberation", "vote(0)"], "asks nothing"),
         (["judge", "nowhere.jsonl", "--engine", A], "no such file"),
         (["judge", "--engine", A], "give a source"),
         (["judge", "--prompt", "q", "--engine", A], "no response to judge"),

@@ -11,7 +11,8 @@ import pytest
 from make import write_pairs
 from shared import shared
 
-from jurist.core.store import read_config, read_decisions
+from jurist.core.runs import read_decisions
+from jurist.core.store import read_config
 from jurist.reports.audit.findings import Finding
 from jurist.reports.audit.probes import FORGED, NAMES, WORTHLESS
 
@@ -78,7 +79,7 @@ def test_what_one_order_cannot_tell_is_left_out_and_said(tmp_path: Path):
 
 def test_judgments_without_a_verdict_are_counted(tmp_path: Path):
     pairs = write_pairs(tmp_path / "pairs.jsonl", 1)
-    done = audit("--probe", pairs, "--engine", "scripted:well", "--protocol", "rubrics")
+    done = audit("--probe", pairs, "--engine", "scripted:well", "--protocol", "rubrics", code=1)
     assert "0 ties, 1 without a verdict" in done.stdout
     assert "16 judgments of 8 probes: 16 unparsed." in done.stdout
 

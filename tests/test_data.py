@@ -204,9 +204,10 @@ def test_duplicates_across_sources_and_texts_of_files_are_left_out(tmp_path: Pat
     )
     data("pairs", one, f"second={two}", "--out", out, "--against", bench)
     report = report_of(out)
-    assert [s["dropped"] for s in report["sources"]] == [{}, {f"overlaps {bench}": 1, "duplicate": 1}]
+    name = f"{tmp_path.name}/bench.jsonl"
+    assert [s["dropped"] for s in report["sources"]] == [{}, {f"overlaps {name}": 1, "duplicate": 1}]
     assert [s["name"] for s in report["sources"]] == ["one", "second"]
-    assert report["benchmarks"][str(bench)][0] == 1
+    assert report["benchmarks"][name][0] == 1
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=6), st.integers(0, 99))
@@ -708,3 +709,80 @@ def test_short_answers_become_pairs_by_their_last_number(tmp_path):
     data("verifiable", source, "--out", tmp_path / "pairs.jsonl", "--answer", "last-number")
     (pair,) = read(str(tmp_path / "pairs.jsonl"))
     assert pair.responses[pair.gold.index(1.0)] == "2 + 3 = 5."
+
+
+def test_rows_in_the_format_of_trl(tmp_path: Path):
+    talk = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+        {"role": "user", "content": "?"},
+    ]
+    source = written(
+        tmp_path / "raw.jsonl",
+        {"id": "a", "prompt": "Name a prime.", "responses": ["8", "7"], "gold": 1, "n": 1},
+        {"id": "b", "prompt": talk, "chosen": "yes", "rejected": "no", "n": "x"},
+    )  # fmt: skip
+    out, mixture = tmp_path / "out.jsonl", tmp_path / "mix.jsonl"
+    data("pairs", source, "--out", out, "--format", "trl")
+    first, second = rows_of(out)
+    assert first == {
+        "id": "raw/a", "source": "raw",
+        "prompt": [{"role": "user", "content": "Name a prime."}],
+        "chosen": [{"role": "assistant", "content": "7"}],
+        "rejected": [{"role": "assistant", "content": "8"}],
+    }  # fmt: skip
+    assert second["prompt"] == talk
+    (again, _) = load_cases(out)
+    assert (again.responses, again.gold) == (("7", "8"), (1.0, 0.0))
+    data("mix", f"{out}=1", "--out", mixture, "--format", "trl")
+    assert sorted(r["chosen"][0]["content"] for r in rows_of(mixture)) == ["7", "yes"]
+    tie = Case("t", (Message("user", "Q"),), ("a", "b"), gold=(0.5, 0.5))
+    with (
+        pytest.raises(InputError, match="no pair with a better"),
+        Writer(tmp_path / "t.jsonl", "trl") as writer,
+    ):
+        writer.write(tie)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["Reward", "DPO"])
+def test_trainers_of_trl_read_the_rows(tmp_path: Path, method: str):
+    trl = pytest.importorskip("trl", reason="trl is not installed")
+    from datasets import load_dataset
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+    from transformers import PreTrainedTokenizerFast as FastTokenizer
+
+    raw = written(
+        tmp_path / "raw.jsonl", *(pair(f"q{i}", f"good {i}", f"bad {i}", **{"n": i}) for i in range(4))
+    )
+    data("pairs", raw, "--out", tmp_path / "pairs.jsonl", "--format", "trl")
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    splitting = Tokenizer(models.BPE({c: i for i, c in enumerate(["<pad>", "<eos>", *letters])}, []))
+    splitting.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    splitting.decoder = decoders.ByteLevel()
+    tokenizer = FastTokenizer(tokenizer_object=splitting, pad_token="<pad>", eos_token="<eos>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}:{{ m['content'] }}<eos>{% endfor %}"
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=len(tokenizer), pad_token_id=0, eos_token_id=1, num_labels=1, **sizes)
+    model = (LlamaForSequenceClassification if method == "Reward" else LlamaForCausalLM)(config)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    dataset = load_dataset(
+        "json", data_files=str(tmp_path / "pairs.jsonl"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    arguments = getattr(trl, f"{method}Config")(
+        output_dir=str(tmp_path / "out"),
+        max_steps=1,
+        per_device_train_batch_size=2,
+        use_cpu=True,
+        report_to="none",
+    )
+    trainer = getattr(trl, f"{method}Trainer")(
+        model=str(tmp_path / "model"), args=arguments, train_dataset=dataset, processing_class=tokenizer
+    )
+    assert trainer.train().training_loss > 0
+    row = trainer.train_dataset[0]
+    chosen = tokenizer.decode(next(row[name] for name in ("chosen_ids", "chosen_input_ids") if name in row))
+    assert "good 0" in chosen
+    assert "bad" not in chosen

@@ -20,7 +20,7 @@ from shared import shared
 
 from jurist.cli.label import label
 from jurist.core.errors import ConfigError, InputError, JuristError
-from jurist.core.store import read_judgments
+from jurist.core.runs import read_judgments
 from jurist.core.types import (
     Case,
     Completion,

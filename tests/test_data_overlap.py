@@ -355,11 +355,28 @@ def test_hash_seeds_of_processes_change_nothing(tmp_path: Path):
     assert b"4 of 4 rows" in stamps[0]
 
 
+def test_files_of_benchmarks_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = shared("judgebench", "data")
+    train = rows_file(tmp_path / "train.jsonl", LONG)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def unreachable(_url: str, **_: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    with pytest.raises(InputError, match="cannot fetch") as caught:
+        overlap(str(train), against=["judgebench"])
+    assert "--data FOLDER" in caught.value.hint
+    folder = tmp_path / "cache" / "jurist" / "benchmarks" / "judgebench"
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(source)
+    assert overlap(str(train), against=["judgebench,judgebench"]) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"against": ["jugdebench"]}, "did you mean 'judgebench'"),
-        ({"against": ["judgebench"]}, "--data FOLDER"),
         ({"against": [","]}, "names nothing"),
         ({"against": ["BENCH,no/such.jsonl"]}, "no/such.jsonl"),
         ({"against": ["EMPTY"]}, "is empty"),

@@ -27,7 +27,7 @@ class Rounds(Referee):
 
     rounds = 0
 
-    async def __call__(self, case: Case, order=None, sample=0, among=None):
+    async def __call__(self, case: Case, order=None, sample=0, among=None, **_):
         self.rounds += not self.flying
         return await super().__call__(case, order, sample, among)
 

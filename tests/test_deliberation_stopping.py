@@ -47,7 +47,7 @@ class Voters:
         self.asked: list[int] = []
         self.returned: list[int] = []
 
-    async def __call__(self, case: Case, order=None, sample=0, _among=None) -> Judgment:
+    async def __call__(self, case: Case, order=None, sample=0, _among=None, **_) -> Judgment:
         self.asked.append(sample)
         for _ in range(self.delays[sample]):
             await asyncio.sleep(0)
@@ -257,7 +257,7 @@ async def test_by_default_nothing_in_flight_is_ever_cancelled():
 
 
 async def test_a_judgment_that_returns_while_it_is_cancelled_is_counted():
-    async def ask(case: Case, _order=None, sample=0, _among=None) -> Judgment:
+    async def ask(case: Case, _order=None, sample=0, _among=None, **_) -> Judgment:
         # The answer is already here when it is cancelled.
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0 if sample < 3 else 60)
@@ -281,7 +281,7 @@ async def test_an_error_of_an_ask_is_raised_as_it_is_and_ends_the_others():
     engine = Slow()
     judge = Judge(rubrics(), engine)
 
-    async def ask(case: Case, order=None, sample=0, among=None) -> Judgment:
+    async def ask(case: Case, order=None, sample=0, among=None, **_) -> Judgment:
         if sample == 4:
             raise ConfigError("no")
         return await judge.ask(case, order, sample, among)

@@ -62,7 +62,7 @@ class Referee:
     def __init__(self, rule) -> None:
         self.rule, self.asked, self.flying, self.widest = rule, [], 0, 0
 
-    async def __call__(self, case: Case, order=None, sample=0, among=None) -> Judgment:
+    async def __call__(self, case: Case, order=None, sample=0, among=None, **_) -> Judgment:
         i, j = sorted(order or among)
         self.asked.append((i, j))
         self.flying += 1
@@ -269,7 +269,7 @@ def test_the_order_of_the_responses_does_not_matter(order: list[int]):
 
 @every_format
 def test_a_judge_that_likes_a_place_finds_no_champion_in_both_orders(name: str):
-    async def ask(judged: Case, order=None, sample=0, _among=None) -> Judgment:
+    async def ask(judged: Case, order=None, sample=0, _among=None, **_) -> Judgment:
         verdict = Verdict((1.0, 0.0) if order[0] < order[1] else (0.0, 1.0))
         return Judgment(Query(judged.id, order, sample, (), Sampling()), Completion(), verdict)
 

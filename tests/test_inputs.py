@@ -19,7 +19,8 @@ from shared import shared
 
 from jurist.core.errors import InputError, MissingExtraError
 from jurist.core.types import Case, Message
-from jurist.inputs import hub, load_cases, tables
+from jurist.inputs import BadRows, case_from, cases_of, hub, load_cases, tables
+from jurist.inputs.turns import response_of
 
 OURS = {"prompt": "Why?", "responses": ["Because.", ""]}
 USER = {"role": "user", "content": "Hi"}
@@ -186,7 +187,7 @@ BAD_ROWS: list[tuple[Any, str, str]] = [
     ({"prompt": " \n", "responses": ["a"]}, 'prompt: is empty, saw " \\n"', "judge needs"),
     ({"prompt": [], "responses": ["a"]}, "prompt: is a conversation without turns", "role"),
     ({"prompt": [{"role": "user", "content": None}], "responses": ["a"]}, "prompt[0].content", '"content"'),
-    ({"prompt": [{"from": "human", "value": "Q"}], "responses": ["a"]}, "[0]: object missing", '"role"'),
+    ({"prompt": [{"by": "human", "text": "Q"}], "responses": ["a"]}, "prompt[0].role: is missing", '"role"'),
     ({"prompt": 3, "responses": ["a"]}, "prompt: must be a text", "list of messages"),
     ({"prompt": "Q", "responses": []}, "responses: must be a list of one or more", "for example"),
     ({"prompt": "Q", "responses": "a"}, 'list of one or more responses, saw "a"', "for example"),
@@ -571,3 +572,161 @@ def test_ifbench_as_it_is_published() -> None:
     cases = list(load_cases(shared("ifbench", "data", "IFBench", "data.converted.json"), skip_bad=True))
     assert len(cases) == 444
     assert {c.prompt[-1].role for c in cases} == {"user"}
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "rm", "arguments": '{"path": "/"}'}}
+SHOWN = '<tool_call>\n{"name":"rm","arguments":{"path":"/"}}\n</tool_call>'
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"content": None, "tool_calls": [CALL]}, SHOWN),
+        ({"tool_calls": [CALL]}, SHOWN),
+        ({"content": "Done.", "tool_calls": [CALL], "function_call": None}, f"Done.\n\n{SHOWN}"),
+        ({"content": "", "function_call": {"name": "rm", "arguments": '{"path": "/"}'}}, SHOWN),
+        ({"content": [{"type": "tool_use", "id": "1", "name": "rm", "input": {"path": "/"}}]},
+         SHOWN),
+        ({"content": [{"type": "text", "text": "a", "image_url": None}, {"type": "text", "text": "b"}]},
+         "a\nb"),
+        ({"content": ["a", {"type": "tool_result", "content": [{"type": "text", "text": "7"}]}]},
+         "a\n<tool_response>\n7\n</tool_response>"),
+        ({"content": "7", "reasoning_content": "hm", "reasoning": "hm"}, "<think>\nhm\n</think>\n\n7"),
+        ({"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "7"}]},
+         "<think>\nhm\n</think>\n7"),
+        ({"content": None, "refusal": "No."}, "No."),
+    ],
+)  # fmt: skip
+def test_parts_of_messages_are_rendered(message: dict[str, Any], text: str) -> None:
+    assert response_of([{"role": "assistant", **message}], "chosen") == (Message("assistant", text),)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prompt": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:x"}}]}]},
+         'prompt[0].content[0]: a part of the type "image_url" is no text'),
+        ({"prompt": [{"role": "user", "content": "Hi", "audio": {"id": "1"}}]}, "prompt[0].audio"),
+        ({"prompt": "What is it?", "images": ["a.png"]}, "images: holds what is no text"),
+        ({"prompt": "Q", "responses": [[{"role": "assistant", "tool_calls": [{"id": "1"}]}], "b"]},
+         "responses[0][0].tool_calls[0]: is no tool call with a name"),
+    ],
+)  # fmt: skip
+def test_parts_that_are_no_text_are_refused(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    assert said in wrong(tmp_path, {"responses": ["a", "b"], **row})
+
+
+def test_gold_of_other_tables(tmp_path: Path) -> None:
+    def golds(*rows: dict[str, Any]) -> list[Any]:
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return [case.gold for case in load_cases(tmp_path / "rows.jsonl")]
+
+    outputs = {"instruction": "Q", "output_1": "a", "output_2": "b"}
+    assert golds(*({**outputs, "preference": x} for x in (1, 2, 1.5, 0, 1.25, None))) == [
+        (1, 0), (0, 1), (0.5, 0.5), (0.5, 0.5), (0.75, 0.25), None,
+    ]  # fmt: skip
+    assert "preference: 3 is out of range" in wrong(tmp_path, {**outputs, "preference": 3})
+    answers = {"prompt": "Q", "response_a": "a", "response_b": "b"}
+    assert golds({**answers, "winner": "tie (bothbad)"}) == [(0.5, 0.5)]
+    columns = ("winner_model_a", "winner_model_b", "winner_tie")
+    one_hot = [
+        {**answers, **dict(zip(columns, flags, strict=True))} for flags in ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    ]
+    assert golds(*one_hot) == [(1, 0), (0, 1), (0.5, 0.5)]
+    assert "one must be 1" in wrong(tmp_path, {**answers, **dict.fromkeys(columns, 0)})
+
+
+def test_lmsys_table_of_turns(tmp_path: Path) -> None:
+    path = tmp_path / "lmsys.csv"
+    cells = [json.dumps(texts).replace('"', '""') for texts in (["Q1", "Q2"], ["a1", "a2"], ["b1", "b2"])]
+    line = ",".join(f'"{cell}"' for cell in cells)
+    path.write_text(
+        f"id,prompt,response_a,response_b,winner_model_a,winner_model_b,winner_tie\n1,{line},0,1,0\n"
+    )
+    (case,) = load_cases(path)
+    turns = [
+        (Message("assistant", f"{x}1"), Message("user", "Q2"), Message("assistant", f"{x}2")) for x in "ab"
+    ]
+    assert (case.prompt, case.responses, case.gold) == ((Message("user", "Q1"),), tuple(turns), (0, 1))
+
+
+@pytest.mark.parametrize(("separator", "said"), [(";", '";"'), ("\t", '"\\t"'), ("|", '"|"')])
+def test_table_with_another_separator(tmp_path: Path, separator: str, said: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,chosen,rejected\nQ,a,b\n".replace(",", separator))
+    with pytest.raises(InputError) as caught:
+        list(load_cases(path))
+    assert f"separated by {said}" in caught.value.hint
+
+
+def test_binary_columns_of_parquet(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    columns = {"prompt": [b"caf\xc3\xa9", b"\xff"], "chosen": ["a", "a"], "rejected": ["b", "b"]}
+    parquet.write_table(arrow.table(columns), path)
+    bad = BadRows(skip=True)
+    assert [case.prompt[0].content for case in load_cases(path, skip_bad=True, on_bad=bad.on_bad)] == [
+        "caf\u00e9"
+    ]
+    assert "row 2: prompt: holds 1 bytes that are no UTF-8" in list(bad.lines())[1]
+
+
+PAIR = {"prompt": "Q", "responses": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            [Case("1", (Message("user", "Q"),), ("a\ud83d", "b"))],
+            "row 1: responses[0]: half of a surrogate pair",
+        ),
+        ([Case("x", (Message("user", "Q"),), ("a", "b"))] * 2, "row 2: id: 'x' was taken by row 1"),
+        ([PAIR, {**PAIR, "id": "1"}], "row 2: id: '1' was taken by row 1"),
+        ([{**PAIR, "responses": "ab"}], "row 1: responses: must be a list"),
+        ([{**PAIR, "prompt": "Q\ud83d"}], "row 1: "),
+        (
+            [Case("1", (Message("user", "Q"),), ("a", "b"), gold=(1.0,))],
+            "row 1: gold: 1 numbers for 2 responses",
+        ),
+        ([7], "row 1: expected a case or a row, saw 7"),
+        ("pairs.jsonl", "cases: must be a list"),
+        (PAIR, "cases: must be a list"),
+    ],
+)
+def test_cases_from_python_are_checked(values: Any, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        list(cases_of(values))
+    assert caught.value.message.startswith(said)
+
+
+def test_cases_from_python() -> None:
+    bad = BadRows(skip=True)
+    rows = [PAIR, {**PAIR, "responses": "ab"}, Case("x", (Message("user", "Q"),), ("a", "b"))]
+    assert [case.id for case in cases_of(rows, skip_bad=True, on_bad=bad.on_bad)] == ["1", "x"]
+    assert list(bad.lines()) == ["1 bad rows were left out:", f"  {bad.errors[0].message}"]
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"prompt": ["p", "q"], "chosen": ["a", "b"], "rejected": ["c", "d"],
+                              "reference": [1.0, float("nan")]})  # fmt: skip
+    cases = list(cases_of(frame))
+    assert [(c.id, c.responses, c.reference) for c in cases] == [
+        ("1", ("a", "c"), "1.0"),
+        ("2", ("b", "d"), None),
+    ]
+    numpy = pytest.importorskip("numpy")
+    assert case_from("Q", numpy.array(["a", "b"])).responses == ("a", "b")
+    assert case_from([{"role": "user", "content": [{"type": "text", "text": "Q"}]}], ["a"]).prompt == (
+        Message("user", "Q"),
+    )
+    for responses in ("ab", ["a", None], [7, 8], []):
+        with pytest.raises(InputError, match=r"^responses"):
+            case_from("Q", responses)
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [(None, None), (float("nan"), None), ("x", "x"), (7, "7"), (0.5, "0.5"), (True, "true"),
+     ({"a": [1]}, '{"a":[1]}'), ([1, 2], "[1,2]")],
+)  # fmt: skip
+def test_references_of_any_type(label: Any, text: str | None) -> None:
+    assert case_from("Q", ["a"], reference=label).reference == text

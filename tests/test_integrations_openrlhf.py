@@ -11,7 +11,8 @@ import served
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.types import Status
 from jurist.integrations.openrlhf import group_reward, rows_of_queries, told
-from jurist.serving.client import Score, ServerError
+from jurist.serving.client import ServerError
+from jurist.serving.schema import ScoreReply
 
 CHATML = "<|im_start|>user\n7 * 8?<|im_end|>\n<|im_start|>assistant\n"
 
@@ -94,14 +95,18 @@ def test_what_is_not_a_query_with_its_prompt_is_an_error(asked, message):
         rows_of_queries(*asked)
 
 
+def scored(status, reward, rating=None):
+    return ScoreReply(status, reward, "", rating, siblings=2)
+
+
 @pytest.mark.parametrize(
     ("scores", "unanswered", "shares"),
     [
-        ([Score(Status.OK, 0.5), Score(Status.OK, 1)], "error", [0.5, 1]),
-        ([Score(Status.OK, -0.3, rating=0.7)], "error", [0.7]),  # a mapped reward: its rating is the share
-        ([Score(Status.OK, 7.0), Score(Status.OK, 0.5)], "error", None),
-        ([Score(Status.FAILED), Score(Status.OK, 0.5)], 0.0, [0, 0.5]),
-        ([Score(Status.FAILED, rating=0.5)], -1.0, None),
+        ([scored(Status.OK, 0.5), scored(Status.OK, 1)], "error", [0.5, 1]),
+        ([scored(Status.OK, -0.3, 0.7)], "error", [0.7]),  # a mapped reward: its rating is the share
+        ([scored(Status.OK, 7.0), scored(Status.OK, 0.5)], "error", None),
+        ([scored(Status.FAILED, None), scored(Status.OK, 0.5)], 0.0, [0, 0.5]),
+        ([scored(Status.FAILED, None, 0.5)], -1.0, None),
     ],
 )
 def test_scores_are_shares_or_are_left_out(scores, unanswered, shares):

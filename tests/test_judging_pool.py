@@ -1,13 +1,18 @@
 """The main path: every case decided once, failures stop a hopeless run, a resumed run equals a whole one."""
 
 import asyncio
+import json
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from make import A_WINS, case, prefers
 
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
-from jurist.core.store import Store, read_judgments
+from jurist.core.runs import read_judgments
+from jurist.core.store import Store
 from jurist.core.types import Completion, Decision, Query
 from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine
@@ -117,6 +122,70 @@ def test_choices_that_were_not_the_users_are_said(monkeypatch: pytest.MonkeyPatc
     assert bench.fingerprint()["family"] == "reasoning"
 
 
+@pytest.mark.parametrize(
+    ("served", "protocol", "family", "words"),
+    [
+        (
+            ["gaotang/RM-R1-DeepSeek-Distilled-Qwen-7B"],
+            "rm-r1-reasoning",
+            "reasoning",
+            "what the server serves",
+        ),
+        (["RM-R1-Qwen2.5-Instruct-7B"], "rm-r1-instruct", "instruct", "what the server serves"),
+        (["Reward-Reasoning/RRM-7B"], "rrm", None, "protocol rrm: guessed from what the server serves"),
+        (["llama"], "rubrics", None, ""),
+        (["RM-R1-a", "RM-R1-b"], "rubrics", None, ""),  # check() says that one must be chosen
+    ],
+)
+def test_the_protocol_is_guessed_from_what_is_served(served, protocol, family, words, monkeypatch):
+    texts = {
+        "reasoning_user": "{question}",
+        "instruct_system": "",
+        "instruct_user": "",
+        "system": "",
+        "user": "",
+    }
+    monkeypatch.setattr("jurist.judging.registry.prompts", lambda *_: texts)
+    said: list[str] = []
+    with _listing(served) as url:
+        setup = assemble(JudgeConfig(engine=url), said.append)
+    assert (setup.protocol.name, setup.config.family) == (protocol, family)
+    assert any(words in line for line in said) or not words
+
+
+@contextmanager
+def _listing(names: list[str]):
+    """A server that lists models, in a thread."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            found = self.path == "/v1/models"
+            body = json.dumps({"data": [{"id": name} for name in names]}).encode() if found else b"{}"
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+def test_a_family_without_a_model_name_is_the_default_and_said(monkeypatch: pytest.MonkeyPatch):
+    texts = {"instruct_system": "", "instruct_user": ""}
+    monkeypatch.setattr("jurist.judging.registry.prompts", lambda *_: texts)
+    said: list[str] = []
+    setup = assemble(JudgeConfig(engine="scripted:x", protocol="rm-r1"), said.append)
+    assert setup.config.family == "instruct"
+    assert said == [
+        "family instruct: the default, since no model's name is known (--family instruct or reasoning)"
+    ]
+
+
 def test_votes_get_a_temperature_and_say_so():
     said: list[str] = []
     bench = assemble(JudgeConfig(engine="scripted:x", deliberation="vote(3)"), said.append)
@@ -133,6 +202,15 @@ def test_votes_get_a_temperature_and_say_so():
         ({"engine": "scripted:x", "rule": "eval"}, ConfigError, "no rule"),
         ({"engine": "transformers"}, ConfigError, "needs a model"),
         ({"engine": "http://x/v1", "extra": "[1]"}, ConfigError, "not a JSON object"),
+        ({"engine": "scripted:x", "protocol_file": Path("x")}, ConfigError, "has no use for the protocol"),
+        ({"engine": "scripted:x", "family": "reasoning"}, ConfigError, "--protocol rm-r1"),
+        ({"engine": "scripted:x", "deliberation": "vote(1e9)"}, ConfigError, "at most 10,000"),
+        ({"engine": "scripted:x", "deliberation": "vote(1" + "+1" * 10**5 + ")"}, ConfigError, "too long"),
+        (
+            {"engine": "scripted:x", "deliberation": "swapped(" * 99 + "1" + ")" * 99},
+            ConfigError,
+            "cannot take",
+        ),
         ({"temperature": -1.0}, ConfigError, "out of range"),
         ({"max_tokens": 0}, ConfigError, "out of range"),
         ({"concurrency": 0}, ConfigError, "out of range"),

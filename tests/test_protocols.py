@@ -10,9 +10,9 @@ from jurist.core.errors import ProtocolError
 from jurist.core.types import Case, Completion, Message, Response
 from jurist.judging.judge import check_arity
 from jurist.protocols import pairwise, pointwise, rm_r1, rrm, rubrics
-from jurist.protocols.base import Protocol, VerdictSlot, flatten
+from jurist.protocols.base import Protocol, VerdictSlot
 from jurist.protocols.chain import Criterion, Evidence, read_chain
-from jurist.protocols.rubrics import fill
+from jurist.protocols.text import fill, flatten
 
 # Stand-ins for the published prompts: the same places, in other words.
 RM_R1 = {

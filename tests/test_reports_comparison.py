@@ -13,7 +13,7 @@ from rich.console import Console
 from shared import shared
 
 from jurist.cli.compare import compare as compare_command
-from jurist.cli.comparing import read_run, run_names
+from jurist.cli.compare import read_run, run_names
 from jurist.cli.runs import import_run
 from jurist.core.errors import ConfigError, InputError, StoreError
 from jurist.core.statistics import holm, mcnemar, paired_difference

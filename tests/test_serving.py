@@ -274,7 +274,7 @@ def test_the_client_for_scripts_waits_and_tries_again():
         assert client.compare("q", ["answer 2", "answer 1"]).winner == 0
         assert client.rank("q", ["answer 2", "answer 1"]).order == (0, 1)
         assert client.score("q", "answer 1", size=1).status == "refused"
-    with Client(server.url, attempts=2) as client, pytest.raises(ServerError, match="no reply") as gone:
+    with Client(server.url, patience=1.5) as client, pytest.raises(ServerError, match="no reply") as gone:
         client.compare("q", ["a", "b"])
     assert gone.value.status == 0
 
@@ -283,13 +283,9 @@ def test_the_client_for_scripts_waits_and_tries_again():
 
 
 def test_sigterm_ends_the_process_in_order():
-    code = (
-        "from jurist.cli.serving import serve\nfrom jurist.judging.config import JudgeConfig\n"
-        "from jurist.serving.settings import Settings\n"
-        "serve(JudgeConfig(engine='scripted:<answer>[[A]]</answer>'), Settings(port=0), 'win-rate', 'none')"
-    )
+    command = [sys.executable, "-m", "jurist", "serve", "--engine", "scripted:<answer>[[A]]</answer>"]
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
+        [*command, "--port", "0"], stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}
     )
     lines = []
     for line in process.stderr:
@@ -300,7 +296,7 @@ def test_sigterm_ends_the_process_in_order():
     assert process.wait(20) == 0
     assert "goodbye" in process.stderr.read()
     process.stderr.close()
-    assert any("random_opponents(4, swapped)" in line for line in lines)
+    assert any("balanced(4)" in line for line in lines)
 
 
 def test_a_port_that_is_taken_is_said():

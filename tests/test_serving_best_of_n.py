@@ -24,7 +24,7 @@ from jurist.judging.config import JudgeConfig
 from jurist.rewards.choice import Choice, Leading, choosing, chosen
 from jurist.rewards.group import GroupJudge, exact_answer
 from jurist.serving.client import AsyncClient, Client, ServerError
-from jurist.serving.client import Choice as Told
+from jurist.serving.schema import BestReply
 
 PROMPT = (Message("user", "p"),)
 DELIBERATIONS = (
@@ -252,7 +252,7 @@ async def test_the_client_streams_and_who_leaves_stops_the_judging():
             steps = [s for s, _ in timed]
             # The first round is told while the final is still being played.
             assert timed[-1][1] - timed[0][1] > 0.03
-            assert isinstance(steps[-1], Told)
+            assert isinstance(steps[-1], BestReply)
             assert (steps[-1].best, len(steps[-1].trace)) == (1, 6)
             assert [s.final for s in steps] == [False] * (len(steps) - 1) + [True]
             assert (await client.best_of_n("p", BODY["responses"])).best == 1
@@ -285,7 +285,7 @@ async def test_a_stream_that_breaks_is_said_and_not_taken_up_again(cut, message)
 async def test_an_error_in_a_stream_is_raised():
     engine = Strength()
     with running(engine, judge_of(engine)) as server:
-        async with AsyncClient(server.url, attempts=1) as client:
+        async with AsyncClient(server.url, patience=0.5) as client:
             many = [f"answer {n}" for n in range(120)]
             stubborn = judge(engine, "round_robin(swapped, 10)")
             server.service.judge = stubborn

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jurist.cli.ablating import check_commands
+from jurist.cli.ablate import ablate, check_commands
 from jurist.cli.main import run
 from jurist.core.errors import ConfigError, JuristError
 from jurist.core.statistics import mcnemar, wilson
@@ -297,9 +297,7 @@ def test_tokens_of_a_resumed_training_are_added_up(tmp_path: Path):
 
 def test_what_is_missing_is_said_before_the_first_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    from jurist.cli import ablating
-
     with pytest.raises(JuristError, match=r"there is no pairs\.jsonl"):
-        ablating.run(recipe(tmp_path), tmp_path / "run", [], dry_run=False, json=False)
+        ablate(recipe(tmp_path), out=tmp_path / "run")
     with pytest.raises(ConfigError, match="names no run folder"):
-        ablating.run(recipe(tmp_path), None, [], dry_run=False, json=False)
+        ablate(recipe(tmp_path))

@@ -17,7 +17,7 @@ from test_protocols import PAIRS
 
 from jurist.cli.distill import distill
 from jurist.core.errors import EngineError, InputError, JuristError, StoreError
-from jurist.core.store import read_decisions, read_judgments
+from jurist.core.runs import read_decisions, read_judgments
 from jurist.core.types import Completion, Message, Query, Usage, Verdict, winner
 from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine
@@ -261,7 +261,8 @@ def test_a_right_chain_becomes_a_row_that_asks_what_the_judge_is_asked(tmp_path:
     assert [Message(**m) for m in row["prompt"]] == list(asked.messages) == list(query.messages)
     assert "<|im_end|>" not in row["prompt"][-1]["content"]
     assert content(row) == chain(right(query))
-    assert set(row) == {"prompt", "completion", "case_id", "order", "pass", "tokens"}
+    assert set(row) == {"prompt", "completion", "case_id", "order", "pass", "tokens", "protocol"}
+    assert row["protocol"] == "rubrics"
     assert (row["case_id"], tuple(row["order"]), row["pass"], row["tokens"]) == ("1", query.order, 1, 50)
     assert (summary.pairs, summary.pairs_first, summary.first.asked, summary.tokens_per_row) == (1, 1, 1, 50)
 

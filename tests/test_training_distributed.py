@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_training_prompts import A, pairs, rows, tiny
+from trainings import A, pairs, rows, tiny
 
 from jurist.core.errors import ConfigError
 from jurist.training.config import SftOptions

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_training_prompts import OPENS, TEMPLATE, A, B, case, chat
+from trainings import OPENS, TEMPLATE, A, B, case, chat
 
 from jurist.core.errors import InputError, ProtocolError
-from jurist.core.store import read_config, read_decisions
+from jurist.core.runs import read_decisions
+from jurist.core.store import read_config
 from jurist.core.types import Case, Status
 from jurist.protocols.pairwise import pairwise_short
 from jurist.protocols.rrm import rrm

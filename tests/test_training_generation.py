@@ -10,7 +10,7 @@ trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'juri
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from test_training_shared_prefix import CONFIGS, PAD, TOKENIZER, VOCABULARY, folder, make  # noqa: E402, F401
+from test_training_shared_prefix import CONFIGS, PAD  # noqa: E402
 
 from jurist.core.errors import ConfigError  # noqa: E402
 from jurist.training import generation  # noqa: E402
@@ -22,7 +22,7 @@ FULL: dict[str, Any] = {"eos": (), "pad": PAD, "max_new_tokens": 20}
 
 
 @pytest.fixture(scope="module")
-def model(folder):  # noqa: F811
+def model(folder):
     """``model(name)``: a random model."""
     made: dict[str, Any] = {}
 
@@ -161,7 +161,7 @@ def test_what_is_out_of_range_is_refused(wrong, model):
         generate(model("llama"), **{"prompts": PROMPTS, "copies": 2} | FULL | wrong)
 
 
-def test_an_adapter_takes_part(folder):  # noqa: F811
+def test_an_adapter_takes_part(folder):
     peft = pytest.importorskip("peft", reason="peft is not installed")
     network = transformers.AutoModelForCausalLM.from_pretrained(folder("llama"))
     network.generation_config = transformers.GenerationConfig()
@@ -173,7 +173,7 @@ def test_an_adapter_takes_part(folder):  # noqa: F811
     assert rows == stock(tuned, ()) != plain
 
 
-def test_a_model_first_met_under_autocast_is_shared_all_the_same(folder):  # noqa: F811
+def test_a_model_first_met_under_autocast_is_shared_all_the_same(folder):
     network = transformers.AutoModelForCausalLM.from_pretrained(folder("llama"))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rows = generate(network, PROMPTS, 2, **FULL, temperature=0)

@@ -7,25 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_training_prompts import OPENS, A, B, pairs, rows, tiny
+from trainings import OPENS, A, B, course, pairs, rows, said, same, stopping, tiny, weights
+from trainings import grpo_options as options
 
 trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[train]'")
 
-from test_training_sft import course, held, model, said, same, stopping, weights  # noqa: E402, F401
 
 from jurist.cli.main import run  # noqa: E402
 from jurist.core.errors import ConfigError, InputError, JuristError  # noqa: E402
-from jurist.core.store import read_decisions  # noqa: E402
+from jurist.core.runs import read_decisions  # noqa: E402
 from jurist.training import rollout_backends  # noqa: E402
-from jurist.training.config import GrpoOptions  # noqa: E402
 from jurist.training.grpo import train_grpo  # noqa: E402
 from jurist.training.metrics import read_metrics  # noqa: E402
-
-
-def options(model: Path, **more: Any) -> GrpoOptions:  # noqa: F811
-    base = {"model": str(model), "protocol": "pairwise-short", "precision": "fp32", "batch": 2, "steps": 4}
-    rest = {"micro_batch": 4, "save_every": 2, "learning_rate": 1e-2, "max_completion": 16, "group": 4}
-    return GrpoOptions(**base | rest | {"eval_tokens": 4, "trace_every": 1} | more)
 
 
 def logged(out: Path) -> list[Any]:
@@ -33,7 +26,7 @@ def logged(out: Path) -> list[Any]:
 
 
 def test_metrics_say_what_the_samples_show(
-    model: Path, held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]  # noqa: F811
+    model: Path, held: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):  # fmt: skip
     data, out = pairs(tmp_path / "t.jsonl", 5), tmp_path / "out"
     result = train_grpo(options(model, held_out=held, orders="both", resample=0), str(data), out, print)
@@ -66,7 +59,8 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from test_training_grpo import options, train_grpo
+from trainings import grpo_options as options
+from jurist.training.grpo import train_grpo
 from jurist.training.session import RewardSignalCallback
 def stop(self, args, state, control, **_):
     if state.global_step == 3:
@@ -77,7 +71,7 @@ train_grpo(options(Path(sys.argv[2]), held_out=Path(sys.argv[3])), sys.argv[4], 
 
 
 @pytest.mark.slow
-def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(model: Path, held: Path, tmp_path: Path):  # noqa: F811
+def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(model: Path, held: Path, tmp_path: Path):
     data, out = pairs(tmp_path / "t.jsonl", 5), tmp_path / "killed"
     tests = str(Path(__file__).parent)
     done = subprocess.run(
@@ -104,7 +98,7 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(model: Path, h
     ids=["adapters", "within the updates of a step", "stock loss, in the second epoch"],
 )
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
-    stop: int, more: dict[str, Any], model: Path, held: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    stop: int, more: dict[str, Any], model: Path, held: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):  # fmt: skip
     data, chosen = str(pairs(tmp_path / "t.jsonl", 7)), options(model, held_out=held, **more)
     whole = train_grpo(chosen, data, tmp_path / "whole", print)
@@ -117,7 +111,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
 
 
 def test_the_samplers_log_probabilities_do_not_move_the_loss(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):  # fmt: skip
     data = str(pairs(tmp_path / "t.jsonl", 5))
     chosen = options(model, steps=2)
@@ -149,7 +143,7 @@ def test_a_template_that_opens_the_thinking_opens_every_text(tmp_path: Path):
     assert line.metrics["verdicts/unanswered"] == sum(not j.verdict.scores for j in judgments) / 8
 
 
-def test_what_cannot_be_trained_is_said_at_the_door(model: Path, tmp_path: Path):  # noqa: F811
+def test_what_cannot_be_trained_is_said_at_the_door(model: Path, tmp_path: Path):
     data = str(pairs(tmp_path / "t.jsonl", 4))
     ties = str(
         rows(tmp_path / "ties.jsonl", [{"prompt": "?", "responses": ["a", "b"], "gold": [0.5, 0.5]}] * 2)

@@ -1,101 +1,25 @@
 """Pairs as prompts of a judge that is trained: orders, limits, templates, and rows of written judgments."""
 
 import json
-from collections.abc import Iterable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_engines_local import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE, vocabulary
+from test_engines_local import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE
+from trainings import BAD, GOOD, OPENS, asked, case, chat, judge, rows, tokenizer
 
 from jurist.core.errors import EngineError, InputError, ProtocolError
-from jurist.core.types import Case, Completion, Message
+from jurist.core.types import Case, Completion
 from jurist.engines.chat_template import ChatIds
-from jurist.judging.judge import Judge, to_case_order
-from jurist.training.config import GrpoOptions, Orders
-from jurist.training.evaluation import judge_of, written_text
+from jurist.judging.judge import to_case_order
+from jurist.training.config import Orders
+from jurist.training.evaluation import written_text
 from jurist.training.prompts import PromptCounts, PromptExample, prompt_examples
 from jurist.training.reward import reward
 from jurist.training.sft import chain_examples, verdict_examples
-
-A, B = "<answer>[[A]]</answer>", "<answer>[[B]]</answer>"
-OPENS = TEMPLATE.replace("<|start|>assistant {%", "<|start|>assistant <think>\n{%")
-GOOD, BAD = "yes, it is", "no idea"
-
-
-def tokenizer(template: str | None = TEMPLATE, pad: bool = True) -> Any:
-    """Every character is a token, and so is each verdict."""
-    tokenizers = pytest.importorskip("tokenizers")
-    transformers = pytest.importorskip("transformers")
-    raw = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary(), []))
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = tokenizers.decoders.ByteLevel()
-    raw.add_special_tokens(["<|start|>", "<|end|>", "<|pad|>"])
-    raw.add_tokens([tokenizers.AddedToken(t, special=False) for t in ("<think>", "</think>", A, B)])
-    named = {"pad_token": "<|pad|>"} if pad else {}
-    made = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|end|>", **named)
-    made.chat_template = template
-    return made
-
-
-def tiny(path: Path, template: str | None = TEMPLATE, pad: bool = True, context: int = 512) -> Path:
-    """A saved model of two layers whose random texts are mostly verdicts and endings."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    words = tokenizer(template, pad)
-    torch.manual_seed(7)
-    config = transformers.LlamaConfig(
-        vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=context,
-        initializer_range=0.3, bos_token_id=None, eos_token_id=words.eos_token_id,
-        pad_token_id=words.pad_token_id,
-    )  # fmt: skip
-    model = transformers.LlamaForCausalLM(config)
-    with torch.no_grad():
-        # One number is large in every state, so that it can carry a bias of the vocabulary.
-        model.model.embed_tokens.weight[:, 0] = 6.0
-        model.lm_head.weight[:, 0] = 0.0
-        model.lm_head.weight[words.convert_tokens_to_ids([A, B, "<|end|>"]), 0] = 1.2
-    model.generation_config.update(do_sample=True, top_k=3, temperature=0.7)
-    model.save_pretrained(path)
-    words.save_pretrained(path)
-    return path
-
-
-def rows(path: Path, values: Iterable[object]) -> Path:
-    """A JSONL file."""
-    path.write_text("".join(json.dumps(value) + "\n" for value in values))
-    return path
-
-
-def pairs(path: Path, n: int, **more: Any) -> Path:
-    """A JSONL file of n labelled pairs."""
-    return rows(
-        path,
-        ({"id": f"p{i}", "prompt": f"is it {i}?", "chosen": GOOD, "rejected": BAD, **more} for i in range(n)),
-    )
-
-
-def judge(protocol: str = "pairwise-short", **options: Any) -> Judge:
-    return judge_of(GrpoOptions(protocol=protocol, **options))
-
-
-def case(name: str = "1", *responses: str, gold: tuple[float, ...] | None = (1.0, 0.0)) -> Case:
-    return Case(name, (Message("user", f"is it {name}?"),), responses or (GOOD, BAD), gold=gold)
-
-
-@cache
-def chat(template: str = TEMPLATE) -> ChatIds:
-    return ChatIds(tokenizer(template), "tiny")
-
-
-def asked(cases: Iterable[Case], **options: Any) -> tuple[list[PromptExample], PromptCounts]:
-    return prompt_examples(cases, judge(), chat(), **{"max_prompt": 500} | options)
-
 
 # --- pairs -----------------------------------------------------------------------------------------------
 

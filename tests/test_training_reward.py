@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_protocols_verdicts import Golden, ids, lines, protocol
-from test_training_prompts import OPENS, TEMPLATE, chat
+from trainings import OPENS, TEMPLATE, chat
 
 from jurist.core.types import Case, Completion, Message, Query, Sampling, Status, Verdict, agrees
 from jurist.judging.judge import to_case_order

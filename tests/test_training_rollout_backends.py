@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 from test_training_export import make
-from test_training_prompts import pairs
+from trainings import grpo_options as options
+from trainings import pairs, same, stopping
 
 torch = pytest.importorskip("torch")
 trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[train]'")
 peft = pytest.importorskip("peft")
 
-from test_training_grpo import options, stopping  # noqa: E402
-from test_training_sft import held, same  # noqa: E402, F401
 
 from jurist.core.errors import ConfigError, EngineError  # noqa: E402
 from jurist.core.types import Sampling  # noqa: E402
@@ -102,7 +101,7 @@ def test_a_completion_ends_with_the_token_that_ends_a_turn(rollouts: Any, folder
 def test_a_training_goes_on_as_if_it_had_not_been_interrupted(
     rollouts: Any,
     folder: Path,
-    held: Path,  # noqa: F811
+    held: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):

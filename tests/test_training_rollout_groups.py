@@ -1,4 +1,4 @@
-"""Groups of judgments as the trainer gets them: scripted, replaced where all rewards are equal, samples kept."""
+"""Groups of judgments as the trainer gets them: scripted, replaced where rewards are equal, samples kept."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -7,10 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_training_prompts import A, B, asked, case, chat
+from trainings import A, B, asked, case, chat
 
 from jurist.cli.main import run
-from jurist.core.store import read_decisions
+from jurist.core.runs import read_decisions
 from jurist.core.types import Sampling
 from jurist.protocols.pairwise import pairwise_short
 from jurist.training.grpo import Rollouts, rollout_rewards

@@ -13,7 +13,7 @@ from test_engines_scalar import CONTEXT, make_model
 
 from jurist.cli.main import run as jurist
 from jurist.core.errors import ConfigError, InputError
-from jurist.core.store import read_decisions
+from jurist.core.runs import read_decisions
 from jurist.core.types import Query, Sampling
 from jurist.engines.scalar import ScalarEngine
 from jurist.inputs import load_cases
@@ -176,7 +176,7 @@ def test_adapters_are_merged_with_their_head_and_measured_in_float32(place, tmp_
 def test_the_card_tells_the_scores_and_where_they_come_from(trained):
     out, result, _ = trained
     text = (out / "model" / "README.md").read_text()
-    assert 'pipeline_tag: "text-classification"' in text
+    assert "pipeline_tag: text-classification" in text
     assert "--engine scalar:FOLDER --protocol scalar" in text
     assert f"| held.jsonl | after | {result.after.accuracy:.1%} |" in text
     assert "| pairs.jsonl | training | 32 | `" in text

@@ -1,13 +1,12 @@
 """Supervised training of a tiny model: to its end, interrupted, resumed, with adapters, refused."""
 
 import json
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_training_prompts import OPENS, TEMPLATE, A, pairs, rows, tiny
+from trainings import OPENS, TEMPLATE, A, pairs, rows, said, same, stopping, tiny, weights
 
 trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[train]'")
 
@@ -24,64 +23,12 @@ from jurist.training.metrics import read_metrics  # noqa: E402
 from jurist.training.sft import train_sft  # noqa: E402
 
 torch.set_num_threads(1)
-TIMED = ("runtime", "per_second", "step_time", "train_loss", "total_flos")
-"""Metrics of time, or of a session."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pairs(tmp_path_factory.mktemp("held") / "held.jsonl", 3)
 
 
 def options(model: Path, **more: Any) -> SftOptions:
     base = {"model": str(model), "protocol": "pairwise-short", "precision": "fp32", "batch": 4, "steps": 4}
     rest = {"micro_batch": 2, "save_every": 2, "learning_rate": 3e-2, "eval_tokens": 4, "target": "answer"}
     return SftOptions(**base | rest | more)
-
-
-def course(out: Path) -> list[tuple[int, float, dict[str, float | None]]]:
-    """What was logged at each step, without times and sums of a session."""
-    lines = read_metrics(out / "metrics.jsonl")
-    kept = [(x.step, x.epoch, {k: v for k, v in x.metrics.items() if not k.endswith(TIMED)}) for x in lines]
-    return [one for one in kept if one[2]]
-
-
-def weights(out: Path) -> dict[str, Any]:
-    return load_file(out / "model" / "model.safetensors")
-
-
-def same(one: Path, other: Path) -> None:
-    """Both folders hold the same training: what was logged, what was learned, how it was measured."""
-    assert course(one) == course(other)
-    a, b = weights(one), weights(other)
-    assert a.keys() == b.keys()
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    for place in ("before", "after"):
-        files = [out / "held-out" / place / "eval.json" for out in (one, other)]
-        assert files[0].read_bytes() == files[1].read_bytes()
-    results = [json.loads((out / "result.json").read_bytes()) for out in (one, other)]
-    assert [r.pop("seconds") >= 0 for r in results] == [True, True]
-    assert results[0] == results[1]
-
-
-def stopping(monkeypatch: pytest.MonkeyPatch, step: int, error: type[BaseException]) -> None:
-    """Raise at the end of a step, before it is logged and saved."""
-
-    def stop(*told: Any, **_: Any) -> None:
-        if told[2].global_step == step:
-            raise error
-
-    monkeypatch.setattr(sessions.RewardSignalCallback, "on_step_end", stop, raising=False)
-
-
-def said() -> tuple[list[str], Callable[[str], None]]:
-    lines: list[str] = []
-    return lines, lines.append
 
 
 # --- to the end ------------------------------------------------------------------------------------------
@@ -140,6 +87,18 @@ def test_written_judgments_are_learned(tmp_path: Path, template: str | None, pad
     assert any(not torch.equal(a, b) for a, b in zip(
         weights(out).values(), load_file(folder / "model.safetensors").values(), strict=True
     ))  # fmt: skip
+
+
+def test_rows_of_another_protocol_are_refused(model: Path, tmp_path: Path):
+    values = [
+        {"prompt": "is it?", "completion": A, "protocol": name} for name in ("rubrics", "rm-r1-instruct")
+    ]
+    path = rows(tmp_path / "r.jsonl", values)
+    with pytest.raises(
+        InputError, match="written for \"rm-r1-instruct\", the training is for 'rubrics'"
+    ) as caught:
+        train_sft(options(model, target="chain", protocol="rubrics"), str(path), tmp_path / "out", print)
+    assert caught.value.message.startswith(f"{path}:2: protocol: ")
 
 
 # --- interrupted -----------------------------------------------------------------------------------------

@@ -66,6 +66,11 @@ __all__ = [  # noqa: RUF022 - in the order of the path
 ]
 
 
+def __dir__() -> list[str]:
+    """The public names, for completion."""
+    return sorted([*__all__, "__version__"])
+
+
 def __getattr__(name: str) -> Any:
     """Public names are loaded on first use, so that ``import jurist`` stays light."""
     if name not in _PUBLIC:

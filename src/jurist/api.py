@@ -1,17 +1,21 @@
 """The synchronous door: one call each, for scripts and notebooks."""
 
 import asyncio
+import dataclasses
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import fields
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack
 
 from jurist.benchmarks.base import Benchmark
-from jurist.core.errors import ConfigError
-from jurist.core.types import Case, Decision, Message, Response, Scorecard, conversation
-from jurist.inputs import load_cases
+from jurist.core.errors import ConfigError, JuristError
+from jurist.core.types import Case, Decision, Message, Response, Scorecard
+from jurist.inputs import case_from, cases_of, load_cases
 from jurist.judging import registry
 from jurist.judging.build import JudgeSetup, Say, assemble
 from jurist.judging.config import JudgeConfig
@@ -19,10 +23,38 @@ from jurist.judging.run import measure, run
 from jurist.reports.views.ranking import best_row
 from jurist.rewards.choice import Choice, Leading
 from jurist.rewards.choice import choosing as _choosing
-from jurist.rewards.group import GroupJudge, Guards
+from jurist.rewards.group import GroupJudge
+from jurist.rewards.policy import AS_THEY_ARE
 from jurist.rewards.ranking import Ranking, Rating, ranking_of
 
 T = TypeVar("T")
+
+
+class JudgeOptions(TypedDict, total=False):
+    """The options of a judge as keywords: the fields of ``JudgeConfig``, which the flags are named after."""
+
+    engine: str
+    model: str | None
+    protocol: str | None
+    family: Literal["instruct", "reasoning"] | None
+    rule: Literal["robust", "eval", "train"]
+    system: Literal["send", "merge", "drop"]
+    protocol_file: Path | None
+    deliberation: str | None
+    forced: Literal["never", "missing", "always"] | None
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    thinking_budget: int | None
+    answer_tokens: int
+    first: Path | None
+    seed: int
+    concurrency: int | None
+    timeout: float
+    retry_for: float
+    samples_per_request: int
+    extra: str | None
+    give_up_after: int
 
 
 def judge(
@@ -33,14 +65,14 @@ def judge(
     rubric: str | None = None,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> Decision:
     """Judge one case: which response is better (one response: its rating), and why.
 
     ``options`` are the fields of ``JudgeConfig``. The reasons are in
     ``decision.judgments[i].completion.text``.
     """
-    case = Case("1", conversation(prompt), tuple(responses), reference=reference, rubric=rubric)
+    case = case_from(prompt, responses, reference=reference, rubric=rubric)
     return judge_case(case, _config(config, options), say=say)
 
 
@@ -51,10 +83,10 @@ def rank(
     rating: Rating = "bradley-terry",
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> Ranking:
     """Rank any number of responses, best first; by default each meets each, in both orders."""
-    case = Case("1", conversation(prompt), tuple(responses))
+    case = case_from(prompt, responses)
     decision = judge_case(case, _config(config, options), say=say, pairs="round_robin(swapped)")
     return ranking_of(decision, len(case.responses), rating)
 
@@ -65,10 +97,10 @@ def best_of_n(
     *,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> int | None:
     """Index of the best response, by default by a knockout in both orders; None without any verdict."""
-    case = Case("1", conversation(prompt), tuple(responses))
+    case = case_from(prompt, responses)
     decision = judge_case(case, _config(config, options), say=say, pairs="knockout(swapped)")
     return best_row(decision, case)["best"]
 
@@ -80,18 +112,18 @@ def choosing(
     deadline: float | None = None,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> Generator[Leading | Choice]:
     """``best_of_n`` as it comes about: who is ahead, as comparisons finish, and at the end the ``Choice``.
 
     ``for step in choosing(...)``; leaving the loop stops the judging. ``deadline``: seconds from now. For
     event loops there is ``jurist.rewards.choice.choosing``.
     """
-    case = Case("1", conversation(prompt), tuple(responses))
+    case = case_from(prompt, responses)
     if not case.responses:
         raise ConfigError("no response to judge", hint="responses=[...] with one, two or more texts")
     # As they are: best_of_n sets nothing aside either.
-    judge = GroupJudge(assemble(_config(config, options), say), guards=Guards("judge", "judge", False))
+    judge = GroupJudge(assemble(_config(config, options), say), policy=AS_THEY_ARE)
     return _stepped(_chosen(judge, case, deadline))
 
 
@@ -105,21 +137,29 @@ def judge_case(
 
 
 def judge_all(
-    cases: str | Path | Iterable[Case],
+    cases: str | Path | Iterable[Case | Mapping[str, Any]] | Any,
     *,
     out: str | Path | None = None,
+    limit: int | None = None,
+    skip_bad: bool = False,
+    on_bad: Callable[[JuristError], None] | None = None,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> list[Decision]:
-    """Judge many cases, from a file or given; decisions in the order of the cases.
+    """Judge many cases; decisions in the order of the cases.
 
+    ``cases``: a file, folder or ``hf:`` name as for `jurist judge`, ``Case`` objects, rows as dictionaries
+    with the same fields as in files, a DataFrame or a Hugging Face dataset. The first ``limit`` only. A row
+    that cannot be read raises ``InputError``, or with ``skip_bad`` is handed to ``on_bad`` and passed over.
     With ``out`` everything is kept in that run folder, and the same call goes on where it stopped.
     """
     source = str(cases) if isinstance(cases, (str, Path)) else ""
-    listed = list(load_cases(source) if isinstance(cases, (str, Path)) else cases)
+    read = load_cases(source, skip_bad=skip_bad, on_bad=on_bad) if source else None
+    rows = read or cases_of(cases, skip_bad=skip_bad, on_bad=on_bad)
+    listed = list(islice(rows, limit))
     setup = assemble(_config(config, options), say)
-    decisions = _wait(_collect(setup, listed, Path(out) if out else None, source))
+    decisions = _wait(_collect(setup, listed, _folder(out), source))
     place = {case.id: i for i, case in enumerate(listed)}
     return sorted(decisions, key=lambda d: place[d.case_id])
 
@@ -132,23 +172,29 @@ def evaluate(
     limit: int | None = None,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
-    **options: Any,
+    **options: Unpack[JudgeOptions],
 ) -> Scorecard:
     """The official score of a judge on a benchmark; its published files are in ``data``, or are fetched."""
     setup = assemble(_config(config, options), say)
-    folder, files = Path(out) if out else None, Path(data) if data else None
+    folder, files = _folder(out), Path(data) if data else None
     return _wait(_measure(setup, registry.benchmark(benchmark), files, folder, limit))
 
 
-def _config(config: JudgeConfig | None, options: dict[str, Any]) -> JudgeConfig:
-    if config is not None:
-        return config
-    try:
-        return JudgeConfig(**options)
-    except TypeError as error:
-        raise ConfigError(
-            f"unknown option: {error}", hint="options are the fields of jurist.JudgeConfig"
-        ) from None
+def _config(config: JudgeConfig | None, options: JudgeOptions) -> JudgeConfig:
+    """The options of a judge; raises ``ConfigError`` for one that does not exist, with the nearest name."""
+    legal = [f.name for f in fields(JudgeConfig)]
+    for name in options:
+        if name not in legal:
+            near = get_close_matches(name, legal, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"options are {', '.join(legal)}"
+            raise ConfigError(f"there is no option {name!r}", hint)
+    return dataclasses.replace(config or JudgeConfig(), **options)
+
+
+def _folder(out: str | Path | None) -> Path | None:
+    if out is None or str(out).strip():
+        return None if out is None else Path(out).expanduser()
+    raise ConfigError("out is empty, and would stand for the current folder", hint="out='runs/mine'")
 
 
 async def _collect(setup: JudgeSetup, cases: Sequence[Case], out: Path | None, source: str) -> list[Decision]:

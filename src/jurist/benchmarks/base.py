@@ -1,5 +1,6 @@
 """What a benchmark is, and the counting that all of them share."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from jurist.core.errors import InputError
+from jurist.core.reasons import Reasons
 from jurist.core.statistics import wilson
 from jurist.core.types import (
     Case,
@@ -24,7 +26,8 @@ from jurist.core.types import (
     winner,
 )
 from jurist.deliberation.combine import majority, mean
-from jurist.inputs.files import open_source
+from jurist.inputs import read_rows as read_source
+from jurist.inputs.lines import Row as SourceRow
 
 Row = TypeVar("Row")
 
@@ -91,6 +94,20 @@ def statuses(decisions: Iterable[Decision]) -> dict[str, int]:
     return {status.value: counts[status] for status in Status if counts[status]}
 
 
+
+def reason_of(judgment: Judgment) -> str | None:
+    """Why a judgment has no verdict, in words that are equal for failures of one kind; None if it has one."""
+    verdict = judgment.verdict
+    if verdict.status is Status.OK:
+        return None
+    note = _NUMBER.sub("N", verdict.note)[:300]
+    return f"{verdict.status}: {note}" if note else verdict.status.value
+
+
+# Request ids, times and byte counts differ between failures of one kind; the status of HTTP does not.
+_NUMBER = re.compile(r"(?<!HTTP )\b[0-9a-f]*\d[0-9a-f.:-]*\b")
+
+
 def usage(decisions: Iterable[Decision]) -> Usage:
     """Tokens of all decisions together."""
     return sum((d.usage for d in decisions), Usage())
@@ -118,7 +135,10 @@ def scored(score: Callable[[Iterable[Decision]], Scorecard], decisions: Sequence
     ``if_wrong``: every judgment without a verdict had been wrong. ``if_dropped``: cases without a verdict
     were left out. Both only where they can be told (the scorer may need all of a case's parts).
     """
-    card = score(decisions)
+    card, reasons = score(decisions), Reasons()
+    for decision in decisions:
+        reasons.add(decision.judgments)
+    card = msgspec.structs.replace(card, reasons=reasons.most())
     if card.headline is None or all(j.verdict.scores for d in decisions for j in d.final_judgments):
         return card
     kept = [d for d in decisions if d.verdict.scores is not None]
@@ -203,6 +223,7 @@ class Tally:
         self._both = self._consistent = self._games = self._first = 0
         self._right: dict[str, list[bool]] = {}
         self._statuses: Counter[Status] = Counter()
+        self._reasons = Reasons()
         self._usage = Usage()
 
     def add(self, decision: Decision) -> None:
@@ -210,6 +231,7 @@ class Tally:
         self._n += 1
         self._usage += decision.usage
         self._statuses.update(j.verdict.status for j in decision.judgments)
+        self._reasons.add(decision.judgments)
         self._ties += len(decision.verdict.scores or ()) > 1 and winner(decision.verdict.scores) is None
         self._unresolved += decision.verdict.scores is None
         self._orders(decision)
@@ -227,6 +249,7 @@ class Tally:
             groups=rows if len(rows) > 1 else (),
             statistics=self._statistics(len(graded)),
             statuses={s.value: self._statuses[s] for s in Status if self._statuses[s]},
+            reasons=self._reasons.most(),
             unresolved=UNRESOLVED if graded else "",
             usage=self._usage,
             seconds=seconds,
@@ -261,13 +284,14 @@ class Tally:
 
 def read_rows(path: Path, row: type[Row]) -> Iterator[Row]:
     """The rows of a file of any format, a folder or an ``hf:`` name; raises naming file, line and field."""
-    for place, _, fields in open_source(str(path)):
-        if isinstance(fields, InputError):
-            raise InputError(f"{place}: {fields.message}", fields.hint)
+
+    def typed(found: SourceRow) -> Row:
         try:
-            yield msgspec.convert(fields, row)
+            return msgspec.convert(found.fields, row)
         except msgspec.ValidationError as error:
-            raise InputError(f"{place}: {error}") from error
+            raise InputError(str(error)) from error
+
+    return read_source(str(path), typed)
 
 
 def read_lines(path: Path, row: type[Row]) -> Iterator[Row]:

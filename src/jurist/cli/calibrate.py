@@ -1,20 +1,18 @@
 """`jurist calibrate`: from which lead on a cheap judge may decide alone."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
+from jurist.cli.options import Json
 
 
-def calibrate(
-    cheap: Path,
-    thorough: Path,
-    /,
-    *,
-    loss: float = 0.01,
-    json: Annotated[bool, Parameter(negative="")] = False,
-) -> int:
+def calibrate(cheap: Path, thorough: Path, /, *, loss: float = 0.01, json: Json = False) -> int:
     """Find the threshold of a cascade on two runs over the same cases.
+
+    Examples::
+
+        jurist calibrate runs/cheap runs/thorough
+        jurist calibrate runs/cheap runs/thorough --loss 0.02
+        jurist calibrate runs/cheap runs/thorough --json
 
     Parameters
     ----------
@@ -27,9 +25,9 @@ def calibrate(
     json
         The calibration as JSON on standard output.
     """
-    from jurist.cli.console import out, say, write_json
+    from jurist.cli.console import next_step, out, write_json
     from jurist.core.errors import ConfigError
-    from jurist.core.store import read_decisions
+    from jurist.core.runs import read_decisions
     from jurist.deliberation.calibration import calibrate, trials_of
     from jurist.judging.pool import slim
     from jurist.reports.views.calibration import calibration_view
@@ -42,5 +40,6 @@ def calibrate(
         return 0
     out.print(calibration_view(found))
     if found.chosen.value < float("inf"):
-        say(f"use it with: --deliberation 'cascade({found.chosen.value:.4g})'")
+        cascade = f"cascade({found.chosen.value:.4g})"
+        next_step("judge with it", "jurist", "judge", "pairs.jsonl", "--deliberation", cascade)
     return 0

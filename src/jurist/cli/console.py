@@ -1,13 +1,14 @@
-"""What the commands share: two consoles, the progress bar, errors in words."""
+"""What the commands share: two consoles, the progress bar, data on standard output, errors in words."""
 
+import re
+import shlex
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,31 +17,97 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    track,
 )
 from rich.text import Text
 
 from jurist.core.errors import JuristError
-from jurist.judging.pool import Progress as Counted
+from jurist.reports.views.style import Screen
 
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+if TYPE_CHECKING:
+    from jurist.core.runs import Run
+    from jurist.core.types import Scorecard
+    from jurist.inputs import BadRows
+    from jurist.judging.config import JudgeConfig
+    from jurist.judging.pool import Progress as Counted
+
+T = TypeVar("T")
+
+MOST_FAILED = 0.1
+"""A command ends with exit code 1 where a greater share of the judgments failed."""
+
+err = Screen(stderr=True)
+out = Screen()
+
+# What JSON leaves as it is and a terminal obeys: DEL and the C1 control characters, in UTF-8.
+_CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]")
 
 
 def say(line: str) -> None:
     """A line about what is being done, on standard error."""
-    err.print(Text(line, style="dim"))
+    err.print(Text(line, style="dim"), soft_wrap=True)
+
+
+def next_step(what: str, *words: object, case: str | None = None) -> None:
+    """The command that a person may want to type next, on standard error, quoted for a shell.
+
+    ``case`` is the id at its end; one that looks like an option has ``--`` before it.
+    """
+    last = [] if case is None else ["--", case] if case.startswith("-") else [case]
+    line = shlex.join([*map(str, words), *last])
+    err.print(Text.assemble((f"{what}: ", "dim"), line), soft_wrap=True)
+
+
+def describe(config: "JudgeConfig", role: str = "judge") -> str:
+    """Which judge it is, in one line."""
+    who = f"{config.engine} {config.model}" if config.model else config.engine
+    forced = "" if config.forced == "never" else f", forced verdict {config.forced}"
+    return f"{role}: {who}, protocol {config.protocol}, deliberation {config.deliberation}{forced}"
+
+
+def exit_code(*cards: "Scorecard") -> int:
+    """0, or 1 where nothing was answered or many judgments failed: the numbers say little about the judge.
+
+    Which of both it is is said on standard error.
+    """
+    total = sum(sum(card.statuses.values()) for card in cards)
+    failed = sum(card.statuses.get("failed", 0) for card in cards)
+    answered = sum(card.statuses.get("ok", 0) for card in cards)
+    if failed > MOST_FAILED * total:
+        what = f"{failed:,} of {total:,} judgments failed, more than {MOST_FAILED:.0%}"
+    elif total and not answered:
+        what = f"none of {total:,} judgments has a verdict"
+    else:
+        return 0
+    err.print(Text.assemble(("error: ", "bold red"), f"{what}: exit code 1"), soft_wrap=True)
+    return 1
 
 
 def complain(error: JuristError) -> None:
     """An error in words: what was wrong, then the hint."""
-    err.print(Text.assemble(("error: ", "bold red"), error.message))
+    err.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
     if error.hint:
-        err.print(Text.assemble(("hint:  ", "bold cyan"), error.hint))
+        err.print(Text.assemble(("hint:  ", "bold cyan"), error.hint), soft_wrap=True)
+
+
+def list_bad(bad: "BadRows") -> None:
+    """Say which rows were left out."""
+    for line in bad.lines():
+        say(line)
+
+
+def tell_damage(run: "Run") -> None:
+    """Say what of a run could not be read, and what that left out."""
+    for damage in run.damage:
+        say(f"damaged: {damage}")
+    if run.lost:
+        say(f"{run.lost:,} judgments or decisions are lost; the command that judged them asks for them again")
 
 
 def write_json(value: Any) -> None:
     """One JSON line on standard output."""
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    data = _CONTROLS.sub(lambda found: b"\\u00%02x" % found[0][-1], msgspec.json.encode(value))
+    sys.stdout.buffer.write(data + b"\n")
     sys.stdout.buffer.flush()
 
 
@@ -49,12 +116,12 @@ EVERY = 30.0
 
 
 @contextmanager
-def watching(total: int | None) -> Generator[Callable[[Counted], None]]:
+def watching(total: int | None) -> Generator["Callable[[Counted], None]"]:
     """Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
     started = time.monotonic()
     last = started
 
-    def line(now: Counted) -> None:
+    def line(now: "Counted") -> None:
         nonlocal last
         if time.monotonic() - last >= EVERY:
             last = time.monotonic()
@@ -69,22 +136,30 @@ def watching(total: int | None) -> Generator[Callable[[Counted], None]]:
         SpinnerColumn(),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}", style="dim"),
-        TextColumn("{task.fields[unanswered]}", style="yellow"),
+        TextColumn("{task.fields[rate]}", style="dim", markup=False),
+        TextColumn("{task.fields[unanswered]}", style="yellow", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=total, rate="", unanswered="")
 
-        def draw(now: Counted) -> None:
+        def draw(now: "Counted") -> None:
             rate, unanswered = _pace(now, time.monotonic() - started)
             bar.update(task, completed=now.decisions, rate=rate, unanswered=unanswered)
 
         yield draw
 
 
-def _pace(now: Counted, seconds: float) -> tuple[str, str]:
+def watched(rows: Iterable[T], source: str, verb: str = "reading") -> Iterable[T]:
+    """The rows of a source, with a bar on a terminal."""
+    from jurist.inputs.files import count_lines
+
+    total = None if source == "-" else count_lines(source)
+    return track(rows, verb, total, console=err, transient=True, disable=not err.is_terminal)
+
+
+def _pace(now: "Counted", seconds: float) -> tuple[str, str]:
     """(judgments and tokens per second, what was not answered), each empty where there is nothing to say."""
     asked = now.judgments - now.remembered
     rate = f"{asked / seconds:.1f} judgments/s, {now.tokens / seconds:,.0f} tokens/s" if seconds > 1 else ""

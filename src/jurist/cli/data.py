@@ -1,16 +1,30 @@
 """`jurist data`: from preference rows to training sets."""
 
+import asyncio
+from collections import Counter
+from contextlib import ExitStack, aclosing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
+from jurist.cli.console import describe, list_bad, next_step, say, watched, watching
+from jurist.cli.options import Flag, Judge, Many, Out, SkipBad, Source
+from jurist.core.errors import ConfigError, InputError
 from jurist.judging.config import DEFAULTS, JudgeConfig
 
-Source = Annotated[str, Parameter(allow_leading_hyphen=True)]
-Flag = Annotated[bool, Parameter(negative="")]
-Many = Annotated[list[str] | None, Parameter(negative="")]
+if TYPE_CHECKING:
+    from jurist.core.types import Case
+    from jurist.data.difficulty import Difficulty
+    from jurist.data.math_verify import MathVerify
+    from jurist.data.overlap import Index
+    from jurist.data.report import Tally
+    from jurist.data.rows import Writer
+    from jurist.data.verifiable import Same
+    from jurist.inputs.lines import Row
+
 Choose = Literal["one", "all"]
+Format = Literal["jurist", "trl"]
 
 data = App(name="data", help="Prepare training sets: filter, verify, split, mix, measure difficulty.")
 
@@ -18,7 +32,7 @@ data = App(name="data", help="Prepare training sets: filter, verify, split, mix,
 @data.command
 def pairs(
     *sources: Source,
-    out: Path,
+    out: Out,
     unique: Literal["near", "exact", "prompt", "none"] = "near",
     near: float = 0.8,
     longest: int | None = None,
@@ -29,12 +43,19 @@ def pairs(
     data: Path | None = None,
     choose: Choose = "one",
     seed: int = 0,
-    skip_bad: Flag = False,
+    format: Format = "jurist",
+    skip_bad: SkipBad = False,
 ) -> int:
     """Preference rows of any format, filtered, as one file of pairs; why a row was left out is counted.
 
     Left out are rows with one response, without gold or with a tie, empty and equal responses, and what the
     options name. The counts stand on standard error and in FILE.report.json.
+
+    Examples::
+
+        jurist data pairs raw.jsonl -o pairs.jsonl
+        jurist data pairs raw.jsonl --against judgebench,rewardbench -o pairs.jsonl
+        jurist data pairs chat=a.jsonl hf:ORG/NAME --longest 16000 --skip-bad -o pairs.jsonl
 
     Parameters
     ----------
@@ -64,13 +85,40 @@ def pairs(
         Of more than two responses: one pair by seed, or all pairs whose gold differs.
     seed
         Decides which pair.
+    format
+        jurist: rows as every command reads them. trl: prompt, chosen and rejected as TRL's RewardTrainer and
+        DPOTrainer read them (jurist reads those too).
     skip_bad
         Leave out rows that cannot be read, and list them, instead of stopping.
     """
-    from jurist.cli import preparing
+    from jurist.data.filters import FilterOptions, filters_of, fit
+    from jurist.data.rows import Writer, check_target, read
+    from jurist.data.sources import index_of, renames_of, tallies_of
+    from jurist.inputs import BadRows
 
-    limits = preparing.Limits(unique, near, longest, tokenizer, drop or [], against or [], data)
-    return preparing.pairs(list(sources), out, limits, field or [], choose, seed, skip_bad=skip_bad)
+    tallies = tallies_of(list(sources))
+    check_target(out, *(tally.source for tally in tallies))
+    limits = FilterOptions(unique, near, longest, tokenizer, drop or [], against or [], data)
+    index = index_of(limits.against, limits.data)
+    filters = filters_of(limits, index)
+    names, bad = renames_of(field or []), BadRows(skip=skip_bad)
+    with Writer(out, format) as writer:
+        for tally in tallies:
+            before = bad.count
+            rows = iter(watched(read(tally.source, names, bad.on_bad), tally.source))
+            for pair in fit(rows, filters, tally, choose, seed):
+                writer.write(pair)
+            tally.unread = bad.count - before
+        _demand(writer.rows, "no pair is left", tallies)
+    list_bad(bad)
+    options = {
+        **limits._asdict(),
+        "field": field or [],
+        "choose": choose,
+        "seed": seed,
+        "format": format,
+    }
+    return _done("pairs", options, tallies, [writer], index=index)
 
 
 @data.command
@@ -78,18 +126,24 @@ def verifiable(
     source: Source,
     /,
     *,
-    out: Path,
+    out: Out,
     math: Literal["auto", "on", "off"] = "auto",
     answer: Literal["marked", "last-number"] = "marked",
     choose: Choose = "one",
     field: Many = None,
     seed: int = 0,
-    skip_bad: Flag = False,
+    skip_bad: SkipBad = False,
 ) -> int:
     """Pairs of a right and a wrong response to questions whose answer is known.
 
     Thoughts are taken out of the responses. A response that states no final answer, or one that cannot be
     compared with the reference, stands in no pair.
+
+    Examples::
+
+        jurist data verifiable answers.jsonl -o pairs.jsonl
+        jurist data verifiable answers.jsonl --choose all -o pairs.jsonl
+        jurist data verifiable answers.jsonl --answer last-number --math off -o pairs.jsonl
 
     Parameters
     ----------
@@ -111,14 +165,50 @@ def verifiable(
     skip_bad
         Leave out rows that cannot be read, and list them, instead of stopping.
     """
-    from jurist.cli import preparing
+    from jurist.core.answers import final_answer, last_number
+    from jurist.data.filters import named
+    from jurist.data.math_verify import MathVerify, installed
+    from jurist.data.rows import Writer, check_target, renamed
+    from jurist.data.sources import renames_of, tallies_of
+    from jurist.data.verifiable import question_of, verified
+    from jurist.inputs import BadRows, read_rows
 
-    return preparing.verifiable(source, out, math, answer, choose, field or [], seed, skip_bad=skip_bad)
+    find = last_number if answer == "last-number" else final_answer
+    (tally,) = tallies_of([source])
+    check_target(out, tally.source)
+    names, bad, counts = renames_of(field or []), BadRows(skip=skip_bad), Counter[str]()
+
+    def question(row: "Row") -> "Case":
+        return named(question_of(renamed(row.fields, names), row.default_id), tally.name)
+
+    with ExitStack() as stack:
+        prove = (
+            stack.enter_context(MathVerify()) if math == "on" or (math == "auto" and installed()) else None
+        )
+        say(f"answers are compared plainly{f', then by {prove.name}' if prove else ''}")
+        writer = stack.enter_context(Writer(out))
+        for case in watched(read_rows(tally.source, question, bad.on_bad), tally.source):
+            tally.read += 1
+            made = list(verified(case, _same(prove), choose, seed, counts, find))
+            tally.written += bool(made)
+            for pair in made:
+                writer.write(pair)
+        tally.unread = bad.count
+        _demand(writer.rows, "no question has a right and a wrong response", [tally])
+    list_bad(bad)
+    how = prove.name if prove else "off"
+    options = {"math": how, "answer": answer, "choose": choose, "field": field or [], "seed": seed}
+    return _done("verifiable", options, [tally], [writer], dict(sorted(counts.items())))
 
 
 @data.command
-def split(source: Source, /, *, parts: str, out: Path, seed: int = 0) -> int:
+def split(source: Source, /, *, parts: str, out: Out, seed: int = 0) -> int:
     """Split a file by its prompts: rows with the same prompt are always in the same part.
+
+    Examples::
+
+        jurist data split pairs.jsonl --parts distill=0.4,rl=0.4,held_out=0.2 -o data
+        jurist data split pairs.jsonl --parts train=0.9,held_out=0.1 --seed 1 -o data
 
     Parameters
     ----------
@@ -131,21 +221,41 @@ def split(source: Source, /, *, parts: str, out: Path, seed: int = 0) -> int:
     seed
         Another seed is another split.
     """
-    from jurist.cli import preparing
+    from jurist.data.rows import Writer, check_target, read
+    from jurist.data.sources import tallies_of
+    from jurist.data.splits import part_of, parts_of
 
-    return preparing.split(source, parts, out, seed)
+    shares, (tally,) = parts_of(parts), tallies_of([source])
+    if not out.is_dir():
+        out.mkdir(parents=True)
+    targets = {name: out / f"{name}.jsonl" for name in shares}
+    for target in targets.values():
+        check_target(target, tally.source)
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(Writer(path)) for name, path in targets.items()}
+        for case in watched(read(tally.source), tally.source):
+            tally.read += 1
+            writers[part_of(case, shares, seed)].write(case)
+        tally.written = tally.read
+    return _done("split", {"parts": shares, "seed": seed}, [tally], [*writers.values()], beside=out)
 
 
 @data.command
 def mix(
     *files: str,
-    out: Path,
+    out: Out,
     rows: int | None = None,
     repeat: Flag = False,
     order: Literal["given", "random", "both"] = "given",
     seed: int = 0,
+    format: Format = "jurist",
 ) -> int:
     """A weighted mixture of files, shuffled.
+
+    Examples::
+
+        jurist data mix chat.jsonl=5 math.jsonl=1 -o mix.jsonl
+        jurist data mix chat.jsonl=5 math.jsonl=1 --rows 10000 --repeat -o mix.jsonl
 
     Parameters
     ----------
@@ -162,10 +272,32 @@ def mix(
         orders (then the file has twice the rows).
     seed
         Decides which rows, their order in the file, and meta.order.
+    format
+        jurist, or trl: prompt, chosen and rejected as TRL's RewardTrainer and DPOTrainer read them.
     """
-    from jurist.cli import preparing
+    from jurist.data import mixture
+    from jurist.data.rows import Writer, check_target
+    from jurist.data.sources import tallies_of
 
-    return preparing.mix(list(files), out, rows, order, seed, repeat=repeat)
+    parts = [mixture.part_of(text) for text in files]
+    if not parts:
+        raise ConfigError("there is nothing to mix", "jurist data mix a.jsonl=5 b.jsonl=1 --out mix.jsonl")
+    tallies = tallies_of([f"{part.name}={part.path}" for part in parts])
+    check_target(out, *(tally.source for tally in tallies))
+    lines = [mixture.IndexedRows(part.path) for part in parts]
+    _demand(min(map(len, lines)), "a file has no rows", tallies)
+    counts = mixture.sizes([len(x) for x in lines], [p.weight for p in parts], rows, repeat=repeat)
+    for tally, file, n in zip(tallies, lines, counts, strict=True):
+        tally.read, tally.written = len(file), n
+    try:
+        with Writer(out, format) as writer:
+            for case in mixture.mixed(parts, lines, counts, seed, order):
+                writer.write(case)
+    finally:
+        for file in lines:
+            file.close()
+    options = {"weights": {p.name: str(p.weight) for p in parts}, "rows": rows, "repeat": repeat}
+    return _done("mix", {**options, "order": order, "seed": seed, "format": format}, tallies, [writer])
 
 
 @data.command
@@ -173,13 +305,18 @@ def difficulty(
     source: Source,
     /,
     *,
-    out: Path,
+    out: Out,
     k: int = 4,
     keep: str = "0..1",
     run: Path | None = None,
-    config: Annotated[JudgeConfig, Parameter(name="*")] = DEFAULTS,
+    config: Judge = DEFAULTS,
 ) -> int:
     """Let a judge try each pair k times; its pass rate is written to the pair, and may decide what is kept.
+
+    Examples::
+
+        jurist data difficulty pairs.jsonl -o rated.jsonl -e http://localhost:8000/v1
+        jurist data difficulty pairs.jsonl --k 8 --keep 0.1..0.9 -o hard.jsonl -e http://localhost:8000/v1
 
     Parameters
     ----------
@@ -194,14 +331,51 @@ def difficulty(
     run
         Run folder, FILE.run if not given. The same command goes on where it stopped.
     """
-    from jurist.cli import preparing
+    from msgspec.structs import replace
 
-    return preparing.difficulty(source, out, k, keep, run, config)
+    from jurist.data.difficulty import range_of
+    from jurist.data.rows import Writer, check_target, read
+    from jurist.data.sources import tallies_of
+    from jurist.judging.config import as_dict
+
+    low, high = range_of(keep)
+    if k < 1:
+        raise ConfigError(f"--k {k} asks nothing", "4 is usual")
+    if source == "-":
+        raise ConfigError("the pairs are read twice", "write them to a file first")
+    (tally,) = tallies_of([source])
+    check_target(out, tally.source)
+    folder = run or out.with_name(out.name + ".run")
+    rates = asyncio.run(_measured(tally.source, folder, k, config))
+    failed = sum(not d.samples for d in rates.values())
+    with Writer(out) as writer:
+        for case in read(tally.source):
+            tally.read += 1
+            tried = rates[case.id]
+            if tried.rate is None:
+                tally.dropped["every call failed"] += 1
+            elif not low <= tried.rate <= high:
+                tally.dropped["too hard" if tried.rate < low else "too easy"] += 1
+            else:
+                counts = {"samples": tried.samples, "right": tried.right, "unresolved": tried.unresolved}
+                meta = {**case.meta, "difficulty": {**counts, "rate": tried.rate}}
+                writer.write(replace(case, meta=meta))
+        tally.written = writer.rows
+        _demand(writer.rows, f"no pair has a pass rate in {keep}", [tally])
+    if failed:
+        say(f"{failed:,} pairs have no rate: the same command asks for them again")
+    options = {"k": k, "keep": keep, "judge": as_dict(config)}
+    return _done("difficulty", options, [tally], [writer], _spread([*rates.values()]))
 
 
 @data.command
-def released(source: Source, /, *, out: Path, skip_bad: Flag = False) -> int:
+def released(source: Source, /, *, out: Out, skip_bad: SkipBad = False) -> int:
     """RM-R1's released training sets as pairs: prompts taken apart, label leak mended, traces in meta.trace.
+
+    Examples::
+
+        jurist data released hf:gaotang/filtered_sky_code_8k_math_10k_rest_wo_rubric -o pairs.jsonl
+        jurist data released released.jsonl --skip-bad -o pairs.jsonl
 
     Parameters
     ----------
@@ -212,6 +386,106 @@ def released(source: Source, /, *, out: Path, skip_bad: Flag = False) -> int:
     skip_bad
         Leave out rows that cannot be taken apart, and list them, instead of stopping.
     """
-    from jurist.cli import preparing
+    from jurist.data.filters import named
+    from jurist.data.rm_r1_release import count
+    from jurist.data.rm_r1_release import released as taken_apart
+    from jurist.data.rows import Writer, check_target
+    from jurist.data.sources import tallies_of
+    from jurist.inputs import BadRows, read_rows
 
-    return preparing.released(source, out, skip_bad=skip_bad)
+    (tally,) = tallies_of([source])
+    check_target(out, tally.source)
+    bad, counts = BadRows(skip=skip_bad), Counter[str]()
+
+    def case_from(row: "Row") -> "Case":
+        parts = taken_apart(row.fields, row.default_id)
+        count(parts, counts)
+        return named(parts.case, tally.name)
+
+    with Writer(out) as writer:
+        for case in watched(read_rows(tally.source, case_from, bad.on_bad), tally.source):
+            writer.write(case)
+        tally.read = tally.written = writer.rows
+        tally.unread = bad.count
+        _demand(writer.rows, "no row could be taken apart", [tally])
+    list_bad(bad)
+    return _done("released", {}, [tally], [writer], dict(sorted(counts.items())))
+
+
+async def _measured(source: str, folder: Path, k: int, config: JudgeConfig) -> "dict[str, Difficulty]":
+    from jurist.data.difficulty import check_pair
+    from jurist.data.difficulty import difficulty as measured
+    from jurist.data.rows import read
+    from jurist.inputs.files import count_lines
+    from jurist.judging.build import assemble
+    from jurist.judging.run import run
+
+    setup = assemble(config, say, pairs=f"vote({k})")
+    say(describe(setup.config))
+    rates: dict[str, Difficulty] = {}
+    cases = (_once(check_pair(case), rates) for case in read(source))
+    try:
+        with watching(count_lines(source)) as watch:
+            stream = run(setup, cases, out=folder, source=source, watch=watch, warn=say)
+            async with aclosing(stream):
+                async for decision in stream:
+                    rates[decision.case_id] = measured(decision)
+    finally:
+        await setup.aclose()
+    return rates
+
+
+def _once(case: "Case", rates: "dict[str, Difficulty]") -> "Case":
+    if case.id in rates:
+        raise InputError(f"id {case.id!r} comes twice", "jurist data pairs gives each pair its own id")
+    return case
+
+
+def _spread(rates: "list[Difficulty]") -> dict[str, int]:
+    """How many pairs have which rate."""
+    counts = Counter(f"{d.rate:.2f}" for d in rates if d.rate is not None)
+    return {f"pass rate {rate}": n for rate, n in sorted(counts.items())}
+
+
+def _same(prove: "MathVerify | None") -> "Same":
+    from jurist.data.verifiable import same_plainly
+
+    def same(reference: str, answer: str) -> bool | None:
+        plainly = same_plainly(reference, answer)
+        return prove(reference, answer) if prove and plainly is None else plainly
+
+    return same
+
+
+def _demand(rows: int, message: str, tallies: "list[Tally]") -> None:
+    from jurist.data.report import Report
+
+    if not rows:
+        lines = Report("", {}, tuple(tallies), ()).lines()
+        raise InputError(f"{message}: {'; '.join(line.strip() for line in lines)}", "nothing was written")
+
+
+def _done(
+    command: str,
+    options: dict[str, Any],
+    tallies: "list[Tally]",
+    writers: "list[Writer]",
+    counts: dict[str, int] | None = None,
+    beside: Path | None = None,
+    index: "Index | None" = None,
+) -> int:
+    """Say what was done, and write it beside the output."""
+    from jurist.data.report import Output, Report, write_report
+
+    outputs = tuple(Output(w.path.name, w.rows, w.sha256) for w in writers)
+    options = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
+    benchmarks = (
+        {n: (len(index.cases[i]), index.digest(i)) for i, n in enumerate(index.names)} if index else {}
+    )
+    report = Report(f"data {command}", options, tuple(tallies), outputs, counts or {}, benchmarks)
+    for line in report.lines():
+        say(line)
+    say(f"report: {write_report(report, beside or writers[0].path)}")
+    if len(writers) == 1:
+        next_step("write chains for them", "jurist", "distill", writers[0].path, "--out", "RUN")
+    return 0

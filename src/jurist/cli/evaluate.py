@@ -1,30 +1,40 @@
 """`jurist eval`: public benchmarks, counted as their official code counts."""
 
-from pathlib import Path
+import asyncio
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from jurist.judging.config import DEFAULTS, JudgeConfig
+from jurist.cli.console import describe, exit_code, next_step, say, watching, write_json
+from jurist.cli.console import out as screen
+from jurist.cli.options import CASES, OUTPUT, Data, Json, Judge, Limit, MaybeOut
+from jurist.core.types import Scorecard
+from jurist.judging.config import DEFAULTS
 
 
 def evaluate(
-    benchmarks: str,
+    benchmarks: Annotated[str, Parameter(group=CASES)],
     /,
     *,
-    data: Path | None = None,
-    out: Path | None = None,
-    limit: int | None = None,
-    known: bool = True,
-    json: Annotated[bool, Parameter(negative="")] = False,
-    config: Annotated[JudgeConfig, Parameter(name="*")] = DEFAULTS,
+    data: Data = None,
+    out: MaybeOut = None,
+    limit: Limit = None,
+    known: Annotated[bool, Parameter(group=OUTPUT)] = True,
+    json: Json = False,
+    config: Judge = DEFAULTS,
 ) -> int:
     """Measure a judge on benchmarks: official scores, intervals, and what was not answered.
+
+    Examples::
+
+        jurist eval judgebench -o runs/embedded --limit 20
+        jurist eval rewardbench,rm-bench -e http://localhost:8000/v1 -o runs/x
+        jurist eval llmbar --data ~/LLMBar -e http://localhost:8000/v1 --json
 
     Parameters
     ----------
     benchmarks
-        Names, with commas between them. See `jurist list`.
+        Names, with commas between them. See `jurist list benchmarks`.
     data
         Folder with the benchmarks' published files, or with a folder of each one's name. Without it they
         are fetched from where they are published, and verified.
@@ -37,6 +47,37 @@ def evaluate(
     json
         Scorecards as JSON lines on standard output.
     """
-    from jurist.cli.measuring import measure
+    from jurist.judging.build import JudgeSetup, assemble
+    from jurist.judging.registry import benchmark
+    from jurist.judging.run import measure
 
-    return measure(benchmarks.split(","), data, out, limit, config, json=json, known=known)
+    chosen = [benchmark(name.strip()) for name in benchmarks.split(",")]
+    setup = assemble(config, say)
+    say(describe(setup.config))
+
+    async def measured(setup: JudgeSetup) -> list[Scorecard]:
+        try:
+            return await measure(setup, chosen, data, out=out, limit=limit, watching=watching, warn=say)
+        finally:
+            await setup.aclose()
+
+    cards = asyncio.run(measured(setup))
+    for card in cards:
+        if json:
+            write_json(card)
+        else:
+            _show(card, known=known)
+    if out:
+        run = out / chosen[0].name if len(chosen) > 1 else out
+        next_step("read it", "jurist", "show", run)
+        next_step("compare it with another judge's run", "jurist", "compare", run, "RUN")
+    return exit_code(*cards)
+
+
+def _show(card: Scorecard, *, known: bool) -> None:
+    from jurist.reports.views.published_scores import known_view
+    from jurist.reports.views.scorecard import scorecard_view
+
+    screen.print(scorecard_view(card))
+    if known and (others := known_view(card)):
+        screen.print("", others, "", sep="\n")

@@ -1,29 +1,61 @@
-"""`jurist judge`: cases in, decisions out."""
+"""`jurist judge`: cases in, decisions out. What it shares with `rank` and `best-of-n` stands here too."""
 
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
+from rich.console import RenderableType
 
-from jurist.core.errors import ConfigError
+from jurist.cli.console import (
+    describe,
+    err,
+    exit_code,
+    list_bad,
+    next_step,
+    say,
+    watching,
+    write_json,
+)
+from jurist.cli.console import out as screen
+from jurist.cli.options import Json, Judge, Limit, MaybeOut, Prompt, Responses, SkipBad, Source
+from jurist.core.errors import ConfigError, InputError, ProtocolError
+from jurist.core.types import Case, Decision, conversation
 from jurist.judging.config import DEFAULTS, JudgeConfig
 
-Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+if TYPE_CHECKING:
+    from jurist.benchmarks.base import Tally
+    from jurist.inputs import BadRows
+    from jurist.judging.pool import Progress
+    from jurist.protocols.base import Protocol
+
+Decided = tuple[Decision, Case]
 
 
 def judge(
-    source: Annotated[Text | None, Parameter(allow_leading_hyphen=True)] = None,
+    source: Source | None = None,
     /,
     *,
-    prompt: Text | None = None,
-    response: Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, negative="")] = None,
-    out: Path | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
-    skip_bad: Annotated[bool, Parameter(negative="")] = False,
-    limit: int | None = None,
-    config: Annotated[JudgeConfig, Parameter(name="*")] = DEFAULTS,
+    prompt: Prompt = None,
+    response: Responses = None,
+    out: MaybeOut = None,
+    json: Json = False,
+    skip_bad: SkipBad = False,
+    limit: Limit = None,
+    config: Judge = DEFAULTS,
 ) -> int:
     """Judge pairs (or rate single responses), and say why.
+
+    Examples::
+
+        jurist judge pairs.jsonl -o runs/mine
+        jurist judge pairs.jsonl -e http://localhost:8000/v1 -m gaotang/RM-R1-Qwen2.5-Instruct-7B -p rm-r1
+        jurist judge --prompt "Name a prime." --response 7 --response 8
 
     Parameters
     ----------
@@ -43,12 +75,189 @@ def judge(
     limit
         Judge the first so many cases only.
     """
-    if (source is None) == (prompt is None):
-        raise ConfigError(
-            "give a source of cases, or --prompt with --response", hint="jurist judge pairs.jsonl"
-        )
-    from jurist.cli import judging
+    from jurist.reports.views.json_rows import decision_row
+    from jurist.reports.views.scorecard import decisions_view
 
-    if prompt is not None:
-        return judging.one(prompt, response or [], config, json=json)
-    return judging.many(source or "", out, limit, config, json=json, skip_bad=skip_bad)
+    form = OutputFormat(
+        row=lambda decision, _: decision_row(decision),
+        table=lambda decided, more: decisions_view([decision for decision, _ in decided], more),
+        example="jurist judge pairs.jsonl",
+    )
+    return judge_in(form, source, prompt, response, out, limit, config, json=json, skip_bad=skip_bad)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """How decisions are shown, as a row of data and as a table; how pairs are deliberated by default.
+
+    ``example`` is a command to show where neither a source nor a prompt was given; with ``ends_with_table``
+    one case from the command line is followed by its table.
+    """
+
+    row: Callable[[Decision, Case], dict[str, Any]]
+    table: Callable[[Sequence[Decided], int], RenderableType]
+    example: str
+    pairs: str = "swapped"
+    ends_with_table: bool = False
+
+
+def judge_in(
+    form: OutputFormat,
+    source: str | None,
+    prompt: str | None,
+    responses: list[str] | None,
+    folder: Path | None,
+    limit: int | None,
+    config: JudgeConfig,
+    *,
+    json: bool,
+    skip_bad: bool,
+) -> int:
+    """Judge a source of cases, or one case from the command line, and show the decisions in a form.
+
+    They stand on standard output, in the run folder, or both. Raises ``ConfigError`` for both or neither
+    source and prompt, ``InputError`` where no case was judged.
+    """
+    from jurist.benchmarks.base import Tally
+    from jurist.core.store import write_scorecard
+    from jurist.inputs import BadRows, load_cases
+    from jurist.inputs.files import count_lines
+    from jurist.judging.pool import Progress
+    from jurist.reports.views.scorecard import scorecard_view
+
+    bad = BadRows(skip=skip_bad)
+    if (source is None) == (prompt is None):
+        raise ConfigError("give a source of cases, or --prompt with --response", hint=form.example)
+    if source is None:
+        cases, total, name = iter([_typed(prompt or "", responses or [])]), 1, "one case"
+    else:
+        cases = load_cases(source, skip_bad=skip_bad, on_bad=bad.on_bad)
+        total, name = count_lines(source, limit), "standard input" if source == "-" else Path(source).name
+    piped = source is not None and folder is None and not sys.stdout.isatty()
+    listing = _Listing(form, Tally(), as_data=json or piped)
+    progress, started = Progress(), time.monotonic()
+    cases = islice(cases, limit)
+    asyncio.run(_judged(config, cases, source or "", folder, total, listing, progress, bad))
+    list_bad(bad)
+    if not progress.decisions:
+        raise InputError("no case was judged: the source has no readable row")
+    # What is remembered took its time in an earlier run.
+    card = listing.tally.scorecard(name, 0.0 if progress.remembered else time.monotonic() - started)
+    if source is None:
+        listing.print_one()
+    else:
+        listing.print(progress.decisions)
+        (err if listing.as_data else screen).print(scorecard_view(card))
+    if folder:
+        write_scorecard(folder, card)
+        say(f"kept in {folder}")
+        next_step("read one", "jurist", "show", folder, case=listing.example)
+    return exit_code(card)
+
+
+def _typed(prompt: str, responses: list[str]) -> Case:
+    if not responses:
+        raise ConfigError("no response to judge", hint="--response TEXT, once for each response")
+    return Case("1", conversation(prompt), tuple(responses))
+
+
+async def _judged(
+    config: JudgeConfig,
+    cases: Iterable[Case],
+    source: str,
+    folder: Path | None,
+    total: int | None,
+    listing: "_Listing",
+    progress: "Progress",
+    bad: "BadRows",
+) -> None:
+    from jurist.judging.build import assemble
+    from jurist.judging.run import run
+
+    setup = assemble(config, say, listing.form.pairs)
+    say(describe(setup.config))
+    if not setup.takes_many:
+        cases = _fitting(cases, setup.protocol, bad)
+    try:
+        with watching(total) as watch:
+            stream = run(
+                setup,
+                listing.numbered(cases),
+                out=folder,
+                source=source,
+                progress=progress,
+                watch=watch,
+                warn=say,
+            )
+            async with aclosing(stream):
+                async for decision in stream:
+                    listing.add(decision)
+    finally:
+        await setup.aclose()
+
+
+class _Listing:
+    """Decisions as they come: JSON lines at once, or the first of them in a table at the end."""
+
+    def __init__(self, form: OutputFormat, tally: "Tally", *, as_data: bool) -> None:
+        from jurist.reports.views.scorecard import SHOWN
+
+        self.form, self.tally, self.as_data = form, tally, as_data
+        self._most = SHOWN
+        self._first: list[Decided] = []
+        self._place: dict[str, int] = {}
+        self._cases: dict[str, Case] = {}
+
+    @property
+    def example(self) -> str:
+        """A case that can be read."""
+        return self._first[0][1].id if self._first else "CASE"
+
+    def numbered(self, cases: Iterable[Case]) -> Iterator[Case]:
+        """The cases; the places of the first ones are kept, since decisions do not come in their order."""
+        for i, case in enumerate(cases):
+            if i < self._most:
+                self._place[case.id] = i
+            self._cases[case.id] = case
+            yield case
+
+    def add(self, decision: Decision) -> None:
+        """Count a decision, and write it where data is written."""
+        self.tally.add(decision)
+        case = self._cases.pop(decision.case_id)
+        if self.as_data:
+            write_json(self.form.row(decision, case))
+        if decision.case_id in self._place:
+            self._first.append((decision, case))
+
+    def print(self, total: int) -> None:
+        """The table, in the order of the source."""
+        self._first.sort(key=lambda decided: self._place[decided[1].id])
+        if not self.as_data:
+            screen.print(self.form.table(self._first, total - len(self._first)))
+            screen.print()
+
+    def print_one(self) -> None:
+        """The only decision, for reading."""
+        from jurist.reports.views.judgment import decision_view
+
+        if not self.as_data:
+            screen.print(decision_view(self._first[0][0]))
+            if self.form.ends_with_table:
+                screen.print()
+                screen.print(self.form.table(self._first, 0))
+
+
+def _fitting(cases: Iterable[Case], protocol: "Protocol", bad: "BadRows") -> Iterator[Case]:
+    """The cases whose number of responses the protocol takes; others are bad rows."""
+    from jurist.judging.judge import check_arity
+
+    for case in cases:
+        try:
+            check_arity(protocol, case, len(case.responses))
+        except ProtocolError as error:
+            if bad.on_bad is None:
+                raise
+            bad.add(error)
+        else:
+            yield case

@@ -1,69 +1,66 @@
 """`jurist label`: responses to prompts become preference rows for DPO and KTO."""
 
-from dataclasses import dataclass
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
-from jurist.core.errors import ConfigError
-from jurist.judging.config import DEFAULTS, JudgeConfig, config_of
+from jurist.cli import console
+from jurist.cli.console import describe, err, exit_code, next_step, say, watching
+from jurist.cli.options import CASES, OUTPUT, Flag, Judge, Limit, Out, SkipBad, Source
+from jurist.core.errors import ConfigError, StoreError
+from jurist.judging.config import DEFAULTS
 
 if TYPE_CHECKING:
-    from jurist.data.labels import Rules
+    from jurist.benchmarks.base import Tally
+    from jurist.data.labels import LabelPlan, LabelWriter
+    from jurist.judging.build import JudgeSetup
+    from jurist.judging.pool import Progress
 
-Flag = Annotated[bool, Parameter(negative="")]
 Format = Literal["dpo", "kto", "both"]
+ROWS = Group("Rows", sort_key=1)
 
-LABELS, DRAWN, POLICY = "labels.json", "responses.jsonl", "policy.json"
-"""What this command adds to a run folder: the counts, and the responses of a policy."""
-
-SHAPING = ("engine", "model", "temperature", "top_p", "max_tokens", "seed", "extra")
-"""Options of a policy that change what it says; the others change how fast."""
-
-POLICY_OPTIONS = (*SHAPING, "concurrency", "timeout", "retry_for", "samples_per_request", "give_up_after")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The options, checked: ``targets`` has a file for each format, ``policy`` is who is sampled from."""
-
-    source: str
-    out: Path
-    targets: dict[str, Path]
-    rules: "Rules"
-    text: bool
-    sample: int | None
-    policy: JudgeConfig | None
-    skip_bad: bool
-    limit: int | None
-    config: JudgeConfig
+MANY = "swapped | round_robin(swapped)"
+"""How a judge of pairs deliberates unless told: both orders; of more responses, each two in both orders."""
 
 
 def label(
-    source: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    source: Source,
     /,
     *,
-    out: Path,
-    rows: Path,
-    format: Format = "dpo",
-    pairs: Literal["best-worst", "best-rest", "all", "adjacent"] | None = None,
-    marks: Literal["best-worst", "mean"] | None = None,
-    min_margin: float = 0.0,
-    min_agreement: float = 0.0,
-    consistent: Flag = False,
-    text: Flag = False,
-    sample: int | None = None,
-    policy: Path | None = None,
-    skip_bad: Flag = False,
-    limit: int | None = None,
-    config: Annotated[JudgeConfig, Parameter(name="*")] = DEFAULTS,
+    out: Out,
+    rows: Annotated[Path, Parameter(group=OUTPUT)],
+    format: Annotated[Format, Parameter(group=ROWS)] = "dpo",
+    pairs: Annotated[
+        Literal["best-worst", "best-rest", "all", "adjacent"] | None, Parameter(group=ROWS)
+    ] = None,
+    marks: Annotated[Literal["best-worst", "mean"] | None, Parameter(group=ROWS)] = None,
+    min_margin: Annotated[float, Parameter(group=ROWS)] = 0.0,
+    min_agreement: Annotated[float, Parameter(group=ROWS)] = 0.0,
+    consistent: Annotated[Flag, Parameter(group=ROWS)] = False,
+    text: Annotated[Flag, Parameter(group=ROWS)] = False,
+    sample: Annotated[int | None, Parameter(group=CASES)] = None,
+    policy: Annotated[Path | None, Parameter(group=CASES)] = None,
+    skip_bad: SkipBad = False,
+    limit: Limit = None,
+    config: Judge = DEFAULTS,
 ) -> int:
     """Label responses by the judge: rows for DPO and KTO in TRL's format.
 
     A judge of pairs compares two responses in both orders, and of more each two in both orders, unless
     --deliberation says otherwise. Ties, cases without a verdict and what the options below leave out are
     counted by reason. Other labels from the same --out ask nothing again.
+
+    Examples::
+
+        jurist label candidates.jsonl -o runs/l --rows dpo.jsonl
+        jurist label candidates.jsonl -o runs/l --rows dpo.jsonl --consistent --min-margin 0.2
+        jurist label prompts.jsonl -o runs/l --rows dpo.jsonl --sample 4 --policy policy.toml
 
     Parameters
     ----------
@@ -109,20 +106,21 @@ def label(
         )
     if sample is not None and sample < 2:
         raise ConfigError(f"--sample {sample} makes no pair", hint="--sample 2 or more")
-    from jurist.cli import labelling
-    from jurist.data.labels import Rules
+    from jurist.data.labels import LabelPlan, Rules
+    from jurist.data.policy_sampling import policy_of
 
     rules = Rules(pairs or "best-worst", marks or "best-worst", min_margin, min_agreement, consistent)
-    drawn_from = policy and policy_of(policy)
+    sampled_from = policy and policy_of(policy)
     targets = targets_of(rows, format, source, out)
-    return labelling.label(
-        Plan(source, out, targets, rules, text, sample, drawn_from, skip_bad, limit, config)
-    )
+    return _label(LabelPlan(source, out, targets, rules, text, sample, sampled_from, skip_bad, limit, config))
 
 
 def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, Path]:
     """The file of each format; raises where it could not or should not be written."""
-    from jurist.core.store import DECISIONS, JUDGMENTS, RUN, SCORECARD
+    from jurist.core.records import DECISIONS, JUDGMENTS
+    from jurist.core.store import RUN, SCORECARD
+    from jurist.data.labels import LABELS
+    from jurist.data.policy_sampling import DRAWN, POLICY
 
     folder = rows.parent
     if rows.suffix != ".jsonl":
@@ -142,12 +140,76 @@ def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, 
     return targets
 
 
-def policy_of(path: Path) -> JudgeConfig:
-    """The policy that a TOML file tells; raises for options that cannot draw responses."""
-    config = config_of(path, POLICY_OPTIONS, temperature=1.0, max_tokens=2048)
-    if config.engine.startswith("scalar"):
-        raise ConfigError(f"{path}: {config.engine} writes no responses", hint="name a chat model")
-    if not config.temperature:
-        hint = "temperature = 1.0"
-        raise ConfigError(f"{path}: at temperature 0 all responses to a prompt are the same", hint=hint)
-    return config
+def _label(plan: "LabelPlan") -> int:
+    """Judge the cases of a plan and write their rows; raises ``InputError`` where there are none."""
+    from jurist.benchmarks.base import Tally
+    from jurist.core.store import write_scorecard
+    from jurist.data.labels import LabelWriter
+    from jurist.judging.build import assemble
+    from jurist.judging.pool import Progress
+    from jurist.reports.views.scorecard import scorecard_view
+
+    setup = assemble(plan.config, say, MANY)
+    if setup.protocol.arity == 1 and (plan.rules.consistent or plan.rules.min_agreement):
+        raise ConfigError(
+            f"the protocol {setup.protocol.name!r} rates single responses: nothing can agree",
+            hint="leave out --consistent and --min-agreement, or choose a judge of pairs",
+        )
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the run folder {plan.out}: {error.strerror or error}") from error
+    writer, tally, progress, started = LabelWriter(plan, setup), Tally(), Progress(), time.monotonic()
+    asyncio.run(_judged(plan, setup, writer, tally, progress))
+    # What is remembered took its time in an earlier run.
+    seconds = 0.0 if progress.remembered else time.monotonic() - started
+    card = tally.scorecard("standard input" if plan.source == "-" else Path(plan.source).name, seconds)
+    err.print(scorecard_view(card))
+    write_scorecard(plan.out, card)
+    writer.finish(say)
+    next_step("read the judgments", "jurist", "show", plan.out)
+    return exit_code(card)
+
+
+async def _judged(
+    plan: "LabelPlan", setup: "JudgeSetup", writer: "LabelWriter", tally: "Tally", progress: "Progress"
+) -> None:
+    from jurist.data.policy_sampling import PolicySampler, prompts_of
+    from jurist.inputs import load_cases
+    from jurist.inputs.files import count_lines
+    from jurist.judging.run import run
+
+    try:
+        if plan.policy and plan.sample:
+            sampler = PolicySampler(plan.out, plan.policy, plan.sample)
+            prompts = list(islice(prompts_of(plan.source, writer.bad.on_bad), plan.limit))
+            await sampler.draw(prompts, say, _telling(len(prompts)))
+            cases, total = sampler.cases(prompts, writer.sampled), len(prompts)
+        else:
+            rows = load_cases(plan.source, skip_bad=plan.skip_bad, on_bad=writer.bad.on_bad)
+            cases, total = islice(rows, plan.limit), count_lines(plan.source, plan.limit)
+        say(describe(setup.config))
+        with watching(total) as watch:
+            taken = writer.taken(cases)
+            stream = run(
+                setup, taken, out=plan.out, source=plan.source, progress=progress, watch=watch, warn=say
+            )
+            async with aclosing(stream):
+                async for decision in stream:
+                    tally.add(decision)
+                    writer.add(decision)
+    finally:
+        await setup.aclose()
+
+
+def _telling(prompts: int) -> "Callable[[Progress], None]":
+    """A line on standard error now and then."""
+    last = time.monotonic()
+
+    def tell(now: "Progress") -> None:
+        nonlocal last
+        if time.monotonic() - last >= console.EVERY:
+            last = time.monotonic()
+            say(f"responses to {now.decisions:,}/{prompts:,} prompts, {now.tokens:,} tokens")
+
+    return tell

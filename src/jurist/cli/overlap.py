@@ -1,28 +1,46 @@
 """`jurist overlap`: which training rows hold texts of a benchmark."""
 
+import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
+from rich.text import Text
 
-Flag = Annotated[bool, Parameter(negative="")]
+from jurist.cli.console import list_bad, next_step, say, watched, write_json
+from jurist.cli.console import out as screen
+from jurist.cli.options import CASES, OUTPUT, Data, Flag, Json, MaybeOut, SkipBad, Source
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.version import __version__
+from jurist.reports.views.style import borderless
+
+if TYPE_CHECKING:
+    from jurist.data.overlap import Hit, Index, Marks, Report, RowCase, Summary
+
+RULE = Group("When texts overlap", sort_key=2)
+
+LEGEND = (
+    "A row counts once, by its strongest hit. pair: the prompt and a response of one case; same: the prompt; "
+    "near: a prompt nearly so; response: a response alone."
+)
 
 
 def overlap(
-    source: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    source: Source,
     /,
     *,
-    against: Annotated[list[str], Parameter(negative="")],
-    data: Path | None = None,
-    out: Path | None = None,
-    report: Path | None = None,
-    json: Flag = False,
-    check: Flag = False,
-    skip_bad: Flag = False,
-    prompts_only: Flag = False,
-    ngram: int = 5,
-    threshold: float = 0.6,
-    words: int = 13,
+    against: Annotated[list[str], Parameter(negative="", group=CASES)],
+    data: Data = None,
+    out: MaybeOut = None,
+    report: Annotated[Path | None, Parameter(group=OUTPUT)] = None,
+    json: Json = False,
+    check: Annotated[Flag, Parameter(group=OUTPUT)] = False,
+    skip_bad: SkipBad = False,
+    prompts_only: Annotated[Flag, Parameter(group=RULE)] = False,
+    ngram: Annotated[int, Parameter(group=RULE)] = 5,
+    threshold: Annotated[float, Parameter(group=RULE)] = 0.6,
+    words: Annotated[int, Parameter(group=RULE)] = 13,
 ) -> int:
     """Find training rows that overlap with benchmarks, the same or nearly so, and leave them out.
 
@@ -30,6 +48,12 @@ def overlap(
     user's) with prompts, responses with responses. Near is a text most of whose word sequences stand in the
     other one; the measure is the share of the shorter text. What stands in more than 10 texts of a
     benchmark is its boilerplate and not counted.
+
+    Examples::
+
+        jurist overlap train.jsonl --against judgebench,llmbar
+        jurist overlap train.jsonl --against judgebench -o clean.jsonl --report hits.jsonl
+        jurist overlap hf:ORG/NAME --against my_test_set.jsonl --check
 
     Parameters
     ----------
@@ -59,9 +83,104 @@ def overlap(
     words
         Shorter texts are never near. They can be the same: a prompt from 3 words on.
     """
-    from jurist.cli import overlapping
-    from jurist.data.overlap import Rule
+    from jurist.core.files import file_hash
+    from jurist.data.overlap import (
+        Marks,
+        Report,
+        Rule,
+        Summary,
+        check_target,
+        read_cases,
+        stamp,
+        write_clean,
+    )
+    from jurist.data.sources import index_of, short_name
+    from jurist.inputs import BadRows
 
     rule = Rule(ngram, threshold, words, responses=not prompts_only)
-    touched = overlapping.check(source, against, data, out, report, rule, json=json, skip_bad=skip_bad)
-    return int(check and touched > 0)
+    if out:
+        check_target(source, out)
+    for path in (out, report):
+        if path and not path.parent.is_dir():
+            raise ConfigError(f"{path}: there is no folder {str(path.parent)!r}", hint="make it first")
+    of_benchmarks, unread = BadRows(skip=skip_bad), BadRows(skip=skip_bad)
+    rows = read_cases(source, skip_bad=skip_bad, on_bad=unread.on_bad)
+    started = time.monotonic()
+    index = index_of(against, data, rule, of_benchmarks.on_bad)
+    if index is None:
+        raise ConfigError("--against names nothing", hint="--against judgebench,FILE")
+    cases, seconds = sum(map(len, index.cases)), time.monotonic() - started
+    say(f"{cases:,} cases, {len(index.texts):,} texts, {index.ngrams:,} sequences noted in {seconds:.1f} s")
+    marks = Marks(source)
+    with Report(index, report) as hits:
+        _compare(watched(rows, source, "comparing"), index, hits, marks)
+        list_bad(of_benchmarks)
+        list_bad(unread)
+        if not hits.rows:
+            raise InputError(f"{source}: no row was compared: the source has no readable row")
+        summary = Summary(
+            jurist=__version__,
+            source=short_name(source),
+            sha256=file_hash(source),
+            rows=hits.rows,
+            unread=unread.count,
+            touched=hits.touched,
+            rule=rule,
+            benchmarks=hits.counts,
+            clean=write_clean(marks, out) if out else None,
+        )
+        line = stamp(summary, hits.finish(summary))
+    if json:
+        write_json({"stamp": line, "summary": summary})
+    else:
+        _show(summary, hits, line)
+    for path, what in ((out, "rows without overlap"), (report, "every hit")):
+        if path:
+            say(f"{what}: {path}")
+    if not out and summary.touched:
+        next_step(
+            "leave them out", "jurist", "overlap", source, "--against", ",".join(against), "--out", "FILE"
+        )
+    return int(check and summary.touched > 0)
+
+
+def _compare(rows: Iterable["RowCase"], index: "Index", report: "Report", marks: "Marks") -> None:
+    from jurist.data.overlap import match
+
+    for row in rows:
+        hits = match(row.case, row.line, index)
+        report.add(hits)
+        marks.mark(row, keep=not hits)
+
+
+def _show(summary: "Summary", report: "Report", line: str) -> None:
+    """A table with a row for each benchmark, examples of each sort of hit, and the stamp."""
+    from jurist.data.overlap import SORTS
+
+    table = borderless("rows that overlap with", *SORTS, "rows", "cases", "touched")
+    for count in summary.benchmarks:
+        numbers = (count.pair, count.same, count.near, count.response, count.rows, count.cases, count.touched)
+        style = "yellow" if count.rows else ""
+        table.add_row(Text(count.benchmark), *[f"{n:,}" for n in numbers], style=style)
+    screen.print(table)
+    screen.print(Text(LEGEND, style="dim"))
+    for _, hits in sorted(report.examples.items(), key=lambda item: (item[0][0], SORTS.index(item[0][1]))):
+        for hit in hits:
+            screen.print(_example(hit))
+    screen.print()
+    screen.print(Text(f"{summary.touched:,} of {summary.rows:,} rows overlap; {summary.rule}.", style="bold"))
+    screen.print(Text("for the model card:", style="dim"))
+    screen.print(Text(line), soft_wrap=True)
+
+
+def _example(hit: "Hit") -> Text:
+    """Which text of which row is what, and how it begins."""
+    score = f"near ({hit.score:.0%})" if hit.kind == "near" else "the same as"
+    more = f" and {hit.cases - 1:,} more" if hit.cases > 1 else ""
+    return Text.assemble(
+        ("\nrow ", "dim"),
+        hit.row,
+        (f", {hit.field}: {score} the {hit.part} of ", "dim"),
+        f"{hit.benchmark} {hit.case}{more}",
+        (f"\n    {hit.begins} ...", "cyan"),
+    )

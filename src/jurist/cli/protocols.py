@@ -11,6 +11,12 @@ protocols = App(name="protocols", help="Fetch, verify and cache the prompts of p
 def pull(name: str, /, *, file: Path | None = None) -> int:
     """Fetch the prompts of a published family, verify their sha256, and cache them.
 
+    Examples::
+
+        jurist protocols pull rm-r1
+        jurist protocols pull rrm
+        jurist protocols pull rm-r1 --file prompts.json
+
     Parameters
     ----------
     name
@@ -18,9 +24,10 @@ def pull(name: str, /, *, file: Path | None = None) -> int:
     file
         Take them from this local file: JSON with "strings", or the published Python source.
     """
-    from jurist.cli.console import say
+    from jurist.cli.console import next_step, say
     from jurist.protocols import published
 
     strings = published.pull(name, file)
     say(f"{name}: {len(strings)} prompts verified, kept in {published.cache_folder() / f'{name}.json'}")
+    next_step("judge with them", "jurist", "judge", "pairs.jsonl", "--engine", "URL", "--protocol", name)
     return 0

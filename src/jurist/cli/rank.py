@@ -1,38 +1,50 @@
 """`jurist rank` and `jurist best-of-n`: any number of responses, ordered or the best of them chosen."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from jurist.cli.judge import OutputFormat, judge_in
+from jurist.cli.options import (
+    DELIBERATION,
+    Json,
+    Judge,
+    Limit,
+    MaybeOut,
+    Prompt,
+    Responses,
+    SkipBad,
+    Source,
+)
 from jurist.core.errors import ConfigError
-from jurist.judging.config import DEFAULTS, JudgeConfig
-
-if TYPE_CHECKING:
-    from jurist.cli.judging import OutputFormat
-
-Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
-Texts = Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, negative="")]
-Flag = Annotated[bool, Parameter(negative="")]
+from jurist.judging.config import DEFAULTS
 
 
 def rank(
-    source: Text | None = None,
+    source: Source | None = None,
     /,
     *,
-    prompt: Text | None = None,
-    response: Texts = None,
-    rating: Literal["score", "win-rate", "bradley-terry", "elo"] = "bradley-terry",
-    reward: Literal["none", "standardised", "rank", "rrm"] = "none",
-    out: Path | None = None,
-    json: Flag = False,
-    skip_bad: Flag = False,
-    limit: int | None = None,
-    config: Annotated[JudgeConfig, Parameter(name="*")] = DEFAULTS,
+    prompt: Prompt = None,
+    response: Responses = None,
+    rating: Annotated[
+        Literal["score", "win-rate", "bradley-terry", "elo"], Parameter(group=DELIBERATION)
+    ] = "bradley-terry",
+    reward: Annotated[Literal["none", "standardised", "rank", "rrm"], Parameter(group=DELIBERATION)] = "none",
+    out: MaybeOut = None,
+    json: Json = False,
+    skip_bad: SkipBad = False,
+    limit: Limit = None,
+    config: Judge = DEFAULTS,
 ) -> int:
     """Rank any number of responses: ratings, standard errors, rewards.
 
     A judge of pairs plays a round robin in both orders, unless --deliberation says otherwise.
+
+    Examples::
+
+        jurist rank candidates.jsonl -o runs/ranked
+        jurist rank candidates.jsonl --rating elo --reward rrm --json
+        jurist rank --prompt "Name a prime." --response 7 --response 8 --response 9
 
     Parameters
     ----------
@@ -57,29 +69,42 @@ def rank(
     limit
         The first so many cases only.
     """
+    from jurist.reports.views.ranking import ranking_row, rankings_view
+
     if reward == "rrm" and rating not in ("elo", "bradley-terry"):
         raise ConfigError(f"--reward rrm maps Elo ratings, not {rating}", hint="--rating elo")
-    from jurist.cli import ranking
-
-    face = ranking.rank_face("elo" if reward == "rrm" else rating, reward)
-    return _judged(source, prompt, response, out, limit, config, json, skip_bad, face)
+    by = "elo" if reward == "rrm" else rating
+    form = OutputFormat(
+        row=lambda decision, case: ranking_row(decision, case, by, reward),
+        table=lambda decided, more: rankings_view(decided, by, more),
+        example="jurist rank candidates.jsonl",
+        pairs="round_robin(swapped)",
+        ends_with_table=True,
+    )
+    return judge_in(form, source, prompt, response, out, limit, config, json=json, skip_bad=skip_bad)
 
 
 def best_of_n(
-    source: Text | None = None,
+    source: Source | None = None,
     /,
     *,
-    prompt: Text | None = None,
-    response: Texts = None,
-    out: Path | None = None,
-    json: Flag = False,
-    skip_bad: Flag = False,
-    limit: int | None = None,
-    config: Annotated[JudgeConfig, Parameter(name="*")] = DEFAULTS,
+    prompt: Prompt = None,
+    response: Responses = None,
+    out: MaybeOut = None,
+    json: Json = False,
+    skip_bad: SkipBad = False,
+    limit: Limit = None,
+    config: Judge = DEFAULTS,
 ) -> int:
     """Choose the best of any number of responses.
 
     A judge of pairs plays a knockout in both orders, unless --deliberation says otherwise.
+
+    Examples::
+
+        jurist best-of-n candidates.jsonl -o runs/best
+        jurist best-of-n candidates.jsonl --json | jq .response
+        jurist best-of-n --prompt "Name a prime." --response 7 --response 8 --response 9
 
     Parameters
     ----------
@@ -98,28 +123,13 @@ def best_of_n(
     limit
         The first so many cases only.
     """
-    from jurist.cli import ranking
+    from jurist.reports.views.ranking import best_row, rankings_view
 
-    return _judged(source, prompt, response, out, limit, config, json, skip_bad, ranking.BEST)
-
-
-def _judged(
-    source: str | None,
-    prompt: str | None,
-    response: list[str] | None,
-    out: Path | None,
-    limit: int | None,
-    config: JudgeConfig,
-    json: bool,
-    skip_bad: bool,
-    face: "OutputFormat",
-) -> int:
-    from jurist.cli import judging
-
-    if (source is None) == (prompt is None):
-        raise ConfigError(
-            "give a source of cases, or --prompt with --response", hint="jurist rank candidates.jsonl"
-        )
-    if prompt is not None:
-        return judging.one(prompt, response or [], config, json=json, face=face)
-    return judging.many(source or "", out, limit, config, json=json, skip_bad=skip_bad, face=face)
+    form = OutputFormat(
+        row=best_row,
+        table=lambda decided, more: rankings_view(decided, "score", more),
+        example="jurist best-of-n candidates.jsonl",
+        pairs="knockout(swapped)",
+        ends_with_table=True,
+    )
+    return judge_in(form, source, prompt, response, out, limit, config, json=json, skip_bad=skip_bad)

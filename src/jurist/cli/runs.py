@@ -1,20 +1,103 @@
-"""`jurist score`, `import` and `show`: what can be done with a run without asking anybody again."""
+"""`jurist show`, `score`, `import` and `export`: what can be done with a run without asking anybody again."""
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from inspect import getdoc
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any, Literal
 
-from cyclopts import Parameter
+import msgspec
 
-from jurist.core.errors import ConfigError, StoreError, unknown
+from jurist.cli.console import next_step, say, tell_damage, write_json
+from jurist.cli.console import out as screen
+from jurist.cli.options import Json, Out
+from jurist.core.errors import ConfigError, InputError, StoreError, UnknownNameError
+from jurist.core.files import write_whole
+from jurist.core.version import __version__
 
 if TYPE_CHECKING:
-    from jurist.core.types import Scorecard
+    from jurist.benchmarks.base import Benchmark
+    from jurist.core.runs import Run
+    from jurist.core.types import Decision, Scorecard
 
-Flag = Annotated[bool, Parameter(negative="")]
+
+def show(run: Path, case: str | None = None, /, *, json: Json = False) -> int:
+    """Read a run: its decisions in a table, or one case with every judgment's reasons.
+
+    Examples::
+
+        jurist show runs/mine
+        jurist show runs/mine CASE
+        jurist show runs/mine --json | jq .verdict
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    case
+        Id of the case to read, or how it begins.
+    json
+        Decisions as JSON lines on standard output.
+    """
+    from jurist.core.runs import open_run
+    from jurist.reports.views.judgment import decision_view
+    from jurist.reports.views.scorecard import SHOWN, decisions_view
+
+    with open_run(run) as opened:
+        if opened.config.get("aggregate"):
+            raise ConfigError(f"{run} holds results of groups and no decisions", hint=f"jurist score {run}")
+        if case is not None:
+            name = _id_of(opened, case)
+            decision = opened.decision(name)
+            if decision is None:
+                raise StoreError(f"the decision on {name!r} in {run} cannot be read")
+            if json:
+                write_json(decision)
+            else:
+                screen.print(decision_view(decision, opened.case(name)))
+        elif json:
+            for decision in opened.decisions():
+                write_json(decision)
+        else:
+            first = list(islice(opened.decisions(slim=True), SHOWN))
+            screen.print(decisions_view(first, more=len(opened) - len(first)))
+            if first:
+                next_step("read one", "jurist", "show", run, case=first[0].case_id)
+        tell_damage(opened)
+    return 0
 
 
-def score(run: Path, /, *, benchmark: str | None = None, json: Flag = False) -> int:
+def _id_of(run: "Run", name: str) -> str:
+    """The id of a case, from the id or from how the only one begins that begins so."""
+    begun = list(islice(run.ids(name), _NAMED)) if name else []
+    if name in begun:
+        return name
+    if len(begun) == 1:
+        return begun[0]
+    if begun:
+        raise ConfigError(
+            f"{len(begun):,} cases in {run.folder} begin with {name!r}: {', '.join(begun[:10])}",
+            hint="write more of the id",
+        )
+    near = get_close_matches(name, list(islice(run.ids(), _NAMED)), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"jurist show {run.folder} lists them"
+    raise UnknownNameError(f"no case {name!r} in {run.folder}", hint)
+
+
+_NAMED = 2000
+"""Among so many ids the nearest to an unknown one is looked for."""
+
+
+def score(run: Path, /, *, benchmark: str | None = None, json: Json = False) -> int:
     """Count a run again: by its benchmark's official rule, or against its own gold.
+
+    Examples::
+
+        jurist score runs/mine
+        jurist score runs/x/rm-bench --benchmark rm-bench-rm-r1
+        jurist score runs/mine --json
 
     Parameters
     ----------
@@ -25,21 +108,60 @@ def score(run: Path, /, *, benchmark: str | None = None, json: Flag = False) -> 
     json
         The scorecard as JSON on standard output.
     """
-    from jurist.cli.console import out, write_json
     from jurist.core.store import write_scorecard
-    from jurist.reports.views.scorecard import scorecard_view
 
     card = _card(run, benchmark)
     write_scorecard(run, card)
-    if json:
-        write_json(card)
-    else:
-        out.print(scorecard_view(card))
+    _show_card(card, json=json)
+    next_step("read it", "jurist", "show", run)
     return 0
 
 
-def import_run(benchmark: str, file: str, /, *, out: Path, json: Flag = False) -> int:
+def _show_card(card: "Scorecard", *, json: bool) -> None:
+    from jurist.reports.views.scorecard import scorecard_view
+
+    if json:
+        write_json(card)
+    else:
+        screen.print(scorecard_view(card))
+
+
+def _card(run: Path, benchmark: str | None) -> "Scorecard":
+    from jurist.benchmarks.base import score_pairs
+    from jurist.core.runs import open_run, read_scorecard
+    from jurist.judging import registry
+
+    with open_run(run) as opened:
+        config = opened.config
+        if config.get("aggregate") and benchmark:
+            raise ConfigError(
+                f"{run} holds results of groups: it cannot be counted by another benchmark's rule"
+            )
+        if config.get("aggregate"):
+            try:
+                return read_scorecard(run)
+            except StoreError as error:
+                raise StoreError(error.message, hint="import the results again") from None
+        name = benchmark or config.get("benchmark")
+        if name is None:
+            source = config.get("input") or run
+            card = score_pairs(opened.decisions(slim=True), Path(str(source)).name)
+        elif isinstance(name, str):
+            card = registry.benchmark(name).score(opened.decisions(slim=True))
+        else:
+            raise ConfigError(f"{run}/run.json names a benchmark of another type: {name!r}")
+        tell_damage(opened)
+        return card
+
+
+def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) -> int:
     """Turn the official outputs of another judge into a run, and count it.
+
+    Examples::
+
+        jurist import judgebench OUTPUTS.jsonl -o runs/o1-mini
+        jurist import rewardbench eval-set-scores/ORG/MODEL.json -o runs/model
+        jurist import rm-bench-rm-r1 logs/ -o runs/rm-r1
 
     Parameters
     ----------
@@ -62,72 +184,180 @@ def import_run(benchmark: str, file: str, /, *, out: Path, json: Flag = False) -
     json
         The scorecard as JSON on standard output.
     """
-    from jurist.cli.importing import import_results
+    from jurist.benchmarks.base import read_bytes
+    from jurist.core.store import write_scorecard
+    from jurist.judging import registry
 
-    return import_results(benchmark, file, out, json=json)
+    chosen = registry.benchmark(benchmark)
+    config: dict[str, Any] = {"jurist": __version__, "benchmark": benchmark, "imported": file}
+    results = _group_results(read_bytes(Path(file))) if Path(file).is_file() else None
+    if results is not None:
+        card = _scored(chosen, results, file)
+        _keep(out, {**config, "aggregate": True}, card)
+        say(f"imported into {out}: a scorecard only, since {file} has results of groups and no decisions")
+    else:
+        decisions = list(_recorded(chosen)(Path(file)))
+        card = chosen.score(decisions)
+        _store(out, config, decisions)
+        write_scorecard(out, card)
+        say(f"imported into {out}")
+    _show_card(card, json=json)
+    if results is None:
+        next_step("compare it", "jurist", "compare", out, "RUN")
+    return 0
 
 
-def show(run: Path, case: str | None = None, /, *, json: Flag = False) -> int:
-    """Read a run: its decisions in a table, or one case with every judgment's reasons.
+def aggregates() -> "dict[str, Callable[[Mapping[str, object]], Scorecard]]":
+    """Benchmarks whose official results of groups make a scorecard, without a decision on any case."""
+    from jurist.benchmarks.rewardbench import score_subsets
+    from jurist.benchmarks.rewardbench2 import score_domains
+
+    return {"rewardbench": score_subsets, "rewardbench2": score_domains}
+
+
+def form(chosen: "Benchmark") -> str:
+    """What can be imported of a benchmark, in one sentence: the first one on its ``recorded``; or ""."""
+    recorded = chosen.recorded
+    said = getdoc(getattr(recorded, "func", recorded)) if recorded else ""
+    return " ".join((said or "").partition("\n\n")[0].replace("``", "").split())
+
+
+def _recorded(chosen: "Benchmark") -> Callable[[Path], Any]:
+    from jurist.judging import registry
+
+    if chosen.recorded is None:
+        names = [name for name in registry.BENCHMARKS if registry.benchmark(name).recorded]
+        raise ConfigError(
+            f"{chosen.name} has no official outputs that could be read", hint=f"there are {', '.join(names)}"
+        )
+    return chosen.recorded
+
+
+def _group_results(data: bytes) -> dict[str, Any] | None:
+    """A JSON object with numbers and without lists; None where it is rows, columns or lines."""
+    try:
+        fields = msgspec.json.decode(data, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return None
+    columns = any(isinstance(value, list) for value in fields.values())
+    return fields if _numbers(fields) and not columns else None
+
+
+def _numbers(fields: Mapping[str, Any]) -> list[str]:
+    return [k for k, v in fields.items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+
+
+def _scored(chosen: "Benchmark", results: dict[str, Any], file: str) -> "Scorecard":
+    _recorded(chosen)
+    count = aggregates().get(chosen.name)
+    if count is None:
+        names = _numbers(results)
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        raise InputError(
+            f"{file} holds results of groups ({', '.join(names[:4])}{more}), of which no scorecard of "
+            f"{chosen.name} can be made",
+            hint=f"what can be imported: {form(chosen)}",
+        )
+    try:
+        return count(results)
+    except InputError as error:
+        raise InputError(f"{file}: {error.message}", error.hint or "results of another benchmark?") from None
+
+
+def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]") -> None:
+    from jurist.core.store import Store
+
+    with Store(out, config) as store:
+        for decision in decisions:
+            for judgment in decision.judgments:
+                if store.recall(judgment.query) is None:
+                    store.record(judgment)
+            if store.decided(decision.case_id, "") is None:
+                store.decide(decision, "")
+
+
+def _keep(out: Path, config: dict[str, Any], card: "Scorecard") -> None:
+    """A run folder without decisions; one that holds another run is refused."""
+    from jurist.core.records import DECISIONS, JUDGMENTS
+    from jurist.core.store import RUN, read_config, write_scorecard
+
+    present = [name for name in (RUN, JUDGMENTS, DECISIONS) if (out / name).exists()]
+    if present and (present != [RUN] or {**read_config(out), "jurist": __version__} != config):
+        raise StoreError(f"the run folder {out} holds another run", hint="choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the run folder {out}: {error.strerror or error}") from error
+    write_whole(out / RUN, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+    write_scorecard(out, card)
+
+
+def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Out) -> int:
+    """Write the results of a run as a benchmark publishes them.
+
+    Examples::
+
+        jurist export runs/x/rewardbench --format rewardbench --model ORG/NAME -o results.json
 
     Parameters
     ----------
     run
         Run folder.
-    case
-        Id of the case to read.
-    json
-        Decisions as JSON lines on standard output.
+    format
+        rewardbench: accuracies by subset, eval-set/ORG/MODEL.json of its results.
+    model
+        The judge's name there, ORG/NAME.
+    out
+        File to write.
     """
-    from jurist.cli.console import out, say, write_json
-    from jurist.core.store import read_config, read_decisions
-    from jurist.reports.views.judgment import decision_view
-    from jurist.reports.views.scorecard import SHOWN, decisions_view
+    from jurist.benchmarks.rewardbench import official_results
+    from jurist.core.runs import open_run
 
-    if read_config(run).get("aggregate"):
-        raise ConfigError(f"{run} holds results of groups and no decisions", hint=f"jurist score {run}")
-    decisions = [d for d in read_decisions(run) if case in (None, d.case_id)]
-    if case is not None and not decisions:
-        raise unknown(f"case in {run}", case, [d.case_id for d in read_decisions(run)][:2000])
-    if json:
-        for decision in decisions:
-            write_json(decision)
-    elif case is not None:
-        out.print(decision_view(decisions[0]))
-    else:
-        out.print(decisions_view(decisions[:SHOWN], more=len(decisions) - SHOWN))
-        say(f"read one with: jurist show {run} CASE")
+    _check_export(run, format, model)
+    with open_run(run) as opened:
+        decisions = list(opened.decisions(slim=True))
+        tell_damage(opened)
+    results = official_results(decisions, model)
+    for line in _gaps(decisions):
+        say(line)
+    write_whole(out, msgspec.json.format(msgspec.json.encode(results), indent=4) + b"\n")
+    say(f"written to {out}")
     return 0
 
 
-def _card(run: Path, benchmark: str | None) -> "Scorecard":
-    from jurist.benchmarks.base import score_pairs
-    from jurist.core.store import read_config, read_decisions
-    from jurist.judging import registry
-    from jurist.judging.pool import slim
+def _check_export(run: Path, format: str, model: str) -> None:
+    """Refuse what has no such results, or no name to publish them under."""
+    from jurist.core.store import read_config
 
     config = read_config(run)
+    if config.get("benchmark") != format:
+        raise ConfigError(
+            f"{run} is a run of {config.get('benchmark') or config.get('input')!r}, not of {format}",
+            hint=f"jurist eval {format} --out RUN makes one",
+        )
     if config.get("aggregate"):
-        return _imported(run, benchmark)
-    name = benchmark or config.get("benchmark")
-    decisions = map(slim, read_decisions(run))
-    if name is None:
-        return score_pairs(decisions, Path(str(config.get("input") or run)).name)
-    if not isinstance(name, str):
-        raise ConfigError(f"{run}/run.json names a benchmark of another type: {name!r}")
-    return registry.benchmark(name).score(decisions)
+        raise ConfigError(
+            f"{run} holds results of groups and no decisions", f"they came from {config.get('imported')}"
+        )
+    org, _, name = model.partition("/")
+    if not org or not name or "/" in name:
+        raise ConfigError(f"--model {model!r} is not ORG/NAME", hint="such as my-lab/my-judge")
 
 
-def _imported(run: Path, benchmark: str | None) -> "Scorecard":
-    """The scorecard that official results of groups made: there are no decisions to count again."""
-    import msgspec
+def _gaps(decisions: "Sequence[Decision]") -> list[str]:
+    """What whoever publishes the results has to know."""
+    from jurist.benchmarks.rewardbench import SIZES
 
-    from jurist.core.store import SCORECARD
-    from jurist.core.types import Scorecard
-
-    if benchmark:
-        raise ConfigError(f"{run} holds results of groups: it cannot be counted by another benchmark's rule")
-    try:
-        return msgspec.json.decode((run / SCORECARD).read_bytes(), type=Scorecard)
-    except (OSError, msgspec.DecodeError) as error:
-        raise StoreError(f"cannot read {run / SCORECARD}: {error}", hint="import the results again") from None
+    judged = Counter(d.group for d in decisions if d.group in SIZES)
+    if not judged:
+        raise ConfigError("the run holds no pair of the 23 subsets", hint="prior sets are not in that layout")
+    absent = [subset for subset in SIZES if subset not in judged]
+    unresolved = sum(d.verdict.scores is None and "result" not in d.meta for d in decisions)
+    lines: list[str] = []
+    if judged != SIZES:
+        without = f"; without any pair: {', '.join(absent)}" if absent else ""
+        share = f"{judged.total():,} of {sum(SIZES.values()):,} pairs were judged"
+        lines.append(f"not the official score: {share}{without}")
+    if unresolved:
+        lines.append(f"{unresolved:,} pairs without a verdict are half right, as officially")
+    return lines

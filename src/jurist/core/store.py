@@ -1,147 +1,244 @@
-"""A run is a folder: run.json, judgments.jsonl, decisions.jsonl, scorecard.json; resumed by Query.key."""
+"""A run is a folder (docs/run-folder.md): written here, by one process, and resumed by ``Query.key``."""
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
 import msgspec
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from jurist.core.errors import StoreError
-from jurist.core.files import Lines, Warn, read_line, scan, write_whole
-from jurist.core.types import Decision, Judgment, Record, Scorecard, Scores, Status, Verdict
+from jurist.core.files import Lines, Warn, read_regular, write_json
+from jurist.core.index import Index
+from jurist.core.records import (
+    CASES,
+    DECISIONS,
+    FILES,
+    JUDGMENTS,
+    NOWHERE,
+    PROMPTS,
+    SHORTEST,
+    CaseLine,
+    DamagedError,
+    DecisionHead,
+    DecisionLine,
+    JudgmentLine,
+    Piece,
+    PromptLine,
+    Recent,
+    Records,
+    TextLine,
+    asked_line,
+    decision_of,
+    pieces_of,
+    prompt_id,
+    sealed_line,
+    texts_of,
+)
+from jurist.core.types import Case, Conversation, Decision, Judgment, Query, Scorecard, Status
 
-RUN, JUDGMENTS, DECISIONS, SCORECARD = "run.json", "judgments.jsonl", "decisions.jsonl", "scorecard.json"
+RUN, SCORECARD = "run.json", "scorecard.json"
+FORMAT = 2
+"""Version of the folder. Before 2 each judgment held its whole query, and no line had a checksum."""
 
-# Options that change how fast a run goes, not what it says.
-_FREE = frozenset({"concurrency", "timeout", "retry_for", "give_up_after", "jurist", "input"})
+SYNC_SECONDS = 2.0
+"""What was written is forced onto the disk so often (and at the end): all that a power loss can take."""
 
+FREE = frozenset({"concurrency", "timeout", "retry_for", "give_up_after", "jurist", "input"})
+"""Options that change how fast a run goes, not what it says."""
 
-class _JudgmentLine(Record, frozen=True):
-    key: str
-    judgment: Judgment
-
-
-class _DecisionLine(Record, frozen=True):
-    """A decision as it stands in the file: judgments by key, and the digest of the case it decided."""
-
-    case_id: str
-    verdict: Verdict
-    judgments: tuple[str, ...] = ()
-    agreement: float | None = None
-    gold: Scores | None = None
-    group: str | None = None
-    meta: dict[str, Any] = {}
-    digest: str = ""
-    complete: bool = True
-    """No judgment under it failed; only such a decision is not taken again on resuming."""
+_INPUT_HASH = frozenset({"input_sha256", "input_bytes"})
+_OWN = "run_folder"
 
 
-# What the index needs of a line: decoding skips the rest.
-class _VerdictHead(Record, frozen=True):
-    status: Status = Status.OK
+class RunFacts(NamedTuple):
+    """What run.json says: the configuration, the folder's version, and bytes without checksums by file."""
+
+    config: dict[str, Any]
+    version: int
+    unsealed: dict[str, int]
 
 
-class _InnerHead(Record, frozen=True):
-    verdict: _VerdictHead
+class _OpenCase(NamedTuple):
+    """A case in work: where it stands, and its texts by length, for the references of its prompts."""
 
-
-class _JudgmentHead(Record, frozen=True):
-    key: str
-    judgment: _InnerHead
-
-
-class _DecisionHead(Record, frozen=True):
-    case_id: str
-    digest: str = ""
-    complete: bool = True
+    case: Case
+    digest: str
+    offset: int
+    texts: list[tuple[int, str]]
 
 
 def claim(folder: Path) -> AcquireReturnProxy:
     """A folder for this process alone, as long as ``with`` lasts; a killed process gives it back.
 
-    Raises ``StoreError`` where another process has it.
+    Raises ``StoreError`` where another process has it, or it cannot be written to.
     """
+    lock = folder / ".lock"
     try:
-        return FileLock(folder / ".lock").acquire(timeout=0)
+        if lock.is_symlink():
+            raise StoreError(f"cannot open {lock}: it is a link")
+        return FileLock(lock).acquire(timeout=0)
     except Timeout:
         raise StoreError(
             f"another process is writing to the run folder {folder}",
             hint="wait for it, stop it, or choose another --out",
         ) from None
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to the run folder {folder}: {error.strerror or error}", hint="choose another --out"
+        ) from error
 
 
 class Store:
     """A run folder, open for writing by one process.
 
-    Every record is on disk when the call returns: a killed process loses at most what was in flight.
-    What failed (network, engine) is asked again when a run is resumed; everything else is not.
+    Every record is with the operating system when the call returns: a killed process loses at most what
+    was in flight, a power loss the last ``SYNC_SECONDS``. What failed (network, engine) or was damaged is
+    asked again when a run is resumed; everything else is not.
     """
 
     def __init__(self, folder: Path, config: dict[str, Any], *, warn: Warn = lambda _: None) -> None:
-        self.folder = folder
+        self.folder, self._warn = folder, warn
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot make the run folder {folder}: {error.strerror or error}") from error
         self._lock = claim(folder).lock
+        self._lines: dict[str, Lines] = {}
         try:
             _unclaimed(folder)
-            adopt(folder, config)
-            self._judgments = Lines(folder / JUDGMENTS, warn)
-            self._decisions = Lines(folder / DECISIONS, warn)
-            self._keys = index_judgments(folder)
-            self._decided = _index_decisions(folder)
+            unsealed = self._open(config)
+            self._records = Records(folder, unsealed)
+            self._index = Index(folder, unsealed, write=True)
         except BaseException:
+            for lines in self._lines.values():
+                lines.close()
             self._lock.release()
             raise
-        self.kept = len(self._keys), len(self._decided)
+        self._open_cases: Recent[str, _OpenCase] = Recent(4096)
+        self._prompts: Recent[str, int] = Recent(4096)
+        # The template's texts: an offset once a text was seen twice, -1 before that.
+        self._texts: Recent[str, int] = Recent(512)
+        self._syncing = ThreadPoolExecutor(1, "jurist-sync")
+        self._sync: Future[None] | None = None
+        self._synced = time.monotonic()
+        self._say_damage()
+        self.kept = self._index.counts()
         """(judgments, decisions) that were already here."""
         if any(self.kept):
             judgments, decisions = self.kept
             warn(f"resumed {folder}: {decisions} decisions and {judgments} judgments are kept")
 
-    def recall(self, key: str) -> Judgment | None:
+    def begin(self, case: Case, digest: str | None = None) -> None:
+        """Note a case that is about to be judged, before anything is recorded about it."""
+        digest = digest or case.digest
+        known = self._open_cases.get(case.id)
+        if known is not None and known.digest == digest:
+            return
+        offset = self._index.case(digest)
+        if offset is not None:
+            try:
+                self._records.case(offset)
+            except DamagedError as error:
+                self._damaged(error)
+                self._index.drop_case(digest)
+                offset = None
+        if offset is None:
+            lines = self._lines[CASES]
+            offset = lines.append(sealed_line(CaseLine(digest, case)))
+            self._index.add_case(digest, offset, lines.size)
+        texts = sorted(enumerate(texts_of(case)), key=lambda numbered: -len(numbered[1]))
+        self._open_cases.put(case.id, _OpenCase(case, digest, offset, texts))
+
+    def recall(self, query: Query) -> Judgment | None:
         """The judgment of a query that was already paid for."""
-        offset = self._keys.get(key)
-        return None if offset is None else _judgment(self._judgments.read(offset))
+        offset = self._index.judgment(query.key)
+        if offset is None:
+            return None
+        try:
+            judgment = self._records.judgment_of(offset, query)
+        except DamagedError as error:
+            self._damaged(error)
+            self._index.drop_judgment(query.key)
+            return None
+        return judgment if judgment.verdict.status is not Status.FAILED else None
 
     def record(self, judgment: Judgment) -> None:
         """Append a judgment."""
-        key = judgment.query.key
-        offset = self._judgments.append(msgspec.json.encode(_JudgmentLine(key, judgment)))
-        if judgment.verdict.status is not Status.FAILED:
-            self._keys[key] = offset
+        query = judgment.query
+        prompt = self._prompt(query) if query.messages else None
+        line = JudgmentLine(
+            query.key, asked_line(query), judgment.completion, judgment.verdict, prompt, judgment.forced
+        )
+        lines = self._lines[JUDGMENTS]
+        offset = lines.append(sealed_line(line))
+        failed = judgment.verdict.status is Status.FAILED
+        self._index.add_judgment(query.key, offset, lines.size, failed=failed)
+        self._sync_now_and_then()
 
-    def decided(self, case_id: str, digest: str) -> Decision | None:
-        """The decision about this very case (its content, not only its id), if it was already taken."""
-        offset = self._decided.get((case_id, digest))
+    def decided(self, case_id: str, digest: str, *, texts: bool = True) -> Decision | None:
+        """The decision about this very case (its content, not only its id), if it was already taken.
+
+        Without ``texts`` its judgments hold no prompts and no completions, which is much faster.
+        """
+        offset = self._index.decision(case_id, digest)
         if offset is None:
             return None
-        return _joined(msgspec.json.decode(self._decisions.read(offset), type=_DecisionLine), self.recall)
+        try:
+            line = self._records.decision(offset)
+            if (line.case_id, line.digest, line.complete) != (case_id, digest, True):
+                raise DamagedError(DECISIONS, offset, "it is not where the index says")
+            judgments = tuple(self._joined(offset, line, texts=texts))
+            return decision_of(line, judgments, self._records.meta(line))
+        except DamagedError as error:
+            self._damaged(error)
+            return None
 
     def decide(self, decision: Decision, digest: str) -> None:
         """Append a decision."""
-        line = _DecisionLine(
+        opened = self._open_cases.get(decision.case_id)
+        case = opened if opened is not None and opened.digest == digest else None
+        keys = tuple(j.query.key for j in decision.judgments)
+        places = tuple(self._index.judgment(key, failed=True) for key in keys)
+        line = DecisionLine(
             decision.case_id,
             decision.verdict,
-            tuple(j.query.key for j in decision.judgments),
+            keys,
             decision.agreement,
             decision.gold,
             decision.group,
-            decision.meta,
+            None if case is not None and decision.meta == case.case.meta else decision.meta,
             digest,
             all(j.verdict.status is not Status.FAILED for j in decision.judgments),
+            tuple(NOWHERE if place is None else place for place in places),
+            case.offset if case is not None else None,
         )
-        self._decisions.append(msgspec.json.encode(line))
+        lines = self._lines[DECISIONS]
+        offset = lines.append(sealed_line(line))
+        self._index.add_decision(
+            DecisionHead(line.case_id, digest, line.complete, line.case), offset, lines.size
+        )
+        self._open_cases.drop(decision.case_id)
+        self._sync_now_and_then()
 
     def close(self) -> None:
-        """Close the files and let others in."""
-        self._judgments.close()
-        self._decisions.close()
-        self._lock.release()
+        """Force everything onto the disk, close the files and let others in."""
+        whole = False
+        try:
+            self._syncing.shutdown()
+            self._force()
+            whole = True
+        finally:
+            self._index.close(write=whole)
+            self._records.close()
+            for lines in self._lines.values():
+                lines.close()
+            self._lock.release()
 
     def __enter__(self) -> "Store":
         return self
@@ -151,103 +248,212 @@ class Store:
     ) -> None:
         self.close()
 
+    def _open(self, config: dict[str, Any]) -> dict[str, int]:
+        """Open the files and adopt the configuration; returns what is unsealed."""
+        before = read_run(self.folder) if (self.folder / RUN).exists() else None
+        if before is not None:
+            config = _agreed(self.folder, before.config, config, FREE, self._warn)
+        self._lines = {name: Lines(self.folder / name, self._warn) for name in FILES}
+        unsealed = {} if before is None else before.unsealed
+        if before is not None and before.version < FORMAT:
+            unsealed = {name: self._lines[name].size for name in (JUDGMENTS, DECISIONS)}
+        facts = RunFacts(config, FORMAT, unsealed)
+        if facts != before:
+            write_run(self.folder, facts)
+        return unsealed
+
+    def _joined(self, at: int, line: DecisionLine, *, texts: bool) -> list[Judgment]:
+        read = self._records.judgment if texts else self._records.slim_judgment
+        judgments: list[Judgment] = []
+        for place, key in line.places():
+            offset = self._index.judgment(key, failed=True) if place is None else place
+            if offset is None:
+                raise DamagedError(DECISIONS, at, "a judgment under it is missing")
+            judgments.append(read(offset, key))
+        return judgments
+
+    def _prompt(self, query: Query) -> int:
+        """Where the prompt of a query stands; it is written where it is not there yet."""
+        name = prompt_id(query.messages)
+        known = self._prompts.get(name)
+        if known is not None:
+            return known
+        offset = self._index.prompt(name)
+        if offset is not None:
+            try:
+                if self._records.prompt(offset) != query.messages:
+                    raise DamagedError(PROMPTS, offset, "it is another prompt")
+            except DamagedError as error:
+                self._damaged(error)
+                offset = None
+        if offset is None:
+            opened = self._open_cases.get(query.case_id)
+            line = PromptLine(
+                name, self._pieces(query.messages, opened), None if opened is None else opened.offset
+            )
+            lines = self._lines[PROMPTS]
+            offset = lines.append(sealed_line(line))
+            self._index.add_prompt(name, offset, lines.size)
+        return self._prompts.put(name, offset)
+
+    def _pieces(
+        self, messages: Conversation, opened: _OpenCase | None
+    ) -> tuple[tuple[str, tuple[Piece, ...]], ...]:
+        texts = opened.texts if opened is not None else []
+        return tuple(
+            (message.role, tuple(map(self._shared, self._parts(message.content, texts))))
+            for message in messages
+        )
+
+    def _parts(self, text: str, known: list[tuple[int, str]]) -> list[str | int]:
+        # A whole message that all prompts share, such as the system's, quotes nothing.
+        return [text] if self._texts.get(text) is not None else pieces_of(text, known)
+
+    def _shared(self, piece: str | int) -> Piece:
+        """A piece, or the reference to a text that was seen before."""
+        if isinstance(piece, int) or len(piece) < SHORTEST:
+            return piece
+        known = self._texts.get(piece)
+        if known is None:
+            self._texts.put(piece, -1)
+            return piece
+        if known < 0:
+            lines = self._lines[PROMPTS]
+            known = lines.append(sealed_line(TextLine(piece)))
+            self._index.add_prompt("", known, lines.size)
+            self._texts.put(piece, known)
+        return (known,)
+
+    def _sync_now_and_then(self) -> None:
+        if time.monotonic() - self._synced < SYNC_SECONDS:
+            return
+        if self._sync is not None:
+            if not self._sync.done():
+                return
+            self._sync.result()
+        self._synced = time.monotonic()
+        self._sync = self._syncing.submit(self._force)
+
+    def _force(self) -> None:
+        # What others refer to goes first.
+        for name in FILES:
+            self._lines[name].sync()
+
+    def _damaged(self, error: DamagedError) -> None:
+        """Say what is damaged, and blank its line, so that it is not counted again once it is replaced."""
+        self._warn(f"damaged: {self._records.damage(error)}; it is asked again where it is needed")
+        lines = self._lines[error.file]
+        if error.offset >= self._records.unsealed.get(error.file, 0) and lines.starts_at(error.offset):
+            lines.blank(error.offset)
+
+    def _say_damage(self) -> None:
+        for name, offset in self._index.damaged():
+            self._damaged(DamagedError(name, offset, "it cannot be read"))
+        self._index.forget_damage()
+
+
+def read_run(folder: Path, name: str = RUN) -> RunFacts:
+    """What run.json says; raises ``StoreError`` where there is none, or it is not what was written."""
+    path = folder / name
+    if not path.exists() and not path.is_symlink():
+        raise StoreError(f"{folder} is not a run folder: it has no {name}")
+    try:
+        config = msgspec.json.decode(read_regular(path), type=dict[str, Any])
+        own = msgspec.convert(config.pop(_OWN, {}), dict[str, Any])
+        version = int(own.get("version", 1))
+        unsealed = msgspec.convert(own.get("unsealed", {}), dict[str, int])
+    except (msgspec.DecodeError, msgspec.ValidationError, OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}") from error
+    facts = RunFacts(config, version, unsealed)
+    if version > FORMAT and own.get("crc") == _crc(facts):
+        raise StoreError(f"{path} is of version {version}, and this program reads up to {FORMAT}")
+    # Before version 2 there was no file of prompts.
+    new = bool(own) or (name == RUN and (folder / PROMPTS).exists())
+    if new and own.get("crc") != _crc(facts):
+        raise StoreError(
+            f"{path} is not what was written: its checksum is wrong",
+            hint=f'if you changed it yourself, let "{_OWN}" have "crc": "{_crc(facts)}"',
+        )
+    return facts
+
+
+def write_run(folder: Path, facts: RunFacts) -> None:
+    """Write run.json."""
+    own = {"version": facts.version, "unsealed": facts.unsealed, "crc": _crc(facts)}
+    write_json(folder / RUN, {**facts.config, _OWN: own})
+
 
 def read_config(folder: Path, name: str = RUN) -> dict[str, Any]:
     """The resolved configuration of a run; raises where the folder is not a run."""
-    path = folder / name
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except FileNotFoundError:
-        raise StoreError(f"{folder} is not a run folder: it has no {name}") from None
-    except (msgspec.DecodeError, OSError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from error
+    return read_run(folder, name).config
 
 
-def read_decisions(folder: Path) -> Iterator[Decision]:
-    """Every decision of a run with its judgments, the last one for each case; opens nothing for writing."""
-    read_config(folder)
-    path = folder / DECISIONS
-    if not path.exists():
-        return
-    last = {head.case_id: offset for offset, head in scan(path, _DecisionHead)}
-    keys = index_judgments(folder, failed=True)
-    judgments = os.open(folder / JUDGMENTS, os.O_RDONLY)
-    decisions = os.open(path, os.O_RDONLY)
-
-    def recall(key: str) -> Judgment | None:
-        return _judgment(read_line(judgments, keys[key])) if key in keys else None
-
-    try:
-        for offset in last.values():
-            line = msgspec.json.decode(read_line(decisions, offset), type=_DecisionLine)
-            yield _joined(line, recall)
-    finally:
-        os.close(judgments)
-        os.close(decisions)
-
-
-def read_digests(folder: Path) -> dict[str, str]:
-    """The hash of each case that a run decided, by its id; empty strings where the run was imported."""
-    path = folder / DECISIONS
-    return {h.case_id: h.digest for _, h in scan(path, _DecisionHead)} if path.exists() else {}
-
-
-def read_judgments(folder: Path) -> Iterator[Judgment]:
-    """Every judgment of a run, in the order in which they came."""
-    read_config(folder)
-    path = folder / JUDGMENTS
-    if path.exists():
-        yield from (line.judgment for _, line in scan(path, _JudgmentLine))
-
-
-def index_judgments(folder: Path, *, failed: bool = False) -> dict[str, int]:
-    """Where each judgment stands in the file, by its query's key; failed ones only on request."""
-    lines = scan(folder / JUDGMENTS, _JudgmentHead)
-    return {h.key: at for at, h in lines if failed or h.judgment.verdict.status is not Status.FAILED}
-
-
-def write_scorecard(folder: Path, scorecard: Scorecard) -> None:
-    """Write the scorecard of a run."""
-    write_whole(folder / SCORECARD, msgspec.json.format(msgspec.json.encode(scorecard), indent=2) + b"\n")
-
-
-def _index_decisions(folder: Path) -> dict[tuple[str, str], int]:
-    lines = scan(folder / DECISIONS, _DecisionHead)
-    return {(h.case_id, h.digest): at for at, h in lines if h.complete}
-
-
-def adopt(folder: Path, config: dict[str, Any], name: str = RUN, free: frozenset[str] = _FREE) -> None:
-    """Write the configuration of a run into ``folder / name``, or check that it is the one that is there.
+def adopt(folder: Path, config: Mapping[str, Any], name: str, free: frozenset[str] = FREE) -> None:
+    """Write a configuration into ``folder / name``, or check that it is the one that is there.
 
     Raises ``StoreError`` with what differs; options in ``free`` may.
     """
     path = folder / name
-    config = msgspec.to_builtins(config)
-    if not path.exists():
-        write_whole(path, msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
-        return
-    before = read_config(folder, name)
-    names = sorted({*before, *config} - free)
-    pairs = {name: (before.get(name), config.get(name)) for name in names}
+    if path.exists():
+        _agreed(folder, read_config(folder, name), config, free, lambda _: None)
+    else:
+        write_json(path, msgspec.to_builtins(config))
+
+
+def write_scorecard(folder: Path, scorecard: Scorecard) -> None:
+    """Write the scorecard of a run."""
+    write_json(folder / SCORECARD, scorecard)
+
+
+def _agreed(
+    folder: Path, before: dict[str, Any], config: Mapping[str, Any], free: frozenset[str], warn: Warn
+) -> dict[str, Any]:
+    """The configuration to keep; raises ``StoreError`` where the new one is another."""
+    now: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
+    names = sorted({*before, *now} - free - _INPUT_HASH)
+    pairs = {name: (before.get(name), now.get(name)) for name in names}
     changed = [f"{name} was {old!r}, now {new!r}" for name, (old, new) in pairs.items() if old != new]
     if changed:
         raise StoreError(
             f"the run folder {folder} belongs to another configuration: {'; '.join(changed)}",
             hint="choose another --out, or repeat the options of that run",
         )
+    known = before.get("input_sha256")
+    if known is None or "input_sha256" not in now or known == now["input_sha256"]:
+        return {**before, **{name: now[name] for name in _INPUT_HASH if name in now}}
+    more = int(now["input_bytes"]) - int(before["input_bytes"])
+    if more > 0 and input_facts(str(now["input"]), int(before["input_bytes"]))["input_sha256"] == known:
+        warn(f"the input has grown by {more:,} bytes since this run began: what it had before is kept")
+        return {**before, **{name: now[name] for name in _INPUT_HASH}}
+    raise StoreError(
+        f"the run folder {folder} belongs to another input: {now['input']} is not what was judged there "
+        f"(sha256 {str(known)[:12]}, now {str(now['input_sha256'])[:12]})",
+        hint="choose another --out; a file to which rows were only added may go on",
+    )
+
+
+def input_facts(source: str, size: int | None = None) -> dict[str, Any]:
+    """The name of an input and, of a plain file, its SHA-256 and size; ``size``: of its first bytes only."""
+    from hashlib import sha256
+
+    facts: dict[str, Any] = {"input": source}
+    path = Path(source).expanduser()
+    if not source or source == "-" or not path.is_file():
+        return facts
+    whole, left = sha256(), path.stat().st_size if size is None else size
+    facts["input_bytes"] = left
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, 1 << 20))):
+            whole.update(block)
+            left -= len(block)
+    return {**facts, "input_sha256": whole.hexdigest()}
+
+
+def _crc(facts: RunFacts) -> str:
+    return f"{crc32(msgspec.json.encode([facts.config, facts.version, facts.unsealed])):08x}"
 
 
 def _unclaimed(folder: Path) -> None:
-    strange = [n for n in (JUDGMENTS, DECISIONS) if (folder / n).exists()]
+    strange = [name for name in FILES if os.path.lexists(folder / name)]
     if strange and not (folder / RUN).exists():
         raise StoreError(f"{folder} holds {strange[0]} but no {RUN}", hint="choose another --out")
-
-
-def _judgment(line: bytes) -> Judgment:
-    return msgspec.json.decode(line, type=_JudgmentLine).judgment
-
-
-def _joined(line: _DecisionLine, recall: Callable[[str], Judgment | None]) -> Decision:
-    found = (recall(key) for key in line.judgments)
-    judgments = tuple(j for j in found if j is not None)
-    return Decision(line.case_id, line.verdict, judgments, line.agreement, line.gold, line.group, line.meta)

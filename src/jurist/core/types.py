@@ -1,9 +1,11 @@
 """The nouns: what is judged, what is asked, what comes back."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -75,7 +77,7 @@ class Sampling(Record, frozen=True):
     answer_tokens: int = 100
 
 
-class Query(Record, frozen=True):
+class Query(Record, frozen=True, dict=True):
     """One call of a model. ``key`` is the cache key and the resume key.
 
     With ``prefill`` the model continues an assistant turn that begins so; with ``choices`` it is asked
@@ -92,7 +94,7 @@ class Query(Record, frozen=True):
     choices: tuple[str, ...] = ()
     judge: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of every field; 24 hex digits."""
         return _digest(self)
@@ -211,13 +213,19 @@ class ScoreRow(Record, frozen=True):
 
 
 class Scorecard(Record, frozen=True):
-    """The number with its interval, and what was not answered; no headline where no case has gold."""
+    """The number with its interval, and what was not answered; no headline where no case has gold.
+
+    ``statuses`` counts judgments. ``reasons`` counts those without a verdict by status and note, the most
+    frequent first (see ``core.reasons``). ``lost`` counts damaged records of the run.
+    """
 
     name: str
     headline: ScoreRow | None = None
     groups: tuple[ScoreRow, ...] = ()
     statistics: dict[str, float] = {}
     statuses: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    lost: int = 0
     unresolved: str = ""
     usage: Usage = Usage()
     seconds: float = 0.0
@@ -226,13 +234,83 @@ class Scorecard(Record, frozen=True):
 Engine = Callable[[Query], Awaitable[Completion]]
 """Where tokens come from. May have ``aclose()`` and ``check()`` (see ``jurist.engines``)."""
 
-Ask = Callable[..., Awaitable[Judgment]]
-"""``ask(case, order=None, sample=0, among=None, *, budget=None, first=False)``: one judgment.
 
-See ``Judge.ask``. Who hands an ask on with another order hands on what it does not know (``**how``)."""
+class Ask(Protocol):
+    """Asks for one judgment; ``Judge.ask`` is one, and says what the arguments mean.
 
-Deliberation = Callable[[Ask, Case], Awaitable[Decision]]
-"""How many asks make a decision."""
+    The wrapper of another ask hands on ``budget`` and ``first``.
+    """
+
+    def __call__(
+        self,
+        case: Case,
+        order: Order | None = None,
+        sample: int = 0,
+        among: Order | None = None,
+        /,
+        *,
+        budget: int | None = None,
+        first: bool = False,
+    ) -> Awaitable[Judgment]:
+        """The judgment, its verdict in the order of the case."""
+        ...
+
+
+class Compared(NamedTuple):
+    """A finished match of two responses, or the rating of one, within a case of any number.
+
+    ``responses`` are indices into ``Case.responses``, ascending; the verdict has one score for each.
+    """
+
+    responses: tuple[int, ...]
+    verdict: Verdict
+    judgments: tuple[Judgment, ...]
+
+
+Observer = Callable[[Compared], None]
+"""Is called whenever a comparison has finished; what it raises ends the deliberation."""
+
+
+def unobserved(_: Compared) -> None:
+    """The observer that does nothing."""
+
+
+Decide = Callable[[Ask, Case], Awaitable[Decision]]
+"""Any function that decides a case by asking; a ``Deliberation`` is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliberation:
+    """How many asks make a decision.
+
+    ``name`` is that of its maker (``either`` for ``pairs | many``), ``parts`` are the deliberations that
+    it is made of. ``takes`` says how many responses a case may have: 1, 0 for any number (a tournament
+    asks a judge of pairs about two at a time), None for as many as the judge takes at once.
+    ``function(ask, case, observe)`` decides; tournaments and ratings of single responses call ``observe``
+    after each comparison, and every other deliberation hands it on to its parts.
+    """
+
+    name: str
+    function: Callable[[Ask, Case, Observer], Awaitable[Decision]]
+    parts: tuple["Deliberation", ...] = ()
+    takes: int | None = None
+
+    def __call__(self, ask: Ask, case: Case, observe: Observer = unobserved) -> Awaitable[Decision]:
+        """Decide the case."""
+        return self.function(ask, case, observe)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Its name and those of all that it is made of."""
+        return frozenset({self.name}.union(*(part.names for part in self.parts)))
+
+    def of(self, n: int) -> "Deliberation":
+        """The deliberation that decides cases of n responses: a side of ``pairs | many``, else itself."""
+        return self.parts[n > 2].of(n) if self.name == EITHER else self
+
+
+EITHER = "either"
+"""The name of a deliberation ``pairs | many``; its parts are these two."""
 
 
 def conversation(value: str | Sequence[Message] | Sequence[dict[str, str]]) -> Conversation:

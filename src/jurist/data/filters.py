@@ -6,16 +6,18 @@ Cases of many responses become pairs of a better and a worse one.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from jurist.core.errors import MissingExtraError
+from jurist.core.errors import ConfigError, MissingExtraError
 from jurist.core.types import Case, Message, Response, response_text
-from jurist.data.dedup import Seen
+from jurist.data.dedup import Seen, Unique
 from jurist.data.overlap import Index, match
 from jurist.data.report import Tally
 from jurist.data.rows import key
+from jurist.data.sources import pair_of
 
 Choose = Literal["one", "all"]
 """One pair of each case (one of the best, one of the others, by seed), or all with different gold."""
@@ -99,6 +101,28 @@ class Filters:
             text for r in pair.responses for text in ([r] if isinstance(r, str) else [m.content for m in r])
         ]
         return sum(map(self.measure, turns))
+
+
+class FilterOptions(NamedTuple):
+    """What `jurist data pairs` filters by, as it stands on the command line."""
+
+    unique: Unique | Literal["none"]
+    near: float
+    longest: int | None
+    tokenizer: str | None
+    drop: list[str]
+    against: list[str]
+    data: Path | None
+
+
+def filters_of(options: FilterOptions, index: Index | None) -> Filters:
+    """The filters that the options name; raises ``ConfigError``."""
+    if not 0 < options.near <= 1:
+        raise ConfigError(f"--near {options.near:g} is no share", "0.8 is usual")
+    drop = [pair_of(text, "--drop source=magpie_ultra") for text in options.drop]
+    measure = tokens_of(options.tokenizer) if options.tokenizer else len
+    seen = None if options.unique == "none" else Seen(options.unique, options.near)
+    return Filters(drop, options.longest, measure, index, seen)
 
 
 def fit(

@@ -1,15 +1,28 @@
 """Preference data from decisions: which pairs and completions a judge's word is good for, as TRL's rows."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import exp, inf
+from pathlib import Path
 from typing import Any, Literal
 
-from jurist.core.errors import ConfigError
-from jurist.core.types import Case, Conversation, Decision, Message, Record, Response, Scores
+import msgspec
+
+from jurist.core.errors import ConfigError, InputError
+from jurist.core.files import write_whole
+from jurist.core.types import Case, Decision, Record, Response, Scores
+from jurist.data.rows import RowsInOrder, as_messages, turns_of
 from jurist.deliberation.matches import originals
+from jurist.inputs import BadRows
+from jurist.judging.build import JudgeSetup
+from jurist.judging.config import JudgeConfig
+from jurist.judging.judge import check_arity
 from jurist.rewards.ranking import matches_of, ranking_of
+
+LABELS = "labels.json"
+"""The counts in the run folder."""
 
 Pairs = Literal["best-worst", "best-rest", "all", "adjacent"]
 """Which responses of a ranking become pairs: its ends, its head with each other, each two, neighbours."""
@@ -66,6 +79,124 @@ Chance = Callable[[int, int], float | None]
 """The chance that one response (by index) beats another."""
 
 
+@dataclass(frozen=True, slots=True)
+class LabelPlan:
+    """The options of `jurist label`, checked: ``targets`` has a file for each format (dpo, kto).
+
+    ``policy`` is the model of which ``sample`` responses to each prompt are drawn.
+    """
+
+    source: str
+    out: Path
+    targets: dict[str, Path]
+    rules: Rules
+    text: bool
+    sample: int | None
+    policy: JudgeConfig | None
+    skip_bad: bool
+    limit: int | None
+    config: JudgeConfig
+
+
+class LabelWriter:
+    """The cases of a plan on their way to the judge, what is left out of them, and their rows.
+
+    ``sampled`` counts drawn responses: those that are "whole", and the others by what is wrong with them.
+    """
+
+    def __init__(self, plan: LabelPlan, setup: JudgeSetup) -> None:
+        self.bad = BadRows(skip=plan.skip_bad)
+        self.sampled: Counter[str] = Counter()
+        self._plan, self._setup = plan, setup
+        self._cases = 0
+        self._files = {name: RowsInOrder(path) for name, path in plan.targets.items()}
+        self._left_out: dict[str, Counter[str]] = {name: Counter() for name in plan.targets}
+        self._pending: dict[str, tuple[int, Case]] = {}
+
+    def taken(self, cases: Iterable[Case]) -> Iterator[Case]:
+        """The cases that are worth a judgment, their places noted: decisions come in any order."""
+        for case in cases:
+            try:
+                flaw = self._flaw(case)
+            except InputError as error:
+                if self.bad.on_bad is None:
+                    raise
+                self.bad.on_bad(error)
+                continue
+            self._cases += 1
+            if flaw:
+                for counts in self._left_out.values():
+                    counts[flaw] += 1
+                continue
+            self._pending[case.id] = self._cases, case
+            yield case
+
+    def add(self, decision: Decision) -> None:
+        """Make the rows of a decision."""
+        place, case = self._pending.pop(decision.case_id)
+        for name, file in self._files.items():
+            rows, left_out = self._rows(name, decision, case)
+            file.add(place, rows)
+            self._left_out[name] += left_out
+
+    def finish(self, say: Callable[[str], None]) -> None:
+        """Write the rows and the counts, and say them; raises ``InputError`` where there is no row at all."""
+        for line in self.bad.lines():
+            say(line)
+        for name, file in self._files.items():
+            with file:
+                file.finish()
+            reasons = ", ".join(f"{reason} {n:,}" for reason, n in self._left_out[name].most_common())
+            counts = f"{file.rows:,} rows of {file.cases:,} of {self._cases:,} cases in {file.path}"
+            say(f"{name}: {counts}; left out: {reasons or 'nothing'}")
+        path = self._plan.out / LABELS
+        write_whole(path, msgspec.json.format(msgspec.json.encode(self._report()), indent=2) + b"\n")
+        if not self._cases:
+            raise InputError(
+                "no case was labelled: the source has no readable row", "see what is listed above"
+            )
+        if not any(file.rows for file in self._files.values()):
+            raise InputError(f"none of {self._cases:,} cases gave a row", f"{path} says why")
+
+    def _flaw(self, case: Case) -> str:
+        """Why a case needs no judging, if so; raises for one that cannot be labelled."""
+        n = len(case.responses)
+        if n < 2 and self._plan.sample:
+            return "fewer than two whole responses"
+        if n < 2:
+            raise InputError(
+                f"case {case.id!r} has one response; a label needs two or more",
+                "add responses, or sample them: --sample 4 --policy policy.toml",
+            )
+        if not self._setup.takes_many:
+            check_arity(self._setup.protocol, case, n)
+        if self._plan.text and not is_plain(case):
+            raise InputError(
+                f"case {case.id!r} has more than a user's turn and an assistant's: --text cannot write it",
+                "leave out --text: rows are lists of messages then",
+            )
+        return IDENTICAL if len(different(case)) < 2 else ""
+
+    def _rows(self, name: str, decision: Decision, case: Case) -> tuple[list[dict[str, Any]], Counter[str]]:
+        """The rows of a case, and what was left out for which reason."""
+        plan, folder = self._plan, str(self._plan.out)
+        if name == "dpo":
+            pairs, left_out = pairs_of(decision, case, plan.rules)
+            return [pair_row(pair, case, folder, text=plan.text) for pair in pairs], left_out
+        marks, left_out = marks_of(decision, case, plan.rules)
+        return [mark_row(mark, case, folder, text=plan.text) for mark in marks], left_out
+
+    def _report(self) -> dict[str, Any]:
+        plan = self._plan
+        report: dict[str, Any] = {"source": plan.source, "cases": self._cases, "bad_rows": self.bad.count}
+        if plan.sample:
+            report["responses"] = dict(self.sampled)
+        for name, file in self._files.items():
+            counts = {"file": str(file.path), "rows": file.rows, "cases": file.cases}
+            report[name] = {**counts, "left_out": dict(self._left_out[name])}
+        return {**report, "options": {**msgspec.structs.asdict(plan.rules), "text": plan.text}}
+
+
 def pairs_of(decision: Decision, case: Case, rules: Rules) -> tuple[list[Pair], Counter[str]]:
     """The pairs of a case, best first, and how many were left out for which reason.
 
@@ -118,7 +249,7 @@ def agreement_of(decision: Decision) -> float | None:
 
 def different(case: Case) -> list[int]:
     """The first of each set of identical responses, by index."""
-    return sorted(set(originals([_turns(response) for response in case.responses])))
+    return sorted(set(originals([turns_of(response) for response in case.responses])))
 
 
 def pair_row(pair: Pair, case: Case, run: str, *, text: bool = False) -> dict[str, Any]:
@@ -157,7 +288,7 @@ def mark_row(mark: Mark, case: Case, run: str, *, text: bool = False) -> dict[st
 
 def is_plain(case: Case) -> bool:
     """Whether a case can be written as texts: one user turn, and responses of one assistant turn each."""
-    roles = {tuple(turn.role for turn in _turns(response)) for response in case.responses}
+    roles = {tuple(turn.role for turn in turns_of(response)) for response in case.responses}
     return [turn.role for turn in case.prompt] == ["user"] and roles == {("assistant",)}
 
 
@@ -248,17 +379,10 @@ def _clean(number: float) -> float:
     return round(number, 9) + 0.0
 
 
-def _turns(response: Response) -> Conversation:
-    return (Message("assistant", response),) if isinstance(response, str) else response
-
-
 def _prompt(case: Case, *, text: bool) -> str | list[dict[str, str]]:
-    return case.prompt[0].content if text else _listed(case.prompt)
+    return case.prompt[0].content if text else as_messages(case.prompt)
 
 
 def _completion(response: Response, *, text: bool) -> str | list[dict[str, str]]:
-    return _turns(response)[0].content if text else _listed(_turns(response))
-
-
-def _listed(turns: Conversation) -> list[dict[str, str]]:
-    return [{"role": turn.role, "content": turn.content} for turn in turns]
+    turns = turns_of(response)
+    return turns[0].content if text else as_messages(turns)

@@ -14,6 +14,7 @@ from jurist.core.files import read_line
 from jurist.core.types import Case
 from jurist.data.filters import named
 from jurist.data.rows import key, share
+from jurist.data.sources import stem
 from jurist.inputs.rows import case_of
 
 Orders = Literal["given", "random", "both"]
@@ -28,7 +29,19 @@ class Part(NamedTuple):
     name: str
 
 
-class Lines:
+def part_of(text: str) -> Part:
+    """The part that ``FILE=WEIGHT`` names; raises ``ConfigError``."""
+    path, _, weight = text.rpartition("=")
+    try:
+        ratio = Fraction(weight)
+    except (ValueError, ZeroDivisionError):
+        ratio = Fraction(0)
+    if not path or ratio <= 0:
+        raise ConfigError(f"{text!r} is no FILE=WEIGHT", "for example skywork.jsonl=5")
+    return Part(Path(path), ratio, stem(path))
+
+
+class IndexedRows:
     """The rows of a JSONL file by number, from 0; about 8 bytes a row are held."""
 
     def __init__(self, path: Path) -> None:
@@ -95,7 +108,7 @@ def drawn(rows: int, count: int, *seeds: object) -> Iterator[int]:
 
 
 def mixed(
-    parts: Sequence[Part], files: Sequence[Lines], counts: Sequence[int], seed: int, order: Orders
+    parts: Sequence[Part], files: Sequence[IndexedRows], counts: Sequence[int], seed: int, order: Orders
 ) -> Iterator[Case]:
     """The rows of the mixture, shuffled by seed."""
     entries: list[tuple[int, int, int, int]] = []

@@ -1,22 +1,21 @@
 """Training rows: read from any format, written in one, each under an id of its own."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import IO, Self
+from tempfile import TemporaryFile
+from typing import IO, Literal, Self
 
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, StoreError
-from jurist.core.types import Case
-from jurist.inputs.files import open_source
-from jurist.inputs.lines import Fields, Row, seen
+from jurist.core.types import Case, Conversation, Message, Response, winner
+from jurist.inputs import OnBad, read_rows
+from jurist.inputs.lines import Fields, seen
 from jurist.inputs.rows import case_of
 
 Renames = Mapping[str, Sequence[str]]
 """For a field of ours the fields of the source whose texts, joined, it is."""
-
-OnBad = Callable[[InputError], None]
 
 
 def read(source: str, renames: Renames | None = None, on_bad: OnBad | None = None) -> Iterator[Case]:
@@ -24,31 +23,7 @@ def read(source: str, renames: Renames | None = None, on_bad: OnBad | None = Non
 
     Raises ``InputError`` naming file, line and field; with ``on_bad`` a bad row is handed there and left out.
     """
-    return read_with(source, lambda row, name: case_of(renamed(row, renames or {}), name), on_bad)
-
-
-def read_with(
-    source: str, case_from: Callable[[Fields, str], Case], on_bad: OnBad | None = None
-) -> Iterator[Case]:
-    """As ``read``, with another way to make a case of (fields, id)."""
-    return _cases(open_source(source), case_from, on_bad)
-
-
-def _cases(
-    rows: Iterator[Row], case_from: Callable[[Fields, str], Case], on_bad: OnBad | None
-) -> Iterator[Case]:
-    for row in rows:
-        try:
-            if isinstance(row.fields, InputError):
-                raise row.fields
-            case = case_from(row.fields, row.default_id)
-        except InputError as error:
-            placed = InputError(f"{row.place}: {error.message}", error.hint)
-            if on_bad is None:
-                raise placed from None
-            on_bad(placed)
-            continue
-        yield case
+    return read_rows(source, lambda row: case_of(renamed(row.fields, renames or {}), row.default_id), on_bad)
 
 
 def renamed(fields: Fields, renames: Renames) -> Fields:
@@ -80,6 +55,36 @@ def row_of(case: Case) -> Fields:
     return fields
 
 
+def trl_row(case: Case) -> Fields:
+    """A pair in TRL's preference format, as its `RewardTrainer` and `DPOTrainer` read it.
+
+    ``prompt``, ``chosen`` and ``rejected`` are lists of messages; ``id`` and ``source`` say where the pair is
+    from. Raises ``InputError`` for what is no pair with a better response.
+    """
+    best = winner(case.gold)
+    if best is None or len(case.responses) != 2:
+        raise InputError(
+            f"case {case.id!r} is no pair with a better response", "the format trl has pairs alone"
+        )
+    return {
+        "id": case.id,
+        "prompt": as_messages(case.prompt),
+        "chosen": as_messages(turns_of(case.responses[best])),
+        "rejected": as_messages(turns_of(case.responses[1 - best])),
+        "source": str(case.meta.get("from", "")),
+    }
+
+
+def turns_of(response: Response) -> Conversation:
+    """A response as the turns that it is; a text is one turn of the assistant."""
+    return (Message("assistant", response),) if isinstance(response, str) else response
+
+
+def as_messages(turns: Conversation) -> list[dict[str, str]]:
+    """Turns as the dictionaries that chat templates take."""
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
 def share(seed: int, *parts: object) -> float:
     """A number in [0, 1) that follows from the seed and the parts alone."""
     return key(seed, *parts) / 2**64
@@ -91,14 +96,19 @@ def key(*parts: object) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
 
 
+Format = Literal["jurist", "trl"]
+"""How a case is written: as every command reads it, or as TRL's trainers do."""
+
+
 class Writer:
     """A JSONL file of rows, there under its name once the ``with`` block has ended well.
 
     An id that was taken gets ``~2``, ``~3``. Memory: about 100 bytes a row.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, format: Format = "jurist") -> None:
         self.path = path
+        self._row = trl_row if format == "trl" else row_of
         self.rows = 0
         self._taken = sha256()
         self._ids: set[int] = set()
@@ -128,7 +138,7 @@ class Writer:
     def write(self, case: Case) -> None:
         """Append a row."""
         assert self._file
-        data = msgspec.json.encode(row_of(msgspec.structs.replace(case, id=self._own(case.id)))) + b"\n"
+        data = msgspec.json.encode(self._row(msgspec.structs.replace(case, id=self._own(case.id)))) + b"\n"
         try:
             self._file.write(data)
         except OSError as error:
@@ -143,6 +153,53 @@ class Writer:
             own = f"{name}~{n}"
         self._ids.add(key(own))
         return own
+
+
+class RowsInOrder:
+    """Rows of cases that come in any order, written in the order of their cases, whole, by ``finish``.
+
+    Until then they lie in a file without a name beside ``path``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        try:
+            self._spool = TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed on exit
+        except OSError as error:
+            raise StoreError(f"cannot write beside {path}: {error.strerror or error}") from error
+        self._blocks: dict[int, tuple[int, int]] = {}
+
+    @property
+    def cases(self) -> int:
+        """Cases that gave a row."""
+        return len(self._blocks)
+
+    def add(self, place: int, rows: Sequence[object]) -> None:
+        """Keep the rows of the case at a place of the source; none is legal."""
+        if rows:
+            block = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+            self._blocks[place] = self._spool.tell(), len(block)
+            self._spool.write(block)
+            self.rows += len(rows)
+
+    def finish(self) -> None:
+        """Write the file in one step: readers see the old one or the new one."""
+        draft = self.path.with_name(self.path.name + ".tmp")
+        try:
+            with draft.open("wb") as file:
+                for _, (offset, size) in sorted(self._blocks.items()):
+                    self._spool.seek(offset)
+                    file.write(self._spool.read(size))
+            draft.replace(self.path)
+        except OSError as error:
+            raise StoreError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spool.close()
 
 
 def check_target(target: Path, *sources: str) -> None:

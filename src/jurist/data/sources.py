@@ -6,9 +6,11 @@ from pathlib import Path
 
 from jurist.benchmarks.fetch import place
 from jurist.core.errors import ConfigError, InputError, unknown
+from jurist.core.files import file_hash
 from jurist.core.types import Case
-from jurist.data.overlap import Index, Rule, file_hash, read_cases
+from jurist.data.overlap import Index, Rule, read_cases
 from jurist.data.report import Tally
+from jurist.inputs import OnBad
 from jurist.inputs.files import READERS
 from jurist.judging import registry
 
@@ -53,26 +55,53 @@ def pair_of(text: str, example: str) -> tuple[str, str]:
     return name, value
 
 
-def index_of(against: Sequence[str], data: Path | None) -> Index | None:
-    """The texts of benchmarks and files, ready for look-ups; None where nothing is named."""
-    names = [part.strip() for text in against for part in text.split(",") if part.strip()]
+def index_of(
+    against: Sequence[str],
+    data: Path | None,
+    rule: Rule | None = None,
+    on_bad: OnBad | None = None,
+) -> Index | None:
+    """The texts of benchmarks and files, ready for look-ups; None where nothing is named.
+
+    ``against``: names of benchmarks, files and ``hf:`` names, several in one text with commas between them.
+    A benchmark's published files are below ``data``, or are fetched. Bad rows of files raise, or with
+    ``on_bad`` are handed there and passed over.
+    """
+    names = list(dict.fromkeys(name for text in against for name in _parts(text)))
     if not names:
         return None
-    index = Index(Rule())
-    for name in dict.fromkeys(names):
-        index.add(name, _texts(name, data))
+    sources = [(short_name(name), _texts(name, data, on_bad)) for name in names]
+    index = Index(rule or Rule())
+    for name, cases in sources:
+        index.add(name, cases)
         if not index.cases[-1]:
             raise InputError(f"{name} holds no cases")
     index.freeze()
     return index
 
 
-def _texts(name: str, data: Path | None) -> Iterable[Case]:
-    """The cases of a benchmark, or of a file."""
+def short_name(source: str) -> str:
+    """What a source is called in reports: the end of its path, since many files are train.jsonl."""
+    if source == "-":
+        return "standard input"
+    if source in registry.BENCHMARKS or source.startswith("hf:"):
+        return source
+    return "/".join(Path(source).parts[-2:])
+
+
+def _parts(text: str) -> list[str]:
+    """The names in a text with commas; a file whose name has commas is one."""
+    if Path(text).exists():
+        return [text]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _texts(name: str, data: Path | None, on_bad: OnBad | None) -> Iterable[Case]:
+    """The cases of a benchmark, or of a file; raises where there is no such thing."""
     if name in registry.BENCHMARKS:
         benchmark = registry.benchmark(name)
         return benchmark.load(place(benchmark, data))
     file = "/" in name or any(name.lower().removesuffix(".gz").endswith(suffix) for suffix in READERS)
     if not file and not name.startswith("hf:") and not Path(name).exists():
         raise unknown("benchmark", name, registry.BENCHMARKS)
-    return (row.case for row in read_cases(name))
+    return (row.case for row in read_cases(name, skip_bad=on_bad is not None, on_bad=on_bad))

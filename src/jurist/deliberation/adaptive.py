@@ -7,11 +7,12 @@ from math import ceil, exp, fsum, isclose, log2, pi, sqrt
 from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError
-from jurist.core.types import Ask, Case, Decision, Deliberation, Scores
+from jurist.core.types import Ask, Case, Decision, Deliberation, Observer, Scores
 from jurist.deliberation.brackets import Pair, draw, everyone, neighbours, pair
 from jurist.deliberation.matches import Play, tournament
 from jurist.deliberation.ratings import Match, bradley_terry
 from jurist.deliberation.tournaments import NUDGE, standings
+from jurist.deliberation.votes import once
 
 Shares = dict[tuple[int, int], float]
 """What the first got, or is expected to get, against the second; both directions."""
@@ -49,7 +50,9 @@ def adaptive(budget: int = 0, match: Deliberation | None = None, seed: int = 0) 
     if budget < 0 or budget != int(budget):
         raise ConfigError(f"adaptive({budget})", hint="budget is a number of matches; 0: 5/8 n log2 n")
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    by = match or once()
+
+    async def deliberate(ask: Ask, case: Case, observe: Observer) -> Decision:
         notes: list[str] = []
 
         async def plan(play: Play, case: Case, players: list[int]) -> Scores:
@@ -60,11 +63,11 @@ def adaptive(budget: int = 0, match: Deliberation | None = None, seed: int = 0) 
                 notes.append(f"settled after {len(matches)} of {most} matches")
             return projection(len(case.responses), players, matches)
 
-        decision = await tournament(plan, match)(ask, case)
+        decision = await tournament("adaptive", plan, by)(ask, case, observe)
         note = "; ".join(filter(None, [decision.verdict.note, *notes]))
         return replace(decision, verdict=replace(decision.verdict, note=note))
 
-    return deliberate
+    return Deliberation("adaptive", deliberate, (by,), takes=0)
 
 
 def shares(matches: Sequence[Match]) -> Shares:

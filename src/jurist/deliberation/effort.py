@@ -1,22 +1,21 @@
 """How much thinking a case is worth: a fixed budget, more of it on doubt, a cheap judge first."""
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError
-from jurist.core.types import Ask, Case, Decision, Deliberation, Judgment, Order, Scores, winner
+from jurist.core.types import Ask, Case, Decision, Deliberation, Judgment, Observer, Order, Scores, winner
 from jurist.deliberation.votes import swapped
 
 
 def budget(tokens: int = 512, inner: Deliberation | None = None) -> Deliberation:
     """The inner deliberation (both orders, by default) with at most ``tokens`` of thinking for each ask."""
     _whole(tokens, "budget")
+    asked = inner or swapped()
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
-        return await (inner or swapped())(_how(ask, budget=tokens), case)
+    async def deliberate(ask: Ask, case: Case, observe: Observer) -> Decision:
+        return await asked(_capped(ask, tokens), case, observe)
 
-    return deliberate
+    return Deliberation("budget", deliberate, (asked,), asked.takes)
 
 
 def escalate(tokens: int = 512, margin: float = 0.0, inner: Deliberation | None = None) -> Deliberation:
@@ -29,13 +28,14 @@ def escalate(tokens: int = 512, margin: float = 0.0, inner: Deliberation | None 
     _whole(tokens, "escalate")
     _share(margin, "margin")
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
-        asked = inner or swapped()
-        brief = await asked(_how(ask, budget=tokens), case)
-        why = _doubt(brief, margin)
-        return _second(brief, await asked(ask, case), f"thought again: {why}") if why else brief
+    asked = inner or swapped()
 
-    return deliberate
+    async def deliberate(ask: Ask, case: Case, observe: Observer) -> Decision:
+        brief = await asked(_capped(ask, tokens), case, observe)
+        why = _doubt(brief, margin)
+        return _second(brief, await asked(ask, case, observe), f"thought again: {why}") if why else brief
+
+    return Deliberation("escalate", deliberate, (asked,), asked.takes)
 
 
 def cascade(
@@ -52,15 +52,18 @@ def cascade(
     if not threshold >= 0:
         raise ConfigError(f"threshold {threshold} is out of range", hint="a lead of at least 0")
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
-        cheap = await (first or swapped())(_how(ask, first=True), case)
+    before, after = first or swapped(), then or swapped()
+
+    async def deliberate(ask: Ask, case: Case, observe: Observer) -> Decision:
+        cheap = await before(_by_first(ask), case, observe)
         lead = margin_of(cheap.verdict.scores)
         if lead is not None and lead >= threshold:
             return cheap
         why = "no verdict" if lead is None else f"lead {lead:.3g}"
-        return _second(cheap, await (then or swapped())(ask, case), f"cascade: the first judge had {why}")
+        return _second(cheap, await after(ask, case, observe), f"cascade: the first judge had {why}")
 
-    return deliberate
+    takes = before.takes if after.takes is None else after.takes
+    return Deliberation("cascade", deliberate, (before, after), takes)
 
 
 def margin_of(scores: Scores | None) -> float | None:
@@ -71,15 +74,40 @@ def margin_of(scores: Scores | None) -> float | None:
     return best - rest[0] if rest else abs(best)
 
 
-def _how(ask: Ask, **fixed: Any) -> Ask:
-    """The ask with something fixed about how it is asked."""
+def _capped(ask: Ask, tokens: int) -> Ask:
+    """The ask with a cap on its thinking."""
 
-    async def asked(
-        case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None, **how: Any
+    async def capped(
+        case: Case,
+        order: Order | None = None,
+        sample: int = 0,
+        among: Order | None = None,
+        *,
+        budget: int | None = None,
+        first: bool = False,
     ) -> Judgment:
-        return await ask(case, order, sample, among, **{**how, **fixed})
+        del budget  # the outer cap holds
+        return await ask(case, order, sample, among, budget=tokens, first=first)
 
-    return asked
+    return capped
+
+
+def _by_first(ask: Ask) -> Ask:
+    """The ask of the cheap judge."""
+
+    async def by_first(
+        case: Case,
+        order: Order | None = None,
+        sample: int = 0,
+        among: Order | None = None,
+        *,
+        budget: int | None = None,
+        first: bool = True,
+    ) -> Judgment:
+        del first
+        return await ask(case, order, sample, among, budget=budget, first=True)
+
+    return by_first
 
 
 def _doubt(decision: Decision, margin: float) -> str:

@@ -3,16 +3,17 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
 
 from msgspec.structs import replace
 
 from jurist.core.types import (
     Ask,
     Case,
+    Compared,
     Decision,
     Deliberation,
     Judgment,
+    Observer,
     Order,
     Response,
     Scores,
@@ -53,29 +54,31 @@ Plan = Callable[[Play, Case, list[int]], Awaitable[Scores]]
 """A format: plays its rounds among the players, and gives every response of the case its score."""
 
 
-def tournament(plan: Plan, match: Deliberation | None) -> Deliberation:
+def tournament(name: str, plan: Plan, match: Deliberation | None) -> Deliberation:
     """The deliberation that follows a plan; each match is deliberated by ``match`` (default ``once``)."""
+    by = match or once()
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    async def deliberate(ask: Ask, case: Case, observe: Observer) -> Decision:
         original = originals(case.responses)
         matches: list[Played] = []
 
         async def play(pairs: Sequence[Pair]) -> list[Played]:
-            played = await gather(*[_match(ask, case, both, match or once()) for both in pairs])
+            played = await gather(*[_match(ask, case, both, by, observe) for both in pairs])
             matches.extend(played)
             return played
 
         scores = await plan(play, case, sorted(set(original)))
         return _decision(case, tuple(scores[i] for i in original), matches)
 
-    return deliberate
+    return Deliberation(name, deliberate, (by,), takes=0)
 
 
-async def _match(ask: Ask, case: Case, both: Pair, match: Deliberation) -> Played:
+async def _match(ask: Ask, case: Case, both: Pair, match: Deliberation, observe: Observer) -> Played:
     decision = await match(*on_pair(ask, case, *both))
     verdict = decision.verdict
     if verdict.scores and not all(isfinite(s) for s in verdict.scores):
         verdict = Verdict(status=Status.UNPARSED, note="a score of the match is not a number")
+    observe(Compared(both, verdict, decision.judgments))
     return Played(both, verdict, decision.judgments)
 
 
@@ -84,13 +87,19 @@ def on_pair(ask: Ask, case: Case, i: int, j: int) -> tuple[Ask, Case]:
     both = pair(i, j)
 
     async def ask_pair(
-        _pair: Case, order: Order | None = None, sample: int = 0, among: Order | None = None, **how: Any
+        _pair: Case,
+        order: Order | None = None,
+        sample: int = 0,
+        among: Order | None = None,
+        *,
+        budget: int | None = None,
+        first: bool = False,
     ) -> Judgment:
         shown = order if order is not None else among
         named = both if shown is None else tuple(both[place] for place in shown)
         if order is None:
-            return await ask(case, None, sample, named, **how)
-        return await ask(case, named, sample, **how)
+            return await ask(case, None, sample, named, budget=budget, first=first)
+        return await ask(case, named, sample, budget=budget, first=first)
 
     return ask_pair, case.reordered(both)
 

@@ -10,36 +10,34 @@ from jurist.deliberation.votes import by_number
 
 Maker = Callable[..., Deliberation]
 
+LONGEST = 1000
+"""Characters of a deliberation's text: nobody needs more, and Python's parser recurses."""
+
 
 def parse(text: str, makers: Mapping[str, Maker]) -> Deliberation:
     """Calls of the makers with numbers and inner deliberations as arguments; nothing else is code here.
 
-    ``pairs | many`` decides cases of up to two responses by the first, others by the second.
+    ``pairs | many`` decides cases of up to two responses by the first, others by the second. Raises
+    ``ConfigError`` for a text that is none, or is longer than ``LONGEST``.
     """
+    if len(text) > LONGEST:
+        raise ConfigError(f"a deliberation of {len(text):,} characters is too long", hint=_HINT)
     try:
         node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ConfigError(f"cannot read the deliberation {text!r}", hint=_HINT) from None
-    made = _make(node, text, makers)
-    if not callable(made):
+    deliberation = _argument(node, text, makers)
+    if not isinstance(deliberation, Deliberation):
         raise ConfigError(f"{text!r} is not a deliberation", hint=_HINT)
-    return made
-
-
-def names(text: str) -> set[str]:
-    """Every name that a deliberation's text uses."""
-    try:
-        return {n.id for n in ast.walk(ast.parse(text.strip(), mode="eval")) if isinstance(n, ast.Name)}
-    except SyntaxError:
-        return set()
+    return deliberation
 
 
 _HINT = "for example once, swapped, vote(5), swapped(vote(5)); see `jurist list`"
 
 
-def _make(node: ast.expr, text: str, makers: Mapping[str, Maker]) -> Deliberation | int | float:
+def _argument(node: ast.expr, text: str, makers: Mapping[str, Maker]) -> Deliberation | int | float:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return _either(_make(node.left, text, makers), _make(node.right, text, makers), text)
+        return _either(_argument(node.left, text, makers), _argument(node.right, text, makers), text)
     if isinstance(node, (ast.Constant, ast.UnaryOp)):
         return _number(node, text)
     call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
@@ -48,8 +46,8 @@ def _make(node: ast.expr, text: str, makers: Mapping[str, Maker]) -> Deliberatio
     maker = makers.get(call.func.id)
     if maker is None:
         raise unknown("deliberation", call.func.id, makers)
-    arguments = [_make(a, text, makers) for a in call.args]
-    named = {k.arg: _make(k.value, text, makers) for k in call.keywords if k.arg}
+    arguments = [_argument(a, text, makers) for a in call.args]
+    named = {k.arg: _argument(k.value, text, makers) for k in call.keywords if k.arg}
     takes = signature(maker)
     try:
         bound = takes.bind(*arguments, **named)
@@ -57,13 +55,14 @@ def _make(node: ast.expr, text: str, makers: Mapping[str, Maker]) -> Deliberatio
         raise ConfigError(f"in {text!r}: {call.func.id}: {error}", hint=_HINT) from None
     for name, value in bound.arguments.items():
         # A parameter whose default is a number takes a number, any other an inner deliberation.
-        if isinstance(takes.parameters[name].default, (int, float)) == callable(value):
-            raise ConfigError(f"in {text!r}: {call.func.id} cannot take {value!r}", hint=_HINT)
+        if isinstance(takes.parameters[name].default, (int, float)) == isinstance(value, Deliberation):
+            seen = f"the deliberation {value.name}" if isinstance(value, Deliberation) else repr(value)
+            raise ConfigError(f"in {text!r}: {call.func.id} cannot take {seen}", hint=_HINT)
     return maker(*bound.args, **bound.kwargs)
 
 
 def _either(pairs: Deliberation | int | float, many: Deliberation | int | float, text: str) -> Deliberation:
-    if not (callable(pairs) and callable(many)):
+    if not (isinstance(pairs, Deliberation) and isinstance(many, Deliberation)):
         raise ConfigError(f"cannot read the deliberation {text!r}", hint=_HINT)
     return by_number(pairs, many)
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 from math import exp, lgamma
 
 from jurist.core.errors import ConfigError
-from jurist.core.types import Ask, Case, Decision, Deliberation, Judgment, Scores
+from jurist.core.types import Ask, Case, Decision, Deliberation, Judgment, Observer, Scores
 from jurist.deliberation.combine import majority, mean
-from jurist.deliberation.votes import decide, together
+from jurist.deliberation.votes import decide, together, votes_of
 
 Rule = Callable[[Fraction, Fraction, int], bool]
 """``rule(first, second, left)``: whether to stop, with the votes of the leader and of the runner-up, and
@@ -33,8 +33,7 @@ def exact(k: int = 5, parallel: int = 0) -> Deliberation:
     answer sooner; those in flight at the decision are cancelled, and what they had written is not
     counted, because nobody says how much it was. All that returned is in ``Decision.judgments``.
     """
-    _check(k, parallel)
-    return _stopping(k, cannot_be_lost, parallel)
+    return _stopping("exact", k, cannot_be_lost, parallel)
 
 
 def confident(k: int = 16, error: float = 0.01, parallel: int = 0) -> Deliberation:
@@ -49,12 +48,11 @@ def confident(k: int = 16, error: float = 0.01, parallel: int = 0) -> Deliberati
 
     Scores, abstentions, ratings and ``parallel`` are as in ``exact``, which it equals for small k.
     """
-    _check(k, parallel)
     if not 0 < error < 0.5:
         raise ConfigError(
             f"error {error} is out of range", hint="a probability between 0 and 0.5, such as 0.01"
         )
-    return _stopping(k, likely(error), parallel)
+    return _stopping("confident", k, likely(error), parallel)
 
 
 def soft(k: int = 2) -> Deliberation:
@@ -63,13 +61,13 @@ def soft(k: int = 2) -> Deliberation:
     An even k shows each order equally often, which removes a position bias that adds to the score.
     Unresolved asks abstain; when all do, the case has no verdict. Equal means are a tie.
     """
-    _check(k)
+    k = votes_of(k)
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    async def deliberate(ask: Ask, case: Case, _: Observer) -> Decision:
         judgments = await together(ask, case, [(None, i) for i in range(k)])
         return decide(case, mean([j.verdict for j in judgments]), judgments)
 
-    return deliberate
+    return Deliberation("soft", deliberate)
 
 
 def cannot_be_lost(first: Fraction, second: Fraction, left: int) -> bool:
@@ -111,8 +109,12 @@ def lead(votes: Sequence[Scores]) -> tuple[Fraction, Fraction]:
     return totals[-1], totals[-2]
 
 
-def _stopping(k: int, rule: Rule, parallel: int) -> Deliberation:
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+def _stopping(name: str, k: int, rule: Rule, parallel: int) -> Deliberation:
+    k = votes_of(k)
+    if parallel < 0 or parallel != int(parallel):
+        raise ConfigError(f"{parallel} votes in flight", hint="parallel is a whole number; 0: as needed")
+
+    async def deliberate(ask: Ask, case: Case, _: Observer) -> Decision:
         def still(judgments: Sequence[Judgment]) -> int:
             left = k - len(judgments)
             if len(case.responses) == 1:
@@ -123,7 +125,7 @@ def _stopping(k: int, rule: Rule, parallel: int) -> Deliberation:
         judgments = await _until(ask, case, k, still, parallel)
         return decide(case, majority([j.verdict for j in judgments]), judgments)
 
-    return deliberate
+    return Deliberation(name, deliberate)
 
 
 async def _until(
@@ -152,13 +154,6 @@ async def _until(
         elif not isinstance(result, asyncio.CancelledError):
             raise result
     return tuple(returned[sample] for sample in sorted(returned))
-
-
-def _check(k: int, parallel: int = 0) -> None:
-    if k < 1 or k != int(k):
-        raise ConfigError(f"a vote of {k} asks nothing", hint="k is a whole number of at least 1")
-    if parallel < 0 or parallel != int(parallel):
-        raise ConfigError(f"{parallel} votes in flight", hint="parallel is a whole number; 0: as needed")
 
 
 def _choose(n: int, k: int) -> float:

@@ -40,7 +40,9 @@ def knockout(match: Deliberation | None = None, seed: int = 0) -> Deliberation:
     def entrants(case: Case) -> Sequence[int]:
         return draw(range(len(case.responses)), seed, case.id)
 
-    return tournament(lambda play, case, players: _knockout(play, case, players, entrants(case)), match)
+    return tournament(
+        "knockout", lambda play, case, players: _knockout(play, case, players, entrants(case)), match
+    )
 
 
 def fixed_bracket(entrants: Sequence[int], match: Deliberation | None = None) -> Deliberation:
@@ -53,7 +55,7 @@ def fixed_bracket(entrants: Sequence[int], match: Deliberation | None = None) ->
             )
         return await _knockout(play, case, players, entrants)
 
-    return tournament(plan, match)
+    return tournament("fixed_bracket", plan, match)
 
 
 def round_robin(match: Deliberation | None = None, most: int = 5000) -> Deliberation:
@@ -75,7 +77,7 @@ def round_robin(match: Deliberation | None = None, most: int = 5000) -> Delibera
             )
         return await _one_round(play, case, players, everyone(players))
 
-    return tournament(plan, match)
+    return tournament("round_robin", plan, match)
 
 
 def random_opponents(k: int = 4, match: Deliberation | None = None, seed: int = 0) -> Deliberation:
@@ -90,7 +92,7 @@ def random_opponents(k: int = 4, match: Deliberation | None = None, seed: int = 
         drawn = draw(players, seed, case.id)
         return await _one_round(play, case, players, ring(drawn, k, seed, case.id))
 
-    return tournament(plan, match)
+    return tournament("random_opponents", plan, match)
 
 
 def pivot(match: Deliberation | None = None, seed: int = 0) -> Deliberation:
@@ -103,7 +105,7 @@ def pivot(match: Deliberation | None = None, seed: int = 0) -> Deliberation:
         chosen = draw(players, seed, case.id)[0]
         return await _one_round(play, case, players, against(chosen, players))
 
-    return tournament(plan, match)
+    return tournament("pivot", plan, match)
 
 
 def swiss(rounds: int = 0, match: Deliberation | None = None, seed: int = 0) -> Deliberation:
@@ -130,7 +132,7 @@ def swiss(rounds: int = 0, match: Deliberation | None = None, seed: int = 0) -> 
             rested |= set(players) - {player for both in pairs for player in both}
         return standings(n, players, matches)
 
-    return tournament(plan, match)
+    return tournament("swiss", plan, match)
 
 
 async def _one_round(play: Play, case: Case, players: list[int], pairs: Sequence[Pair]) -> Scores:

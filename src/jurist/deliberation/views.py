@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from math import sqrt
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -11,9 +10,11 @@ from jurist.core.errors import ConfigError
 from jurist.core.types import (
     Ask,
     Case,
+    Compared,
     Decision,
     Deliberation,
     Judgment,
+    Observer,
     Order,
     Response,
     Verdict,
@@ -31,15 +32,22 @@ def each(inner: Deliberation | None = None) -> Deliberation:
     nobody knows where it stands; the note counts them.
     """
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    by = inner or once()
+
+    async def rating(ask: Ask, case: Case, i: int, observe: Observer) -> Decision:
+        decision = await by(*_alone(ask, case, i))
+        observe(Compared((i,), decision.verdict, decision.judgments))
+        return decision
+
+    async def deliberate(ask: Ask, case: Case, observe: Observer) -> Decision:
         original = originals(case.responses)
         rated = sorted(set(original))
-        decisions = await gather(*[(inner or once())(*_alone(ask, case, i)) for i in rated])
+        decisions = await gather(*[rating(ask, case, i, observe) for i in rated])
         verdicts = {i: d.verdict for i, d in zip(rated, decisions, strict=True)}
         judgments = tuple(j for d in decisions for j in d.judgments)
         return decide(case, _ratings([verdicts[i] for i in original]), judgments)
 
-    return deliberate
+    return Deliberation("each", deliberate, (by,), takes=0)
 
 
 def teams(inner: Deliberation | None = None) -> Deliberation:
@@ -49,10 +57,12 @@ def teams(inner: Deliberation | None = None) -> Deliberation:
     answer plays for itself.
     """
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
-        return await (inner or swapped())(ask, replace(case, responses=_as_teams(case.responses)))
+    by = inner or swapped()
 
-    return deliberate
+    async def deliberate(ask: Ask, case: Case, observe: Observer) -> Decision:
+        return await by(ask, replace(case, responses=_as_teams(case.responses)), observe)
+
+    return Deliberation("teams", deliberate, (by,), by.takes)
 
 
 def anchored(match: Deliberation | None = None) -> Deliberation:
@@ -64,7 +74,9 @@ def anchored(match: Deliberation | None = None) -> Deliberation:
     or wrong by the response alone. Matches without a verdict are left out and counted in the note.
     """
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    by = match or swapped()
+
+    async def deliberate(ask: Ask, case: Case, _: Observer) -> Decision:
         if len(case.responses) != 1 or not case.anchors:
             raise ConfigError(
                 f"case {case.id!r} has {len(case.responses)} responses and {len(case.anchors)} anchors",
@@ -72,16 +84,24 @@ def anchored(match: Deliberation | None = None) -> Deliberation:
             )
         field = replace(case, responses=(*case.responses, *case.anchors), gold=None, anchors=())
         pairs = [on_pair(ask, field, 0, j) for j in range(1, len(field.responses))]
-        decisions = await gather(*[(match or swapped())(*both) for both in pairs])
+        decisions = await gather(*[by(*both) for both in pairs])
         judgments = tuple(j for d in decisions for j in d.judgments)
         return decide(case, _standing([d.verdict for d in decisions]), judgments)
 
-    return deliberate
+    return Deliberation("anchored", deliberate, (by,), takes=1)
 
 
 def _alone(ask: Ask, case: Case, i: int) -> tuple[Ask, Case]:
-    async def ask_one(_one: Case, _order: Order | None = None, sample: int = 0, **how: Any) -> Judgment:
-        return await ask(case, (i,), sample, **how)
+    async def ask_one(
+        _one: Case,
+        _order: Order | None = None,
+        sample: int = 0,
+        _among: Order | None = None,
+        *,
+        budget: int | None = None,
+        first: bool = False,
+    ) -> Judgment:
+        return await ask(case, (i,), sample, budget=budget, first=first)
 
     return ask_one, case.reordered((i,))
 

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from jurist.core.errors import ConfigError
 from jurist.core.types import (
+    EITHER,
     Ask,
     Case,
     Decision,
     Deliberation,
     Judgment,
+    Observer,
     Order,
     Verdict,
     winner,
@@ -19,31 +21,34 @@ from jurist.deliberation.combine import majority, mean
 
 T = TypeVar("T")
 
+MOST_VOTES = 10_000
+"""Votes on one case; more is taken for a slip of the finger."""
+
 
 def once() -> Deliberation:
     """One ask in a seeded order."""
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    async def deliberate(ask: Ask, case: Case, _: Observer) -> Decision:
         judgment = await ask(case)
         return decide(case, judgment.verdict, (judgment,))
 
-    return deliberate
+    return Deliberation("once", deliberate)
 
 
 def given() -> Deliberation:
     """One ask in the order of the case: position bias goes into the number."""
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    async def deliberate(ask: Ask, case: Case, _: Observer) -> Decision:
         judgment = await ask(case, tuple(range(len(case.responses))))
         return decide(case, judgment.verdict, (judgment,))
 
-    return deliberate
+    return Deliberation("given", deliberate)
 
 
 def published() -> Deliberation:
     """One ask in the order in which the benchmark's published results showed the case (``meta["order"]``)."""
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    async def deliberate(ask: Ask, case: Case, _: Observer) -> Decision:
         order = case.meta.get("order")
         if not isinstance(order, (list, tuple)):
             raise ConfigError(
@@ -52,16 +57,16 @@ def published() -> Deliberation:
         judgment = await ask(case, tuple(cast("list[int]", order)))
         return decide(case, judgment.verdict, (judgment,))
 
-    return deliberate
+    return Deliberation("published", deliberate)
 
 
 def by_number(pairs: Deliberation, many: Deliberation) -> Deliberation:
     """One deliberation for cases of up to two responses, another for more."""
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
-        return await (pairs if len(case.responses) < 3 else many)(ask, case)
+    async def deliberate(ask: Ask, case: Case, observe: Observer) -> Decision:
+        return await (pairs if len(case.responses) < 3 else many)(ask, case, observe)
 
-    return deliberate
+    return Deliberation(EITHER, deliberate, (pairs, many), many.takes)
 
 
 def vote(k: int = 5) -> Deliberation:
@@ -70,14 +75,23 @@ def vote(k: int = 5) -> Deliberation:
     Shares of the resolved votes are the scores, so an even split is a tie, (.5, .5). An unresolved vote
     abstains; when all do, the case has no verdict. Ratings (one response) are averaged.
     """
-    if k < 1:
-        raise ConfigError(f"vote({k}) asks nothing", hint="vote(k) needs k of at least 1")
+    k = votes_of(k)
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    async def deliberate(ask: Ask, case: Case, _: Observer) -> Decision:
         judgments = await together(ask, case, [(None, i) for i in range(k)])
         return decide(case, majority([j.verdict for j in judgments]), judgments)
 
-    return deliberate
+    return Deliberation("vote", deliberate)
+
+
+def votes_of(k: float) -> int:
+    """How many votes; raises ``ConfigError`` for what is no whole number from 1 to ``MOST_VOTES``."""
+    if not 1 <= k <= MOST_VOTES or k != int(k):
+        raise ConfigError(
+            f"a vote of {k} asks {'nothing' if k < 1 else 'too much'}",
+            hint=f"k is a whole number of at least 1, and at most {MOST_VOTES:,}",
+        )
+    return int(k)
 
 
 def swapped(inner: Deliberation | None = None) -> Deliberation:
@@ -87,15 +101,17 @@ def swapped(inner: Deliberation | None = None) -> Deliberation:
     when neither has one, the case has none.
     """
 
-    async def deliberate(ask: Ask, case: Case) -> Decision:
+    asked = inner or once()
+
+    async def deliberate(ask: Ask, case: Case, observe: Observer) -> Decision:
         if len(case.responses) == 1:
-            return await (inner or once())(ask, case)
+            return await asked(ask, case, observe)
         orders = both_orders(case)
-        decisions = await gather(*[(inner or once())(_fixed(ask, order), case) for order in orders])
+        decisions = await gather(*[asked(_fixed(ask, order), case, observe) for order in orders])
         verdict = mean([d.verdict for d in decisions])
         return decide(case, verdict, tuple(j for d in decisions for j in d.judgments))
 
-    return deliberate
+    return Deliberation("swapped", deliberate, (asked,), asked.takes)
 
 
 def both_orders(case: Case) -> list[Order]:
@@ -132,10 +148,16 @@ async def gather(*awaitables: Awaitable[T]) -> list[T]:
 
 def _fixed(ask: Ask, order: Order) -> Ask:
     async def fixed(
-        case: Case, shown: Order | None = None, sample: int = 0, among: Order | None = None, **how: Any
+        case: Case,
+        shown: Order | None = None,
+        sample: int = 0,
+        among: Order | None = None,
+        *,
+        budget: int | None = None,
+        first: bool = False,
     ) -> Judgment:
         some = shown or among
         chosen = order if some is None else tuple(i for i in order if i in some)
-        return await ask(case, chosen, sample, **how)
+        return await ask(case, chosen, sample, budget=budget, first=first)
 
     return fixed

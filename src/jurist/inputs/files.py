@@ -11,7 +11,7 @@ from typing import IO, cast
 
 from jurist.core.errors import InputError
 from jurist.inputs.hub import hub_rows
-from jurist.inputs.lines import BOM, BrokenFile, Numbered, Place, Row, json_any, json_lines
+from jurist.inputs.lines import BOM, BadRow, BrokenFile, Numbered, Place, Row, json_any, json_lines
 from jurist.inputs.tables import comma_rows, parquet_rows, pyarrow_parquet, tab_rows
 
 Reader = Callable[[IO[bytes]], Iterator[Numbered]]
@@ -47,8 +47,11 @@ LOOKS = (
 )
 
 
-def open_source(source: str) -> Iterator[Row]:
-    """Rows of a file, a folder, ``-`` or an ``hf:`` name; a source that cannot be read raises here."""
+def open_source(source: str) -> Iterator[Row | BadRow]:
+    """Rows of a file, a folder, ``-`` or an ``hf:`` name; a source that cannot be read raises here.
+
+    ``read_rows`` is the loop over them.
+    """
     if source.startswith("hf:"):
         return _placed(hub_rows(source), source, unit="row ")
     if source == "-":
@@ -60,21 +63,22 @@ def open_source(source: str) -> Iterator[Row]:
         files = _data_files(path)
         for file in files:
             _check(file)
-        return (row for file in files for row in _file_rows(file, prefix=f"{file.name}:"))
+        rows = (row for file in files for row in _file_rows(file, prefix=f"{file.name}:"))
+        return (row._replace(number=number) for number, row in enumerate(rows, 1))
     if not path.is_file():  # a pipe: what is read from it to look at it would be gone
         return _stream_rows(path.open("rb"), source)
     _check(path)
     return _file_rows(path)
 
 
-def _file_rows(path: Path, prefix: str = "") -> Iterator[Row]:
+def _file_rows(path: Path, prefix: str = "") -> Iterator[Row | BadRow]:
     reader = READERS[_suffix(path)]
     unit = "row " if reader is parquet_rows else ""
     with _open(path) as stream:
         yield from _placed(reader(stream), str(path), prefix, unit)
 
 
-def _stream_rows(stream: IO[bytes], name: str) -> Iterator[Row]:
+def _stream_rows(stream: IO[bytes], name: str) -> Iterator[Row | BadRow]:
     """Rows of JSONL that can be read only once."""
 
     def lines() -> Iterator[bytes]:
@@ -86,12 +90,16 @@ def _stream_rows(stream: IO[bytes], name: str) -> Iterator[Row]:
     return _placed(json_lines(lines()), name)
 
 
-def _placed(rows: Iterator[Numbered], name: str, prefix: str = "", unit: str = "") -> Iterator[Row]:
+def _placed(rows: Iterator[Numbered], name: str, prefix: str = "", unit: str = "") -> Iterator[Row | BadRow]:
     """Rows with their places and default ids; damage to the file is told with the last line that was read."""
     number = line = 0
     try:
         for number, (line, fields) in enumerate(rows, 1):
-            yield Row(Place(name, line, unit), f"{prefix}{number}", fields)
+            place = Place(name, line, unit)
+            if isinstance(fields, InputError):
+                yield BadRow(place, number, fields)
+            else:
+                yield Row(place, number, f"{prefix}{number}", fields)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(
             f"{name}: the gzip stream is damaged or cut after {unit or 'line '}{line}: {error}",

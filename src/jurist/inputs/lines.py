@@ -28,7 +28,7 @@ class Place(NamedTuple):
     unit: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.unit}{self.line}"
+        return f"{self.file}:{self.unit}{self.line}" if self.file else f"{self.unit}{self.line}"
 
 
 class BrokenFile(InputError):
@@ -40,18 +40,33 @@ class BrokenFile(InputError):
 
 
 class Row(NamedTuple):
-    """One row on its way to a case; ``default_id`` is its id unless it brings one."""
+    """One row on its way to a case; ``default_id`` is its id unless it brings one.
+
+    ``number`` counts the rows of the whole source from 1, over all its files.
+    """
 
     place: Place
+    number: int
     default_id: str
-    fields: Fields | InputError
+    fields: Fields
+
+
+class BadRow(NamedTuple):
+    """A row that could not be decoded; ``error`` does not name the place."""
+
+    place: Place
+    number: int
+    error: InputError
 
 
 def seen(value: object, width: int = 60) -> str:
-    """What was seen, as JSON, cut to about ``width`` characters."""
+    """What was seen, as JSON (as Python writes it where JSON cannot), cut to about ``width`` characters."""
     if isinstance(value, str):
         value = value[: width + 1]  # a response may have megabytes
-    text = repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()
+    try:
+        text = repr(value) if isinstance(value, float) else msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        text = ascii(value)
     return text if len(text) <= width else text[: width - 3] + "..."
 
 

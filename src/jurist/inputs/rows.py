@@ -8,13 +8,14 @@ from typing import Any, NamedTuple, cast
 from jurist.core.errors import InputError
 from jurist.core.types import Case, Conversation, Response, Scores
 from jurist.inputs.lines import Fields, seen
+from jurist.inputs.messages import refuse_media
 from jurist.inputs.turns import after, is_many, prompt_of, response_of, responses_of, shared_prompt
-from jurist.inputs.values import gold_of, number_of
+from jurist.inputs.values import gold_of, number_of, text_or_json
 
 Read = tuple[Conversation, tuple[Response, ...], Scores | None]
 """Prompt, responses and gold."""
 
-PROMPTS = ("prompt", "question", "instruction", "input")
+PROMPTS = ("prompt", "question", "instruction", "input", "conversations")
 ALIASES = {
     "id": ("id", "pair_id"),
     "reference": ("reference",),
@@ -28,9 +29,17 @@ FIRST, SECOND, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
 LETTERS = {
     **dict.fromkeys(("a>b", "a", "model_a"), FIRST),
     **dict.fromkeys(("b>a", "b", "model_b"), SECOND),
-    **dict.fromkeys(("a=b", "tie"), TIE),
+    **dict.fromkeys(("a=b", "tie", "tie (bothbad)", "both_bad", "bothbad"), TIE),
 }
 NUMBERS = {"1": FIRST, "2": SECOND, "tie": TIE}
+
+ONE_HOT = {
+    "winner_model_a": FIRST,
+    "winner_model_b": SECOND,
+    "winner_tie": TIE,
+    "winner_tie (bothbad)": TIE,
+}
+"""LMSYS's columns, of which one is 1 and the others are 0."""
 
 
 class Layout(NamedTuple):
@@ -46,16 +55,17 @@ def case_of(fields: Fields, default_id: str) -> Case:
     """The case that a row tells; ``InputError`` names the field, what was seen and how to mend it."""
     layout = _layout(fields)
     _near_misses(fields, layout)
+    refuse_media(fields)
     rest = dict(fields)
     prompt, responses, gold = layout.read(layout, rest)
-    named = {name: _text(rest, name) for name in ("id", "reference", "rubric", "group")}
+    named = {name: _text(rest, name) for name in ("id", "rubric", "group")}
     anchors = rest.pop("anchors", None)
     return Case(
         id=default_id if named["id"] is None else named["id"],
         prompt=prompt,
         responses=responses,
         gold=gold,
-        reference=named["reference"],
+        reference=text_or_json(rest.pop("reference", None), "reference"),
         rubric=named["rubric"],
         group=named["group"],
         meta=_meta(rest),
@@ -93,6 +103,8 @@ def _paired(layout: Layout, rest: Fields) -> Read:
     responses = tuple(response_of(value, field) for value, field in pair)
     prompt, gold = _prompt(rest, layout), gold_of(rest.pop("gold", None), 2)
     field = next((name for name in layout.verdict if rest.get(name) is not None), None)
+    if gold is None and field is None:
+        gold = _preference(layout, rest)
     if gold is not None or field is None:
         return prompt, responses, gold
     word = rest.pop(field)
@@ -108,6 +120,27 @@ def _paired(layout: Layout, rest: Fields) -> Read:
     return prompt, responses, scores
 
 
+def _preference(layout: Layout, rest: Fields) -> Scores | None:
+    """What AlpacaEval's ``preference`` or LMSYS's one-hot columns say, where the row has them.
+
+    ``preference``: 1 the first is better, 2 the second, 1.5 and 0 neither, between 1 and 2 the share of
+    the second (tatsu-lab/alpaca_eval @cd543a1, ``metrics/winrate.py``).
+    """
+    if layout.responses == ("output_1", "output_2") and rest.get("preference") is not None:
+        value = number_of(rest.pop("preference"), "preference")
+        if value != 0 and not 1 <= value <= 2:
+            raise InputError(f"preference: {value:g} is out of range", "legal are 1 to 2, and 0 for a draw")
+        return TIE if value == 0 else (2 - value, value - 1)
+    flags = {name: number_of(rest.pop(name), name) for name in ONE_HOT if rest.get(name) is not None}
+    if not flags:
+        return None
+    if sorted(flags.values()) != [0.0] * (len(flags) - 1) + [1.0]:
+        raise InputError(
+            f"{', '.join(flags)}: one must be 1 and the others 0, saw {seen(flags)}", "or give winner"
+        )
+    return next(ONE_HOT[name] for name, flag in flags.items() if flag)
+
+
 def _rated(layout: Layout, rest: Fields) -> Read:
     """One response and its rating."""
     response = response_of(rest.pop("response"), "response")
@@ -119,7 +152,7 @@ def _rated(layout: Layout, rest: Fields) -> Read:
 
 _PAIRS = (
     *((f"{stem}_{a}", f"{stem}_{b}") for stem in ("response", "answer") for a, b in ("ab", "AB")),
-    *((f"{stem}1", f"{stem}2") for stem in ("output_", "response", "response_")),
+    *((f"{stem}1", f"{stem}2") for stem in ("output_", "response", "response_", "answer", "answer_")),
 )
 _VERDICTS = ("label", "winner")
 LAYOUTS = (
@@ -141,10 +174,17 @@ def _layout(fields: Fields) -> Layout:
     near = next((near for name in fields if (near := _nearest(name, RESPONSES))), None)
     raise InputError(
         f"responses: no field holds them; fields of the row: {seen(list(fields))}",
-        f"did you mean {near!r}?"
-        if near
-        else "a row has prompt and responses, chosen and rejected, response_a and response_b, or response",
+        f"did you mean {near!r}?" if near else _how_rows_look(fields),
     )
+
+
+def _how_rows_look(fields: Fields) -> str:
+    """The hint for a row without responses: what its fields look like, else which fields a row has."""
+    values = list(fields.values())
+    if len(fields) == 1 and isinstance(values[0], list):
+        name = next(iter(fields))
+        return f"are the rows the list under {name!r}? write that list alone, for example: jq '.{name}'"
+    return "a row has prompt and responses, chosen and rejected, response_a and response_b, or response"
 
 
 def _near_misses(fields: Fields, layout: Layout) -> None:

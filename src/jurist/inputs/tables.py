@@ -11,9 +11,12 @@ import msgspec
 
 from jurist.core.errors import InputError, MissingExtraError
 from jurist.inputs.lines import BOM, BrokenFile, Fields, Numbered, seen, utf8_error
-from jurist.inputs.rows import PROMPTS, RESPONSES
+from jurist.inputs.rows import ONE_HOT, PROMPTS, RESPONSES
 
 _BATCH = 256  # rows decoded at once; responses are long, so small batches are what keeps memory flat
+
+_NUMERIC = ("gold", "score", "meta", "preference", *ONE_HOT)
+"""Columns whose cells are JSON."""
 
 
 def comma_rows(stream: Iterable[bytes]) -> Iterator[Numbered]:
@@ -53,11 +56,44 @@ def pyarrow_parquet() -> Any:
 
 
 def plain(row: Any) -> Fields | InputError:
-    """A row of Python objects (dates, decimals, bytes) as plain JSON values."""
+    """A row of Python objects (dates, decimals, numpy's numbers) as plain JSON values.
+
+    Bytes that are UTF-8 become a text; others are an error that names the column.
+    """
     try:
-        return msgspec.to_builtins(row, str_keys=True)
-    except (TypeError, ValueError) as error:
+        values = msgspec.to_builtins(row, str_keys=True, builtin_types=(bytes,), enc_hook=_unwrapped)
+    except (TypeError, ValueError, RecursionError) as error:
         return InputError(f"a value that JSON cannot hold: {error}", "drop columns such as images or audio")
+    try:
+        return {name: _without_bytes(value, name) for name, value in values.items()}
+    except InputError as error:
+        return error
+
+
+def _unwrapped(value: Any) -> Any:
+    """A numpy or pandas value as Python's own; raises ``NotImplementedError`` for other types."""
+    as_python = getattr(value, "tolist", None)
+    if callable(as_python):
+        return as_python()
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    raise NotImplementedError(f"the type {type(value).__name__}")
+
+
+def _without_bytes(value: Any, column: str) -> Any:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise InputError(
+                f"{column}: holds {len(value):,} bytes that are no UTF-8 text",
+                "drop the column where the texts say all of it; a judge reads text alone",
+            ) from None
+    if isinstance(value, list):
+        return [_without_bytes(item, column) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: _without_bytes(item, column) for key, item in cast("dict[str, Any]", value).items()}
+    return value
 
 
 def _batch_rows(batch: Any) -> Iterator[Fields | InputError]:
@@ -86,6 +122,8 @@ def _cell_rows(stream: Iterable[bytes], delimiter: str) -> Iterator[Numbered]:
             return
         except csv.Error as error:
             hint = "quote a cell that holds quote marks or line breaks, and double the quote marks in it"
+            if "new-line character" in str(error):
+                hint = "lines that end in a carriage return alone: save the table with line feeds"
             yield begins, InputError(f"not a table row: {error}", hint)
             continue
         if header is None and undecoded:
@@ -119,6 +157,12 @@ def _header(cells: list[str], line: int) -> list[str]:
     twice = next((name for i, name in enumerate(names) if name and name in names[:i]), None)
     if twice is not None:
         raise BrokenFile(line, f"the header names the column {twice!r} twice", "rename one of them")
+    if len(names) == 1 and (separator := next((x for x in ";\t|" if x in names[0]), None)):
+        raise BrokenFile(
+            line,
+            f"the header is one column, saw {seen(names[0])}",
+            f"the columns seem to be separated by {seen(separator)}: save the table with commas, or as .tsv",
+        )
     return names
 
 
@@ -127,7 +171,36 @@ def _cell_fields(header: list[str], cells: list[str]) -> Fields | InputError:
         hint = "quote a cell that holds the separator or a line break"
         return InputError(f"{len(cells)} cells for {len(header)} columns, saw {seen(cells)}", hint)
     # A column without a name is the row number that data frames write.
-    return {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True) if name}
+    fields = {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True) if name}
+    return _conversations(fields) or fields
+
+
+def _conversations(fields: Fields) -> Fields | None:
+    """LMSYS's table, whose three cells are lists of as many texts: turns of the user and of two models.
+
+    The first turn becomes the prompt, each response goes on from its first answer to its last.
+    """
+    names = ("prompt", "response_a", "response_b")
+    cells = [fields.get(name) for name in names]
+    if not all(isinstance(cell, str) and cell.startswith("[") for cell in cells):
+        return None
+    lists = [_json(str(cell)) for cell in cells]
+    if not all(isinstance(x, list) and len(cast("list[Any]", x)) == len(lists[0]) > 0 for x in lists):
+        return None
+    asked, *answered = ([text or "" for text in cast("list[Any]", x)] for x in lists)
+    if not all(isinstance(text, str) for texts in (asked, *answered) for text in texts):
+        return None
+    responses = [_turns(asked, answers) for answers in answered]
+    return fields | {"prompt": asked[0], **dict(zip(names[1:], responses, strict=True))}
+
+
+def _turns(asked: list[str], answers: list[str]) -> Any:
+    if len(asked) == 1:
+        return answers[0]
+    turns = [{"role": "assistant", "content": answers[0]}]
+    for question, answer in zip(asked[1:], answers[1:], strict=True):
+        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return turns
 
 
 def _cell(name: str, cell: str) -> Any:
@@ -136,7 +209,7 @@ def _cell(name: str, cell: str) -> Any:
         return _conversation(name, cell) if cell.lstrip()[:1] in ("[", "{") else cell
     if not cell:
         return None
-    return _json(cell) if name in ("gold", "score", "meta") else cell
+    return _json(cell) if name in _NUMERIC else cell
 
 
 def _conversation(name: str, cell: str) -> Any:

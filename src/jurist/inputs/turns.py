@@ -1,6 +1,7 @@
 """Texts and turns: what a prompt and a response may look like, and where a shared prompt ends."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -8,8 +9,8 @@ import msgspec
 from jurist.core.errors import InputError
 from jurist.core.types import Conversation, Message, Response
 from jurist.inputs.lines import seen
+from jurist.inputs.messages import MESSAGE_HINT, message_of, text_of
 
-_MESSAGE_HINT = 'a message looks like {"role": "user", "content": "..."}'
 _TEXT_HINT = "write a text, or a list of messages with role and content"
 
 # Anthropic's transcripts: the whole dialogue in one text, each turn behind a blank line and a name.
@@ -18,30 +19,54 @@ _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 def prompt_of(value: Any, field: str) -> Conversation:
-    """A prompt: a text is one user turn."""
-    return _asking((Message("user", value),) if isinstance(value, str) else _messages(value, field), field)
+    """A prompt: a text is one user turn, a list of messages a conversation."""
+    if isinstance(value, str):
+        return _asking((Message("user", text_of(value, field)),), field)
+    return _asking(messages_of(value, field), field)
 
 
 def response_of(value: Any, field: str) -> Response:
     """A response: a text, which may be empty, or the turns of a conversation that went on."""
-    return value if isinstance(value, str) else _messages(value, field)
+    return text_of(value, field) if isinstance(value, str) else messages_of(value, field)
 
 
 def responses_of(value: Any, field: str) -> tuple[Response, ...]:
-    """A list of responses."""
-    if not isinstance(value, list) or not value:
+    """A list of responses; one text is not taken for a list of its letters."""
+    items = _listed(value)
+    if not items:
         raise InputError(
-            f"{field}: must be a list of one or more responses, saw {seen(cast('object', value))}",
+            f"{field}: must be a list of one or more responses, saw {seen(value)}",
             'for example ["first answer", "second answer"]',
         )
-    items = cast("list[Any]", value)
     return tuple(response_of(item, f"{field}[{i}]") for i, item in enumerate(items))
 
 
 def is_many(value: Any) -> bool:
     """Whether a value is a list of responses rather than one response."""
-    items = cast("list[Any]", value if isinstance(value, list) else [])
+    items = _listed(value)
     return bool(items) and isinstance(items[0], str | list)
+
+
+def messages_of(value: Any, field: str) -> Conversation:
+    """The turns of a list of messages, or of one message; see ``message_of`` for what is rendered."""
+    if isinstance(value, Message | Mapping):
+        return (message_of(value, field),)
+    items = _listed(value)
+    if items is None:
+        said = "is null" if value is None else "must be a text or a list of messages"
+        raise InputError(f"{field}: {said}, saw {seen(value)}", _TEXT_HINT)
+    if not items:
+        raise InputError(f"{field}: is a conversation without turns, saw []", MESSAGE_HINT)
+    return tuple(message_of(item, f"{field}[{i}]") for i, item in enumerate(items))
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """The items of a list, tuple or array; None for anything else."""
+    if isinstance(value, list | tuple):
+        return list(cast("list[Any]", value))
+    as_list = getattr(value, "tolist", None)  # numpy, pandas and pyarrow hand lists out as arrays
+    items: Any = as_list() if callable(as_list) else None
+    return cast("list[Any]", items) if isinstance(items, list) else None
 
 
 def after(prompt: Conversation, value: Any, field: str) -> Response:
@@ -81,27 +106,10 @@ def _asking(turns: Conversation, field: str) -> Conversation:
     return turns
 
 
-def _messages(value: Any, field: str) -> Conversation:
-    if not isinstance(value, list):
-        said = "is null" if value is None else "must be a text or a list of messages"
-        raise InputError(f"{field}: {said}, saw {seen(value)}", _TEXT_HINT)
-    try:
-        turns = msgspec.convert(value, tuple[Message, ...])
-    except msgspec.ValidationError as error:
-        said, _, path = str(error).partition(" - at ")
-        raise InputError(
-            f"{field}{path.strip('`$')}: {said[:1].lower()}{said[1:]}, saw {seen(cast('object', value))}",
-            _MESSAGE_HINT,
-        ) from None
-    if not turns:
-        raise InputError(f"{field}: is a conversation without turns, saw []", _MESSAGE_HINT)
-    return turns
-
-
 def _dialogue(value: Any, field: str) -> Conversation:
     """A whole conversation, from messages or from a Human/Assistant transcript."""
     if not isinstance(value, str):
-        return _messages(value, field)
+        return messages_of(value, field)
     parts = _TURN.split(value)
     if len(parts) == 1 or parts[0].strip():
         raise InputError(

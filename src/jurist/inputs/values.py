@@ -1,11 +1,14 @@
-"""Numbers of a row: gold, ratings, and what is none."""
+"""Numbers and references of a row: gold, ratings, and what is none."""
 
 import sys
 from typing import Any, cast
 
+import msgspec
+
 from jurist.core.errors import InputError
 from jurist.core.types import Scores
 from jurist.inputs.lines import seen
+from jurist.inputs.messages import text_of
 
 MAX = sys.float_info.max
 
@@ -40,3 +43,23 @@ def number_of(value: Any, field: str) -> float:
             "write a number without quotes, or leave the field out where nobody knows",
         )
     return float(value)
+
+
+def text_or_json(value: Any, field: str) -> str | None:
+    """A reference or label as trainers and tables hold it: text, number, or an object, which becomes JSON.
+
+    None and NaN, a table's missing value, are no reference.
+    """
+    as_python = getattr(value, "tolist", None)  # numpy's numbers and arrays
+    if callable(as_python):
+        value = as_python()
+    if value is None or value != value:
+        return None
+    if isinstance(value, str):
+        return text_of(value, field)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{field}: a value that JSON cannot hold ({error})", "give a text") from None

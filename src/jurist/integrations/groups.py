@@ -14,7 +14,7 @@ import msgspec
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.types import Case, Conversation, Message, Record, Response, response_text
 from jurist.rewards.group import Reward
-from jurist.serving.client import Score
+from jurist.serving.schema import ScoreReply
 
 
 class Row(Record, frozen=True):
@@ -155,7 +155,7 @@ def check_unanswered(unanswered: Unanswered) -> None:
         raise ConfigError(f"unanswered {unanswered} is no number", hint='a number, or "error"')
 
 
-def number(score: Score, unanswered: Unanswered, option: str) -> float:
+def number(score: ScoreReply, unanswered: Unanswered, option: str) -> float:
     """The reward, or the number in its place; raises ``JuristError``, whose hint names the ``option``."""
     if score.reward is not None:
         return score.reward

@@ -16,7 +16,8 @@ from jurist.core.types import Message
 from jurist.integrations.groups import Row, Unanswered, check_unanswered, number
 from jurist.integrations.processes import Loop
 from jurist.integrations.trl import TOKEN
-from jurist.serving.client import AsyncClient, Score
+from jurist.serving.client import AsyncClient
+from jurist.serving.schema import ScoreReply
 from jurist.serving.templates import turns_of, without_ends
 
 
@@ -52,7 +53,7 @@ class GroupReward:
         """Close the connections to the server."""
         self._loop.close()
 
-    async def _scores(self, rows: Sequence[Row]) -> list[Score]:
+    async def _scores(self, rows: Sequence[Row]) -> list[ScoreReply]:
         score = self._client.score
         asks = [score(row.prompt, row.response, reference=row.reference, **self._shared) for row in rows]
         return list(await asyncio.gather(*asks))
@@ -109,7 +110,7 @@ def rows_of_queries(
     return [_row(i, *row) for i, row in enumerate(zip(queries, prompts, known, strict=True))]
 
 
-def told(scores: Sequence[Score], unanswered: Unanswered) -> dict[str, Any]:
+def told(scores: Sequence[ScoreReply], unanswered: Unanswered) -> dict[str, Any]:
     """Rewards, the shares that OpenRLHF filters by, and what its logs show beside them."""
     numbers = [number(score, unanswered, "group_reward(unanswered=NUMBER)") for score in scores]
     shares = [

@@ -15,9 +15,9 @@ from jurist.integrations.processes import Exchange, Loop, Processes, together
 from jurist.judging.build import Say, assemble
 from jurist.judging.config import JudgeConfig
 from jurist.rewards.cohort import JudgeGroup
-from jurist.rewards.group import GroupJudge, Guards, Reward, Verify, exact_answer
-from jurist.rewards.ranking import Rating
-from jurist.rewards.ranking import Reward as Mapped
+from jurist.rewards.group import GroupJudge, Reward, Verify, exact_answer
+from jurist.rewards.policy import ResponsePolicy
+from jurist.rewards.ranking import Rating, RewardMapping
 from jurist.serving.client import AsyncClient
 
 TOKEN = "JURIST_SERVER_TOKEN"
@@ -92,8 +92,8 @@ def group_reward(
     reference: str = "reference",
     rubric: str = "rubric",
     rating: Rating = "win-rate",
-    reward: Mapped = "none",
-    guards: Guards | None = None,
+    reward: RewardMapping = "none",
+    policy: ResponsePolicy | None = None,
     verify: Verify | None = exact_answer,
     deadline: float | None = None,
     patience: float = 7200.0,
@@ -104,7 +104,7 @@ def group_reward(
     """A reward function for ``GRPOTrainer(reward_funcs=...)``: each completion among its siblings.
 
     The judge is a ``GroupJudge``, or is made of a config or of ``options`` (the fields of ``JudgeConfig``)
-    with ``rating``, ``reward``, ``guards`` and ``verify``; or it is behind ``server``, the address of a
+    with ``rating``, ``reward``, ``policy`` and ``verify``; or it is behind ``server``, the address of a
     `jurist serve` (``token``: else the environment's ``JURIST_SERVER_TOKEN``).
 
     ``num_generations``: the trainer's; a longer run of one prompt is several groups (None: one).
@@ -130,7 +130,7 @@ def group_reward(
         return GroupReward(remote.rewards, closed=remote.close, at_once=GROUPS_AT_ONCE, **shared)
     if not isinstance(judge, GroupJudge):
         setup = assemble(judge or _config(options), say)
-        judge = GroupJudge(setup, rating, reward, guards or Guards(), verify)
+        judge = GroupJudge(setup, rating, reward, policy or ResponsePolicy(), verify)
     elif options:
         raise ConfigError(f"a whole judge and the options {', '.join(options)}", hint="one of the two")
     setup = judge.setup

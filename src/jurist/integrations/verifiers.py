@@ -11,7 +11,8 @@ from typing import Any, cast
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.integrations.groups import Row, rows_of
 from jurist.integrations.trl import TOKEN
-from jurist.serving.client import AsyncClient, Ranked, Score
+from jurist.serving.client import AsyncClient
+from jurist.serving.schema import RankedResponse, ScoreReply
 
 
 def last_reply(trace: Any) -> str:
@@ -124,7 +125,7 @@ def _plain(message: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", message) if isinstance(message, dict) else message.model_dump()
 
 
-def _answered(told: Score | Ranked) -> float:
+def _answered(told: ScoreReply | RankedResponse) -> float:
     if told.reward is None:
         raise JuristError(
             f"a trace has no reward: {told.status.value}, {told.note}",

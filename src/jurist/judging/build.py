@@ -1,15 +1,16 @@
 """From options to a judge that can be asked: what was not chosen is chosen here, and said."""
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import msgspec
 
-from jurist.core.errors import ConfigError
+from jurist.core.errors import ConfigError, EngineError
 from jurist.core.types import Case, Conversation, Deliberation, Message, Sampling
 from jurist.core.version import __version__
-from jurist.deliberation import spec
 from jurist.engines.base import EngineBase
 from jurist.engines.low_rank import JUDGE
 from jurist.judging import registry
@@ -17,8 +18,12 @@ from jurist.judging.config import JudgeConfig, as_dict, config_of
 from jurist.judging.judge import Judge, Memory
 from jurist.protocols import rm_r1
 from jurist.protocols.base import Protocol
+from jurist.protocols.published import PUBLISHED
 
 Say = Callable[[str], None]
+
+VOTES = frozenset({"vote", "exact", "confident"})
+"""Deliberations that ask the same query several times and need samples that differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,7 @@ class JudgeSetup:
     @property
     def takes_many(self) -> bool:
         """Whether cases may have any number of responses: a tournament asks about two at a time."""
-        return self.protocol.arity == 0 or bool(
-            spec.names(self.config.deliberation or "") & registry.ANY_NUMBER
-        )
+        return self.protocol.arity == 0 or self.deliberate.takes is not None
 
     @property
     def concurrency(self) -> int:
@@ -95,12 +98,9 @@ def assemble(config: JudgeConfig, say: Say = lambda _: None, pairs: str = "swapp
 
     ``pairs`` is how a judge of pairs deliberates where nothing was chosen.
     """
-    config = replace(config, protocol=config.protocol or _guess_protocol(config, say))
-    if config.protocol == "rm-r1" and config.family is None:
-        family = rm_r1.guess_family(config.model or "")
-        say(f"family {family}: guessed from the model's name (--family instruct or reasoning)")
-        config = replace(config, family=family)
+    config = _with_guesses(config, say)
     _check_scalar(config)
+    _check_published(config)
     protocol = _with_system(registry.protocol(config, config.protocol or ""), config.system)
     embedded = config.engine == "embedded"
     chosen = config.deliberation is not None
@@ -109,10 +109,8 @@ def assemble(config: JudgeConfig, say: Say = lambda _: None, pairs: str = "swapp
         deliberation=config.deliberation or {0: "swapped", 1: "each"}.get(protocol.arity, pairs),
         forced=config.forced or ("always" if embedded else "never"),
     )
-    deliberation = config.deliberation or ""
-    votes = bool(spec.names(deliberation) & {"vote", "exact", "confident"})
-    sampling = _sampling(config, protocol, votes=votes, say=say)
-    deliberate = registry.deliberation(deliberation)
+    deliberate = registry.deliberation(config.deliberation or "")
+    sampling = _sampling(config, protocol, votes=bool(deliberate.names & VOTES), say=say)
     engine = registry.engine(config)
     engine.say = say
     return JudgeSetup(protocol, engine, sampling, deliberate, config, _first(config, say), chosen=chosen)
@@ -127,17 +125,72 @@ def _first(config: JudgeConfig, say: Say) -> JudgeSetup | None:
     return replace(assemble(chosen, lambda line: say(f"first judge: {line}")), name="first")
 
 
-def _guess_protocol(config: JudgeConfig, say: Say) -> str:
-    name = (config.model or "").lower()
-    if config.engine == "embedded":
-        return "pointwise-short" if config.model is None and JUDGE.exists() else "rubrics-short"
-    if config.engine.startswith("scalar"):
-        return "scalar"
-    for published, mark in (("rm-r1", "rm-r1"), ("rrm", "rrm-"), ("rrm", "reward-reasoning")):
-        if mark in name:
-            say(f"protocol {published}: guessed from the model's name (--protocol chooses another)")
-            return published
-    return "rubrics"
+def _with_guesses(config: JudgeConfig, say: Say) -> JudgeConfig:
+    """The protocol and, of RM-R1, the family: by the model's name, or by what the server says it serves."""
+    judge = config.model is None and JUDGE.exists()
+    fixed = {
+        "embedded": "pointwise-short" if judge else "rubrics-short",
+        "scalar": "scalar",
+        "scalar+http": "scalar",
+        "scalar+https": "scalar",
+    }
+    engine = config.engine.partition(":")[0]
+    if config.protocol is None and engine in fixed:
+        return replace(config, protocol=fixed[engine])
+    if config.protocol is not None and (config.protocol != "rm-r1" or config.family is not None):
+        return config
+    name, where = config.model or "", "the model's name"
+    if not name and engine in ("http", "https"):
+        name = _served_model(config)
+        where = f"what the server serves, {name}"
+    if config.protocol is None:
+        config = replace(config, protocol=_published_family(name) or "rubrics")
+        if config.protocol != "rubrics":
+            say(f"protocol {config.protocol}: guessed from {where} (--protocol chooses another)")
+    if config.protocol == "rm-r1" and config.family is None:
+        family = rm_r1.guess_family(name)
+        why = f"guessed from {where}" if name else "the default, since no model's name is known"
+        say(f"family {family}: {why} (--family instruct or reasoning)")
+        config = replace(config, family=family)
+    return config
+
+
+def _published_family(model: str) -> str | None:
+    """The published protocol that a model's name calls for."""
+    marks = {"rm-r1": "rm-r1", "rrm-": "rrm", "reward-reasoning": "rrm"}
+    return next((protocol for mark, protocol in marks.items() if mark in model.lower()), None)
+
+
+def _served_model(config: JudgeConfig) -> str:
+    """The name of the one model that a server serves; "" where it does not say (``check`` tells why)."""
+
+    async def asked() -> str:
+        engine = registry.engine(replace(config, timeout=min(config.timeout, 10.0), retry_for=0.0))
+        try:
+            await engine.check()
+            return engine.identity()
+        except EngineError:
+            return ""
+        finally:
+            await engine.aclose()
+
+    # In a thread of its own, since a loop may be running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(asked())).result()
+
+
+def _check_published(config: JudgeConfig) -> None:
+    """Refuse options of published protocols that another protocol would ignore."""
+    if config.protocol_file is not None and config.protocol not in PUBLISHED:
+        raise ConfigError(
+            f"--protocol-file {config.protocol_file} has no use for the protocol {config.protocol!r}",
+            hint=f"name the protocol that it is of: --protocol {' or '.join(PUBLISHED)}",
+        )
+    if config.family is not None and config.protocol != "rm-r1":
+        raise ConfigError(
+            f"--family {config.family} has no use for the protocol {config.protocol!r}",
+            hint="families are RM-R1's: --protocol rm-r1",
+        )
 
 
 def _check_scalar(config: JudgeConfig) -> None:

@@ -1,7 +1,7 @@
 """Accuracy against compute: several deliberations over the same cases, no judgment paid twice."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import product
 from pathlib import Path
@@ -11,8 +11,19 @@ import msgspec
 from jurist.core.errors import ConfigError
 from jurist.core.files import Warn
 from jurist.core.statistics import wilson
-from jurist.core.store import Store
-from jurist.core.types import Case, Decision, Judgment, Record, Scorecard, ScoreRow, Scores, Status, winner
+from jurist.core.store import Store, input_facts
+from jurist.core.types import (
+    Case,
+    Decision,
+    Judgment,
+    Query,
+    Record,
+    Scorecard,
+    ScoreRow,
+    Scores,
+    Status,
+    winner,
+)
 from jurist.judging import registry
 from jurist.judging.build import JudgeSetup
 from jurist.judging.pool import Progress, Watch, decide_all, slim
@@ -98,7 +109,7 @@ async def curve(
     another policy. Raises ``ConfigError`` where a replayed run lacks judgments that a policy needs.
     """
     await setup.check()
-    config = {**setup.fingerprint(), "deliberation": None, "input": source, "curve": True}
+    config = {**setup.fingerprint(), "deliberation": None, **input_facts(source), "curve": True}
     store = Store(out, config, warn=warn) if out else None
     memory = store or _Kept()
     judge = setup.judge(memory)
@@ -107,7 +118,7 @@ async def curve(
         points: dict[str, Point] = {}
         for policy in _largest_first(policies):
             stream = decide_all(
-                cases,
+                _begun(cases, store),
                 judge.ask,
                 registry.deliberation(policy.text),
                 concurrency=setup.concurrency,
@@ -133,14 +144,22 @@ def _largest_first(policies: Sequence[Policy]) -> list[Policy]:
     return [policy for members in lines.values() for policy in members]
 
 
+def _begun(cases: Sequence[Case], store: Store | None) -> Iterator[Case]:
+    """The cases, each noted in the folder as it comes: their decisions, which would note it, are not kept."""
+    for case in cases:
+        if store:
+            store.begin(case)
+        yield case
+
+
 class _Kept:
     """Judgments in memory, for a curve without a folder."""
 
     def __init__(self) -> None:
         self._judgments: dict[str, Judgment] = {}
 
-    def recall(self, key: str) -> Judgment | None:
-        return self._judgments.get(key)
+    def recall(self, query: Query) -> Judgment | None:
+        return self._judgments.get(query.key)
 
     def record(self, judgment: Judgment) -> None:
         if judgment.verdict.status is not Status.FAILED:

@@ -2,13 +2,13 @@
 
 import dataclasses
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Literal
 from typing import Protocol as Protocol_
 
 from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError, ProtocolError
+from jurist.core.hashing import seed_of
 from jurist.core.types import (
     Case,
     Completion,
@@ -32,8 +32,8 @@ Forced = Literal["never", "missing", "always"]
 class Memory(Protocol_):
     """Where paid judgments are kept; a run folder is one."""
 
-    def recall(self, key: str) -> Judgment | None:
-        """The judgment of the query with this key, if it was already paid for."""
+    def recall(self, query: Query) -> Judgment | None:
+        """The judgment of a query, if it was already paid for."""
         ...
 
     def record(self, judgment: Judgment) -> None:
@@ -80,7 +80,7 @@ class Judge:
         if first:
             return await (self.first or self.reflex()).ask(case, order, sample, among)
         query = self.query(case, order or seeded_order(case, sample, self.seed, among), sample, budget)
-        known = self.memory.recall(query.key) if self.memory else None
+        known = self.memory.recall(query) if self.memory else None
         if known is not None:
             return known
         completion = await capped(self.engine, self.protocol, query, answer=self.forced != "always")
@@ -110,7 +110,7 @@ class Judge:
         if budget is not None:
             sampling = replace(sampling, thinking_budget=budget)
         if sampling.temperature > 0 and sampling.seed is None:
-            sampling = replace(sampling, seed=_hash(self.seed, case.id, order, sample) % 2**31)
+            sampling = replace(sampling, seed=seed_of(self.seed, case.id, order, sample) % 2**31)
         return Query(case.id, order, sample, messages, sampling, judge=self.name)
 
     def _forces(self, completion: Completion, verdict: Verdict) -> bool:
@@ -165,7 +165,7 @@ def seeded_order(case: Case, sample: int, seed: int, among: Order | None = None)
     shown = tuple(range(len(case.responses))) if among is None else tuple(sorted(among))
     n = len(shown)
     names = shown if among is not None else ()
-    start = (_hash(seed, case.id, *names) + sample) % n
+    start = (seed_of(seed, case.id, *names) + sample) % n
     return tuple(shown[(start + slot) % n] for slot in range(n))
 
 
@@ -178,7 +178,3 @@ def to_case_order(verdict: Verdict, order: Order) -> Verdict:
     slots = sorted(range(len(order)), key=lambda slot: order[slot])
     mapped: Scores = tuple(verdict.scores[slot] for slot in slots)
     return replace(verdict, scores=mapped)
-
-
-def _hash(*parts: object) -> int:
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest())

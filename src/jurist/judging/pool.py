@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from jurist.core.errors import EngineError
 from jurist.core.store import Store
-from jurist.core.types import Ask, Case, Decision, Deliberation, Judgment, Status
+from jurist.core.types import Ask, Case, Decide, Decision, Judgment, Order, Status
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,7 +55,7 @@ class _GiveUp:
 async def decide_all(
     cases: Iterable[Case],
     ask: Ask,
-    deliberate: Deliberation,
+    deliberate: Decide,
     *,
     concurrency: int,
     store: Store | None = None,
@@ -86,8 +86,10 @@ class Task:
     """How cases are decided and where that is kept; several share one pool."""
 
     ask: Ask
-    deliberate: Deliberation
+    deliberate: Decide
     store: Store | None = None
+    slim: bool = False
+    """Decisions that the store remembers come without texts: enough for scores, and faster."""
 
 
 async def decide_tasks(
@@ -105,20 +107,30 @@ async def decide_tasks(
     async def one(item: tuple[Task, Case]) -> tuple[Task, Decision]:
         task, case = item
 
-        async def watched(case: Case, *args: Any, **how: Any) -> Judgment:
-            judgment = await task.ask(case, *args, **how)
+        async def watched(
+            case: Case,
+            order: Order | None = None,
+            sample: int = 0,
+            among: Order | None = None,
+            *,
+            budget: int | None = None,
+            first: bool = False,
+        ) -> Judgment:
+            judgment = await task.ask(case, order, sample, among, budget=budget, first=first)
             _count(progress, judgment)
             watch(progress)
             guard.see(judgment)
             return judgment
 
         digest = case.digest
-        known = task.store.decided(case.id, digest) if task.store else None
+        known = task.store.decided(case.id, digest, texts=not task.slim) if task.store else None
         if known is not None:
             progress.remembered += len(known.judgments)
             for judgment in known.judgments:
                 _count(progress, judgment, paid=False)
             return task, known
+        if task.store:
+            task.store.begin(case, digest)
         decision = await task.deliberate(watched, case)
         if task.store:
             task.store.decide(decision, digest)

@@ -9,7 +9,8 @@ import msgspec
 
 from jurist.core.errors import ConfigError, unknown
 from jurist.core.types import Deliberation
-from jurist.deliberation import adaptive, effort, spec, stopping, tournaments, views, votes
+from jurist.deliberation import adaptive, balanced, effort, spec, stopping, tournaments, views, votes
+from jurist.engines.openai.address import is_address
 from jurist.judging.config import JudgeConfig
 from jurist.protocols.base import Protocol
 from jurist.protocols.published import prompts
@@ -64,13 +65,16 @@ DELIBERATIONS: dict[str, tuple[str, spec.Maker]] = {
         adaptive.adaptive,
     ),
     "random_opponents": ("best of n: each meets k others: random_opponents(4)", tournaments.random_opponents),
+    "balanced": ("rewards of n: each is shown first to k others: balanced(4)", balanced.balanced),
     "swiss": ("best of n: rounds of equals, no rematch: swiss(match=swapped)", tournaments.swiss),
     "pivot": ("best of n: one random response against all others", tournaments.pivot),
     "each": ("any n: each response is rated alone: each(vote(3))", views.each),
     "teams": ("best of n: responses of one final answer play as one: teams(knockout)", views.teams),
     "anchored": ("one response: its chance to beat the case's anchors: anchored(swapped)", views.anchored),
 }
-TOURNAMENTS = frozenset({"adaptive", "knockout", "round_robin", "random_opponents", "swiss", "pivot"})
+TOURNAMENTS = frozenset(
+    {"adaptive", "balanced", "knockout", "round_robin", "random_opponents", "swiss", "pivot"}
+)
 ANY_NUMBER = TOURNAMENTS | {"each", "anchored"}
 """Deliberations that ask about another number of responses than the case has."""
 
@@ -138,11 +142,11 @@ def protocol(config: JudgeConfig, name: str) -> Protocol:
 def engine(config: JudgeConfig) -> "EngineBase":
     """The engine that a config names; nothing is loaded or called before its first use."""
     name, _, argument = config.engine.partition(":")
-    if name in ("http", "https", "scalar+http", "scalar+https"):
+    if is_address(config.engine):
         return _http(config)
     makers: Mapping[str, Callable[[], EngineBase]] = {
         "embedded": lambda: _made("embedded", "EmbeddedEngine", config.model, **_width(config)),
-        "transformers": lambda: _made("local", "TransformersEngine", _need(config), **_width(config)),
+        "transformers": lambda: _made("transformers", "TransformersEngine", _need(config), **_width(config)),
         "scalar": lambda: _made("scalar", "ScalarEngine", argument or _need(config), **_width(config)),
         "vllm": lambda: _made("vllm", "VllmEngine", _need(config), **_width(config), options=_extra(config)),
         "replay": lambda: _replay(Path(argument)),
@@ -157,7 +161,7 @@ def _http(config: JudgeConfig) -> "EngineBase":
     from jurist.engines.openai.client import HttpEngine
     from jurist.engines.openai.scalar import ScalarHttpEngine
 
-    kind = ScalarHttpEngine if config.engine.startswith("scalar+") else HttpEngine
+    kind = ScalarHttpEngine if config.engine.strip().startswith("scalar+") else HttpEngine
     return kind(
         config.engine,
         config.model,
@@ -178,7 +182,7 @@ def _extra(config: JudgeConfig) -> dict[str, Any]:
 
 
 def _replay(run: Path) -> "EngineBase":
-    from jurist.core.store import read_judgments
+    from jurist.core.runs import read_judgments
     from jurist.engines.replay import ReplayEngine
 
     return ReplayEngine(read_judgments(run))

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from jurist.benchmarks.base import Benchmark, scored
 from jurist.benchmarks.fetch import place
 from jurist.core.files import Warn
-from jurist.core.store import Store, write_scorecard
+from jurist.core.store import Store, input_facts, write_scorecard
 from jurist.core.types import Case, Decision, Scorecard
 from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import check_arity
@@ -31,7 +31,7 @@ async def run(
 ) -> AsyncGenerator[Decision]:
     """Decisions as they fall. With ``out`` they are kept there, and what is there is not asked again."""
     await setup.check()
-    config = {**setup.fingerprint(), "input": source, "benchmark": benchmark}
+    config = {**setup.fingerprint(), **input_facts(source), "benchmark": benchmark}
     store = Store(out, config, warn=warn) if out else None
     try:
         stream = decide_all(
@@ -121,7 +121,7 @@ def _begun(
         check_arity(setup.protocol, case, len(case.responses))
     config = {**setup.fingerprint(), "input": str(data), "benchmark": chosen.name}
     store = Store(out, config, warn=warn) if out else None
-    task = Task(setup.judge(store).ask, setup.deliberate, store)
+    task = Task(setup.judge(store).ask, setup.deliberate, store, slim=True)
     return _Measured(chosen, cases, len(everything), task)
 
 

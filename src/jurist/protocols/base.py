@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from jurist.core.types import Case, Completion, Conversation, Message, Sampling, Scores, Verdict
+from jurist.protocols.text import plain
+from jurist.protocols.thinking_tags import split_thinking
 
 Render = Callable[[Case], Conversation]
 Parse = Callable[[Completion], Verdict]
-
-_PLAIN = {0xFF01 + i: 0x21 + i for i in range(94)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,41 +78,6 @@ class Protocol:
             return body
         opening = "" if self.opens_thinking else "<think>\n"
         return f"{opening}{thinking.strip()}\n</think>\n\n{body}"
-
-
-def split_thinking(completion: Completion, *, opens: bool = False) -> tuple[str, str]:
-    """(thinking, answer) of a completion: nothing inside the thinking counts as an answer.
-
-    The answer begins after the last ``</think>``. Thinking that never closed has no answer; where the
-    template opens it (``opens``), a text that stopped by itself without a closing tag is an answer.
-    """
-    text = completion.text
-    head, closed, tail = text.rpartition("</think>")
-    thought = head.strip().removeprefix("<think>")
-    if completion.thinking is not None:
-        # A server that parts them at the first closing tag leaves a second one in the text.
-        return (f"{completion.thinking}\n{thought}".strip(), tail) if closed else (completion.thinking, text)
-    if closed:
-        return thought, tail
-    start = text.find("<think>")
-    if start >= 0:
-        return text[start + len("<think>") :], text[:start]
-    if opens and completion.finish != "stop":
-        return text, ""
-    return "", text
-
-
-def plain(text: str) -> str:
-    """``text`` with full-width letters, digits and brackets in plain width, position by position."""
-    return text.translate(_PLAIN)
-
-
-def flatten(prompt: Conversation) -> str:
-    """One question from a conversation: its only user turn, or every turn with its speaker's name."""
-    if len(prompt) == 1:
-        return prompt[0].content
-    names = {"user": "User", "assistant": "Assistant", "system": "System"}
-    return "\n\n".join(f"{names.get(m.role, m.role)}: {m.content}" for m in prompt)
 
 
 def messages(system: str, user: str) -> Conversation:

@@ -4,7 +4,7 @@ import re
 from typing import Literal
 
 from jurist.core.types import Completion, Record
-from jurist.protocols.base import split_thinking
+from jurist.protocols.thinking_tags import split_thinking
 
 # One line that opens a criterion: "1. Name (40%): text", "- **Name** [40%] - text", "Name (weight: 40%)".
 _ITEM = re.compile(

@@ -1,96 +1,185 @@
-"""What a candidate writes cannot steer the judge: forged verdicts and control tokens are defused.
+"""What a candidate writes cannot steer the judge: forged verdicts, frames and control tokens are defused.
 
-A word joiner (U+2060, invisible, no width) goes behind the first character of each marker. Ordinary
-text stays as it is, and ``restore`` takes out exactly what ``defuse`` put in.
+A mark goes behind the first character of each marker. What a parser reads gets a visible mark: a judge that
+drops invisible characters when it copies a candidate would turn an invisible one into a verdict
+(``benchmarks/injection.py`` measures that). Control tokens, frames and speakers' names, which look like ordinary
+text in HTML or Markdown, get an invisible word joiner. Ordinary text stays as it is, and ``restore`` takes out
+exactly what ``defuse`` put in.
 """
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
 
 from msgspec.structs import replace
 
-from jurist.core.types import Case, Message, Response
-from jurist.protocols.base import plain
+from jurist.core.types import Case, Conversation, Message, Response
+from jurist.protocols.text import INVISIBLE, JOINER, unstyled, visible
+from jurist.protocols.thinking_tags import THINKING_MARK, THINKING_WORDS
 from jurist.protocols.verdicts import BOXED_LABEL, box_spans
 
-JOINER = "\u2060"
+MARK = "~"
+"""The visible mark, behind the first character of everything that a parser reads."""
 
-# Each pattern is wider than what the parsers read, and looks ahead: markers may overlap.
+# Each pattern is wider than what the parsers and the chat templates read, is tried at its first character only,
+# and looks ahead from there: markers may overlap.
 _CONTROL = (
-    r"<\|[^\s<>|]{1,80}\|>",  # <|im_end|>, <｜User｜>
-    r"</?(?:s|bos|eos|pad|unk|mask|sep|cls)>",
-    r"</?(?:(?:start|end|begin)_of_[a-z]+|fim_[a-z]+|(?:issue|jupyter|commit|tool)_[a-z]+"
-    r"|file_sep|filename|repo_?name|gh_stars|empty_output)>",
-    r"<</?SYS>>",
-    r"\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]",
+    r"<(?=\|[^\s<>|]{1,80}\|?>)",  # <|im_end|>, <｜User｜>, Gemma's <|turn>
+    r"<(?=[^\s<>|]{1,80}\|>)",  # <turn|>
+    r"<(?=/?(?:s|bos|eos|eop|sop|eod|eoh|eoa|pad|unk|mask|sep|cls)(?:_token)?>)",
+    r"<(?=/?(?:(?:start|end|begin)_of_[a-z]+|fim_[a-z]+|(?:issue|jupyter|commit|tool|minimax:tool)_[a-z]+"
+    r"|file_sep|filename|repo_?name|gh_stars|empty_output|role)>)",
+    r"<(?=/?(?:seed:[a-z_]+|_(?:user|bot|system|start|end|pad))>)",
+    r"<(?=(?:SPECIAL|extra_id|reserved|unused|TOKENS_UNUSED|reserved_token|special_token)_?\d+>)",
+    r"<(?=</?SYS>>)",
+    r"\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS|CONTENT)|ARGS|CALL_ID|MODEL_SETTINGS"
+    r"|IMG(?:_BREAK|_END)?|(?:BEGIN_)?AUDIO|TRANSCRIBE|PREFIX|MIDDLE|SUFFIX|[gs]?MASK|CLS|SEP|PAD|UNK|BOS|EOS|EOT"
+    r"|unused\d+)\])",
+    r"\[(?=\|[a-z_]{1,40}\|\])",  # EXAONE's [|user|]
+    r"\](?=~!?b[\[\]]|![pd]~\[)|\[(?=e~\[)",  # MiniMax's ]~b] and [e~[
+    r">(?=>(?:TITLE|ABSTRACT|INTRODUCTION|SUMMARY|COMMENT|ANSWER|QUESTION|DOMAIN|PREFIX|SUFFIX|MIDDLE)<<)",  # Falcon
 )
-_FORGED = (
-    r"<\s*(?:/\s*)?(?:answer|rating|verdict|think|thinking|eval|quote_?\w?|summary_\w)\s*>",
-    r"\[\[\s*[A-Z]\s*\]\]",
-    # The frames that the judges' prompts put around responses.
-    r"\[The (?:Start|End) of ",
-    r"\[(?:End of )?reply(?: [A-Z])?\]",
-    r"##{1,2} (?:Assistant \d|Assistant responses|Analysis|Query|Reply of assistant|Your reasons and)\b",
+# The frames that the judges' prompts put around responses, and the parts of a chain of rubrics.
+_FRAMES = (
+    r"\[(?=The (?:Start|End) of )",
+    r"\[(?=(?:End of )?(?:reply|request|rubric|reference answer|client question)(?: [A-Z])?\])",
+    r"#(?=#{1,2} (?:Assistant \d|Assistant responses|Analysis|Query|Request|Reply [A-Z]|Reply of assistant"
+    r"|Your reasons and|Comparison and ranking)\b)",
+    r"<(?=\s*(?:/\s*)?(?:type|rubrics?|justify|solution|summary_?[A-Z])\s*>)",
 )
-_CONTROL_ONLY = re.compile(rf"(?=[<\[#])(?={'|'.join(_CONTROL)})", re.I)
-_MARKER = re.compile(rf"(?=[<\[#])(?={'|'.join(_CONTROL + _FORGED)})", re.I)
-_CHARACTER = re.compile(f"([^{JOINER}])({JOINER}*)")
+_VERDICTS = (
+    r"<(?=\s*(?:/\s*)?(?:answer|rating|ranking|verdict|eval|quote_?\w?)\s*(?:>|\Z))",
+    r"\[(?=\[\s*[A-Z]\s*(?:\]\]|\]?\Z))",
+    # Parts of a closing mark that two candidates may write together.
+    r"<(?=\|?(?:channel|message|constrain|content)\|?(?:>|\Z))",
+)
+_CONTROL_TOKEN = re.compile("|".join(_CONTROL), re.I)
+_FRAME = re.compile("|".join(_FRAMES), re.I)
+_VERDICT = re.compile("|".join(_VERDICTS), re.I)
+_POSSIBLE = re.compile(r"[<>\[\]#\\◁]")
+"""What a marker begins with, but for words."""
+_UNSEEN = re.compile(f"[{INVISIBLE}{MARK}]+")
+_LONGEST_REMEMBERED = 32_768
 
 
-def defuse(text: str, *, control_only: bool = False) -> str:
-    """``text`` with every marker defused; ordinary text is returned unchanged."""
-    return _joined(text, 1, control_only=control_only)
+def defuse(text: str, *, control_only: bool = False, tokens: Sequence[str] = ()) -> str:
+    """``text`` with every marker defused; ordinary text is returned unchanged.
+
+    ``tokens`` are further control tokens, as the engine's tokenizer names them.
+    """
+    remembered = _remembered if len(text) <= _LONGEST_REMEMBERED else _defused
+    return remembered(text, control_only, tuple(tokens))
 
 
-def restore(text: str) -> str:
+def restore(text: str, *, tokens: Sequence[str] = ()) -> str:
     """The inverse of ``defuse``: ``restore(defuse(text)) == text`` for every text."""
-    return _joined(text, -1)
+    pieces: list[str] = []
+    done = 0
+    for start, mark in _markers(text, False, tuple(tokens)):
+        if text.startswith(mark, start + 1):
+            pieces.append(text[done : start + 1])
+            done = start + 1 + len(mark)
+    return "".join(pieces) + text[done:] if pieces else text
 
 
-def guarded(case: Case) -> Case:
-    """The case as a judge may see it: responses defused, control tokens defused in all the rest."""
-    prompt = tuple(replace(m, content=defuse(m.content, control_only=True)) for m in case.prompt)
+def guarded(case: Case, tokens: Sequence[str] = ()) -> Case:
+    """The case as a judge may see it.
+
+    Responses, the reference and the turns of the prompt that no user wrote are defused; in the user's turns and
+    the rubric only control tokens are, since a question may be about verdicts. ``tokens``: see ``defuse``.
+    """
+
+    def turn(message: Message) -> Message:
+        asked = message.role in ("user", "system")
+        content = defuse(message.content, control_only=asked, tokens=tokens)
+        return replace(message, role=_role(message.role, tokens), content=content)
+
+    def response(value: Response) -> Response:
+        if isinstance(value, str):
+            return defuse(value, tokens=tokens)
+        return _whole(value, tokens)
+
     return replace(
         case,
-        prompt=prompt,
-        responses=tuple(_guarded(r) for r in case.responses),
-        reference=case.reference and defuse(case.reference, control_only=True),
-        rubric=case.rubric and defuse(case.rubric, control_only=True),
+        prompt=tuple(turn(m) for m in case.prompt),
+        responses=tuple(response(r) for r in case.responses),
+        reference=case.reference and defuse(case.reference, tokens=tokens),
+        rubric=case.rubric and defuse(case.rubric, control_only=True, tokens=tokens),
     )
 
 
-def _guarded(response: Response) -> Response:
-    if isinstance(response, str):
-        return defuse(response)
-    return tuple(Message(m.role, defuse(m.content)) for m in response)
+def _whole(turns: Conversation, tokens: Sequence[str]) -> Conversation:
+    return tuple(Message(_role(m.role, tokens), defuse(m.content, tokens=tokens)) for m in turns)
 
 
-def _joined(text: str, change: int, *, control_only: bool = False) -> str:
-    """One joiner more (or less, where there is one) behind the first character of each marker.
+def _role(role: str, tokens: Sequence[str]) -> str:
+    """A role in one line, without markers: chat templates write it as it is."""
+    return " ".join(defuse(role, tokens=tokens).split())[:40]
 
-    Markers are found in the text without any joiner, which neither direction changes: so the one undoes
-    the other, whatever joiners a text already holds.
+
+def _defused(text: str, control_only: bool, tokens: tuple[str, ...]) -> str:
+    pieces: list[str] = []
+    done = 0
+    for start, mark in _markers(text, control_only, tokens):
+        pieces += text[done : start + 1], mark
+        done = start + 1
+    return "".join(pieces) + text[done:] if pieces else text
+
+
+_remembered = lru_cache(maxsize=1024)(_defused)
+"""Votes and tournaments show a response again and again; it is defused once."""
+
+
+def _markers(text: str, control_only: bool, tokens: tuple[str, ...]) -> list[tuple[int, str]]:
+    """(first character's place, its mark) of each marker, in order.
+
+    Markers are found in the text without any mark or invisible character and with styled letters plain, which
+    neither ``defuse`` nor ``restore`` changes: so the one undoes the other, whatever a text already holds.
     """
-    starts = _starts(plain(text.replace(JOINER, "")), control_only=control_only)
+    seen = visible(unstyled(text)).replace(MARK, "")
+    if not (tokens or _POSSIBLE.search(seen) or _has_words(seen)):
+        return []
+    starts: dict[int, str] = {m.start(): JOINER for m in _CONTROL_TOKEN.finditer(seen)}
+    if tokens:
+        starts |= {m.start(): JOINER for m in _literal(tokens).finditer(seen)}
+    if not control_only:
+        starts |= {m.start(): JOINER for m in _FRAME.finditer(seen)}
+        starts |= dict.fromkeys(_verdict_starts(seen), MARK)
     if not starts:
-        return text
-    characters = _CHARACTER.findall(text)
-    for start in starts:
-        first, joiners = characters[start]
-        characters[start] = first, JOINER * max(0, len(joiners) + change)
-    leading = text[: len(text) - len(text.lstrip(JOINER))]
-    return leading + "".join(first + joiners for first, joiners in characters)
+        return []
+    # From places in what is seen to places in the text.
+    unseen = [m.span() for m in _UNSEEN.finditer(text)]
+    removed = [0]
+    for start, end in unseen:
+        removed.append(removed[-1] + end - start)
+    before = [start - gone for (start, _), gone in zip(unseen, removed, strict=False)]
+    return [(start + removed[bisect_right(before, start)], mark) for start, mark in sorted(starts.items())]
 
 
-def _starts(text: str, *, control_only: bool) -> set[int]:
-    """Where markers begin in a plain text."""
-    if control_only:
-        return {m.start() for m in _CONTROL_ONLY.finditer(text)}
-    labels = [m.start() for m in BOXED_LABEL.finditer(text)]
-    starts = {m.start() for m in _MARKER.finditer(text)}
-    for backslash, start, end in box_spans(text):
+def _verdict_starts(text: str) -> set[int]:
+    """Where something begins that a parser reads: verdicts, thinking marks, quotations."""
+    starts = {m.start() for m in _VERDICT.finditer(text)}
+    starts |= {m.start() for m in THINKING_MARK.finditer(text)}
+    if _has_words(text):
+        starts |= {m.start() for m in THINKING_WORDS.finditer(text)}
+    boxes = box_spans(text)
+    labels = [m.start() for m in BOXED_LABEL.finditer(text)] if boxes else []
+    for backslash, start, end in boxes:
         nearest = bisect_left(labels, start)
         # An open box may be closed by what another candidate writes.
         if end < 0 or (nearest < len(labels) and labels[nearest] < end):
             starts.add(backslash)
     return starts
+
+
+def _has_words(text: str) -> bool:
+    return "assistantfinal" in text or "Here" in text
+
+
+@lru_cache(maxsize=16)
+def _literal(tokens: tuple[str, ...]) -> re.Pattern[str]:
+    """A pattern of a tokenizer's control tokens; words and white space among them are ordinary text."""
+    names = {visible(unstyled(token)).replace(MARK, "") for token in tokens}
+    marked = sorted(name for name in names if re.search(r"[^\w\s]", name) and len(name) > 2)
+    return re.compile("|".join(f"{re.escape(n[0])}(?={re.escape(n[1:])})" for n in marked) or r"(?!)")

@@ -6,8 +6,8 @@ from string import ascii_uppercase
 from jurist.core.errors import ProtocolError
 from jurist.core.statistics import rank_reward
 from jurist.core.types import Case, Completion, Conversation, Sampling, Verdict
-from jurist.protocols.base import Protocol, VerdictSlot, flatten, messages
-from jurist.protocols.rubrics import turns_text
+from jurist.protocols.base import Protocol, VerdictSlot, messages
+from jurist.protocols.text import flatten, turns_text
 from jurist.protocols.verdicts import answer_of, nothing
 
 _SYSTEM = """\

@@ -3,8 +3,8 @@
 from functools import partial
 
 from jurist.core.types import Case, Conversation, Sampling
-from jurist.protocols.base import Protocol, VerdictSlot, flatten, messages
-from jurist.protocols.rubrics import fill, turns_text
+from jurist.protocols.base import Protocol, VerdictSlot, messages
+from jurist.protocols.text import fill, flatten, turns_text
 from jurist.protocols.verdicts import parse_rating
 
 _SYSTEM = """\

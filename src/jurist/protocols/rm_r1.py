@@ -20,7 +20,9 @@ from jurist.core.types import (
     response_text,
 )
 from jurist.protocols.base import Parse, Protocol
-from jurist.protocols.rubrics import SLOT, fill
+from jurist.protocols.rubrics import SLOT
+from jurist.protocols.text import fill, speaker, without_speakers
+from jurist.protocols.thinking_tags import unparted
 from jurist.protocols.verdicts import nothing, parse_letter, pick
 
 Family = Literal["instruct", "reasoning"]
@@ -74,6 +76,7 @@ def parse_train(completion: Completion) -> Verdict:
 
 
 def _everything(completion: Completion) -> str:
+    completion = unparted(completion)
     if completion.thinking is None:
         return completion.text
     return f"{completion.thinking}</think>{completion.text}"
@@ -104,6 +107,6 @@ def _dialogue(case: Case, slot: int) -> str:
         if isinstance(response, str)
         else case.prompt + response
     )
-    name = f"Chatbot {'AB'[slot]}"
-    names = {"user": "User", "assistant": name}
-    return "\n".join(f"{names.get(m.role, m.role.capitalize())}: {m.content}" for m in turns)
+    chatbot = f"Chatbot {'AB'[slot]}"
+    lines = ((speaker(m.role, chatbot), without_speakers(m.content)) for m in turns)
+    return "\n".join(f"{name[:1].upper()}{name[1:]}: {content}" for name, content in lines)

@@ -12,8 +12,9 @@ from typing import Literal
 
 from jurist.core.errors import ProtocolError
 from jurist.core.types import Case, Completion, Conversation, Message, Sampling, Verdict, response_text
-from jurist.protocols.base import Parse, Protocol, VerdictSlot, flatten
-from jurist.protocols.rubrics import fill
+from jurist.protocols.base import Parse, Protocol, VerdictSlot
+from jurist.protocols.text import fill, flatten
+from jurist.protocols.thinking_tags import unparted
 from jurist.protocols.verdicts import box_spans, nothing, parse_box, pick
 
 Rule = Literal["robust", "eval", "train"]
@@ -78,6 +79,7 @@ def _official_box(completion: Completion) -> tuple[str, str]:
 
 def _whole(completion: Completion) -> str:
     """The text as the official harness saw it, with the ``<think>`` that the template had opened."""
+    completion = unparted(completion)
     if completion.thinking is None:
         return "<think>" + completion.text
     return f"<think>{completion.thinking}</think>{completion.text}"

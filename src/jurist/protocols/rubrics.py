@@ -4,8 +4,9 @@ The contract of the output is RM-R1's (arXiv 2505.02387, section 3.1): ``<type>`
 weights and ``<justify>``, or ``<solution>``; ``<eval>`` with evidence; ``<answer>[[A]]</answer>``.
 """
 
-from jurist.core.types import Case, Conversation, Message, Response, Sampling, response_text
-from jurist.protocols.base import Protocol, VerdictSlot, flatten, messages
+from jurist.core.types import Case, Conversation, Message, Sampling
+from jurist.protocols.base import Protocol, VerdictSlot, messages
+from jurist.protocols.text import fill, flatten, turns_text
 from jurist.protocols.verdicts import parse_letter
 
 SLOT = VerdictSlot(before="<answer>[[", labels=("A", "B"), after="]]</answer>")
@@ -126,27 +127,3 @@ def pair_text(template: str, case: Case) -> str:
     """The user turn of a pair: ``question``, ``a`` and ``b`` in one template, multi-turn or not."""
     first, second = (turns_text(r) for r in case.responses)
     return fill(template, question=flatten(case.prompt), a=first, b=second)
-
-
-def turns_text(response: Response) -> str:
-    """A response as text: its only turn, or every turn with its speaker's name."""
-    if isinstance(response, str) or len(response) == 1:
-        return response_text(response)
-    return flatten(response)
-
-
-def fill(template: str, **parts: str) -> str:
-    """Put the parts into ``{name}`` places, in one pass: braces inside a part are ordinary text."""
-    pieces: list[str] = []
-    rest = template
-    while rest:
-        head, brace, tail = rest.partition("{")
-        pieces.append(head)
-        name, closed, after = tail.partition("}")
-        if brace and closed and name in parts:
-            pieces.append(parts[name])
-            rest = after
-        else:
-            pieces.append(brace)
-            rest = tail
-    return "".join(pieces)

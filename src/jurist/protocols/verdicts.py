@@ -1,10 +1,14 @@
 """The parser discipline: the last verdict after the thinking; everything else has a status."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from jurist.core.types import Completion, Scores, Status, Verdict
-from jurist.protocols.base import plain, split_thinking
+from jurist.protocols.text import plain, visible
+from jurist.protocols.thinking_tags import split_thinking
 
 # No two unbounded repetitions stand side by side in here: a text of any length is read in linear time.
 _BLOCK = r"<\s*{0}\s*>(.*?)(?:(<\s*/\s*{0}\s*>)|(?=<\s*{0}\s*>)|\Z)"
@@ -17,6 +21,7 @@ _SMALL = re.compile(r"\W*(?:(?:chatbot|assistant|response|reply|option|model)\W+
 _TIE = re.compile(r"\b(?:tie|draw|equal(?:ly)?)\b", re.I)
 # A quotation that was never closed ends with the comparison it stands in, else with the text.
 _QUOTE = re.compile(r"<\s*quote_?\w\s*>.*?(?:<\s*/\s*quote_?\w?\s*>|(?=<\s*/\s*eval\s*>)|\Z)", re.I | re.S)
+_BOX = re.compile(r"\\f?box(?:ed)?\s*\{", re.I)
 _BRACE = re.compile(r"(\\f?box(?:ed)?\s*\{)|[{}]")
 BOXED_LABEL = re.compile(
     r"(?:assistant|solution|response)(?:\\(?:text(?:bf|rm|it)?|math(?:bf|rm))|[\W_])*([0-9]+)", re.I
@@ -50,9 +55,11 @@ def nothing(completion: Completion, answer: str, note: str = "") -> Verdict:
 
 
 def answer_of(completion: Completion, *, opens: bool = False) -> str:
-    """The text in which a verdict counts: after the thinking, without quotes, in plain-width letters."""
+    """The text in which a verdict counts: after the thinking, without quotes, in plain-width visible letters."""
+    thinking = completion.thinking and visible(plain(completion.thinking))
+    completion = replace(completion, text=visible(plain(completion.text)), thinking=thinking)
     _, answer = split_thinking(completion, opens=opens)
-    return _QUOTE.sub(" ", plain(answer))
+    return _QUOTE.sub(" ", answer)
 
 
 def parse_letter(completion: Completion, labels: Sequence[str] = "AB", *, opens: bool = False) -> Verdict:
@@ -79,8 +86,11 @@ def parse_box(completion: Completion, *, opens: bool = False) -> Verdict:
     answer = answer_of(completion, opens=opens)
     if completion.finish == "error":
         return nothing(completion, answer)
-    for content in reversed(boxes(answer)):
-        named = set(BOXED_LABEL.findall(content))
+    labels = list(BOXED_LABEL.finditer(answer))
+    starts = [label.start() for label in labels]
+    for _, start, end in reversed(box_spans(answer)):
+        inside = labels[bisect_left(starts, start) : bisect_left(starts, end)] if end >= 0 else []
+        named = {label[1] for label in inside if label.end() <= end}
         if len(named) == 1 and named <= {"1", "2"}:
             return pick(int(named.pop()) - 1)
         if named:
@@ -88,13 +98,10 @@ def parse_box(completion: Completion, *, opens: bool = False) -> Verdict:
     return nothing(completion, answer)
 
 
-def boxes(text: str) -> list[str]:
-    r"""The contents of every closed ``\boxed{...}`` (or ``\fbox``), braces balanced, in order."""
-    return [text[start:end] for _, start, end in box_spans(text) if end >= 0]
-
-
 def box_spans(text: str) -> list[tuple[int, int, int]]:
     r"""(backslash, start, end) of the content of every box, in order; ``end`` is -1 where it never closes."""
+    if "\\" not in text or not _BOX.search(text):
+        return []
     ends: dict[tuple[int, int], int] = {}
     braces: list[tuple[int, int] | None] = []
     for brace in _BRACE.finditer(text):

@@ -1,45 +1,36 @@
 """Best of n as a stream: who is ahead, and the choice as soon as nothing can change it any more."""
 
-import ast
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from functools import wraps
-from inspect import signature
 from math import isfinite
-from typing import Any
 
 import msgspec
 
 from jurist.core.types import (
     Ask,
     Case,
-    Completion,
+    Compared,
     Decision,
     Deliberation,
     Judgment,
+    Observer,
     Record,
-    Response,
     Status,
     Verdict,
     response_text,
 )
-from jurist.deliberation import spec
 from jurist.deliberation.adaptive import DUST, settled
 from jurist.deliberation.combine import mean
 from jurist.deliberation.ratings import Match, share
 from jurist.deliberation.tournaments import standings
-from jurist.deliberation.votes import once
 from jurist.judging import registry
-from jurist.protocols.base import split_thinking
 from jurist.rewards.group import GroupJudge, GroupResult
+from jurist.rewards.policy import ResponsePolicy, legible
 
 BEST = "knockout(swapped)"
 """How a judge of pairs chooses where nothing else was chosen."""
-
-_COMPARES = {**dict.fromkeys(registry.TOURNAMENTS, "match"), "each": "inner"}
-"""Deliberations made of comparisons (or of ratings), and which of their arguments is one of these."""
 
 
 class Leading(Record, frozen=True, omit_defaults=False):
@@ -58,8 +49,7 @@ class Choice(Record, frozen=True, omit_defaults=False):
     """The best response by index, None unless ``status`` is ok; of several that are level the first.
 
     ``tied`` are all that are level at the top. ``leader`` is who was ahead at the end: without a choice
-    (a deadline, a judge that failed) that is all there is. ``result`` holds the judgments; its decision
-    has no gold.
+    (a deadline, a judge that failed) that is all there is. ``result`` holds the judgments.
     """
 
     best: int | None
@@ -82,20 +72,20 @@ async def choosing(
     ``every``: say who is ahead at least so often (seconds), whether or not that is news. ``deadline`` as
     in ``GroupJudge.judge``. Who closes the stream cancels the judging.
     """
-    told = _Told()
-    # Gold goes along when responses are set aside, so this one tells who is who; no judge sees it.
-    numbered = msgspec.structs.replace(case, gold=tuple(map(float, range(len(case.responses)))))
-    judging = asyncio.ensure_future(_watched(judge, told).judge(numbered, deadline))
-    judging.add_done_callback(lambda _: told.news.set())
+    race = _Race()
+    chooser = _chooser(judge, race)
+    race.places = chooser.judged(case)
+    judging = asyncio.ensure_future(chooser.judge(case, deadline))
+    judging.add_done_callback(lambda _: race.news.set())
     try:
         while not judging.done():
             with suppress(TimeoutError):
                 async with asyncio.timeout(every):
-                    await told.news.wait()
-            told.news.clear()
+                    await race.news.wait()
+            race.news.clear()
             if not judging.done():
-                yield Leading(told.leader, told.compared)
-        yield _choice(case, told, judging.result())
+                yield Leading(race.leader, race.compared)
+        yield _choice(case, race, judging.result())
     finally:
         judging.cancel()
         await asyncio.gather(judging, return_exceptions=True)
@@ -110,186 +100,139 @@ async def chosen(judge: GroupJudge, case: Case, deadline: float | None = None) -
     raise AssertionError("a stream ends with its choice")
 
 
-class _Told:
-    """What the comparisons of one case have said so far; within it, indices are those of the judged case."""
+class _Race:
+    """What the comparisons of one case have said so far, in terms of the responses that are judged."""
 
     def __init__(self) -> None:
+        self.places: tuple[int, ...] = ()
+        """Where each judged response stands in the request."""
         self.news = asyncio.Event()
-        self.sure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.certain = asyncio.Event()
+        """Nobody can catch the first of the round robin any more."""
+        self.ended = False
+        """The deliberation came to its end, or needed not to."""
         self.leader: int | None = None
-        self.compared = 0
-        self.decided = False
-        """The deliberation came to its end."""
-        self._places: tuple[int, ...] = ()
+        """Who is ahead, as it stands in the request."""
+        self.judgments: dict[tuple[int, ...], tuple[Judgment, ...]] = {}
         self._verdicts: dict[tuple[int, ...], Verdict] = {}
         self._shares: dict[tuple[int, int], float] = {}
         self._merits: dict[int, float] = {}
-        self._left: list[int] = []
-        self._settles = False
+        self._unplayed: list[int] = []
+        self._all_meet = False
 
-    def begin(self, case: Case, settles: bool) -> None:
-        """The case as it is judged; ``settles``: everyone will have met everyone."""
-        n = len(case.responses)
-        self._places = tuple(map(int, case.gold or ()))
-        self._left, self._settles = [n - 1] * n, settles
+    @property
+    def compared(self) -> int:
+        """Matches or ratings that have finished."""
+        return len(self._verdicts)
 
-    def tell(self, decision: Decision) -> None:
+    def begin(self, n: int, *, all_meet: bool) -> None:
+        """So many responses are judged; ``all_meet``: each will have met each."""
+        self._unplayed, self._all_meet = [n - 1] * n, all_meet
+
+    def observe(self, comparison: Compared) -> None:
         """A comparison has finished."""
-        order = tuple(sorted(decision.judgments[0].query.order))
-        verdict = _finite(decision.verdict)
-        self._verdicts[order] = verdict
-        if len(order) == 2:
-            self._match(order[0], order[1], share(verdict.scores))
+        responses, verdict = comparison.responses, _finite(comparison.verdict)
+        # A cascade's main judge overrules its first one on the same pair.
+        self._verdicts[responses], self.judgments[responses] = verdict, comparison.judgments
+        if len(responses) == 2:
+            self._count_match(responses[0], responses[1], share(verdict.scores))
         elif verdict.scores:
-            self._merits[order[0]] = verdict.scores[0]
-        self.compared = len(self._verdicts)
-        self._lead()
+            self._merits[responses[0]] = verdict.scores[0]
+        self._update_leader()
         self.news.set()
-        if self._settles and any(self._left) and not self.sure.done() and self._settled():
-            self.sure.set_result(None)
+        if self._all_meet and any(self._unplayed) and self._is_settled():
+            self.certain.set()
 
-    def decision(self, case: Case, judgments: list[Judgment]) -> Decision:
+    def decision(self, case: Case) -> Decision:
         """Round robin's decision before its end: who cannot be caught is first."""
         n = len(case.responses)
         played = [Match(i, j, s) for (i, j), s in self._shares.items() if i < j]
         unplayed = [Match(i, j, 0.5) for j in range(n) for i in range(j) if (i, j) not in self._shares]
-        scores = standings(n, range(n), [*played, *unplayed])
         verdict = msgspec.structs.replace(
             mean(list(self._verdicts.values())),
-            scores=scores,
+            scores=standings(n, range(n), [*played, *unplayed]),
             note=f"settled after {len(played)} of {len(played) + len(unplayed)} matches",
         )
-        return Decision(case.id, verdict, tuple(judgments), None, case.gold, case.group, case.meta)
+        judgments = tuple(judgment for judgments in self.judgments.values() for judgment in judgments)
+        return Decision(case.id, verdict, judgments, None, case.gold, case.group, case.meta)
 
-    def _match(self, i: int, j: int, got: float) -> None:
-        # A cascade's main judge overrules its first one on the same pair.
+    def _count_match(self, i: int, j: int, score: float) -> None:
         before = self._shares.get((i, j), 0.5)
         if (i, j) not in self._shares:
-            self._left[i] -= 1
-            self._left[j] -= 1
-        self._shares |= {(i, j): got, (j, i): 1 - got}
-        self._merits[i] = self._merits.get(i, 0.0) + got - before
-        self._merits[j] = self._merits.get(j, 0.0) - got + before
+            self._unplayed[i] -= 1
+            self._unplayed[j] -= 1
+        self._shares |= {(i, j): score, (j, i): 1 - score}
+        self._merits[i] = self._merits.get(i, 0.0) + score - before
+        self._merits[j] = self._merits.get(j, 0.0) - score + before
 
-    def _lead(self) -> None:
+    def _update_leader(self) -> None:
         best = max(self._merits.values(), default=0.0)
-        ahead = [self._places[i] for i, merit in self._merits.items() if merit >= best - DUST]
+        ahead = [self.places[i] for i, merit in self._merits.items() if merit >= best - DUST]
         if self.leader not in ahead:
             self.leader = ahead[0] if len(ahead) == 1 else None
 
-    def _settled(self) -> bool:
+    def _is_settled(self) -> bool:
         """Whether the first is first whatever is still to come; the cheap part of that question first."""
-        n = len(self._left)
+        n = len(self._unplayed)
         merits = [self._merits.get(i, 0.0) for i in range(n)]
-        low = [merit - left / 2 for merit, left in zip(merits, self._left, strict=True)]
+        low = [merit - left / 2 for merit, left in zip(merits, self._unplayed, strict=True)]
         first = max(range(n), key=low.__getitem__)
-        reach = max(merits[i] + self._left[i] / 2 for i in range(n) if i != first)
+        reach = max(merits[i] + self._unplayed[i] / 2 for i in range(n) if i != first)
         return reach <= low[first] + DUST and settled(range(n), self._shares) is not None
 
 
-def _watched(judge: GroupJudge, told: _Told) -> GroupJudge:
-    """The judge, choosing, with every comparison told."""
+def _chooser(judge: GroupJudge, race: _Race) -> GroupJudge:
+    """The judge, choosing: its comparisons observed, and ended where they leave no doubt."""
     setup = judge.setup
     free = not setup.chosen and setup.protocol.arity == 2
-    text = BEST if free else setup.config.deliberation or ""
-    config = replace(setup.config, deliberation=text)
-    watched = replace(setup, deliberate=_deliberation(text, told), config=config, chosen=True)
-    return replace(judge, setup=watched, rating="score", reward="none")
+    inner = registry.deliberation(BEST) if free else setup.deliberate
 
-
-def _deliberation(text: str, told: _Told) -> Deliberation:
-    """The deliberation of a text, its comparisons told, ended where they leave no doubt."""
-    makers = {
-        name: _telling(maker, _COMPARES[name], told.tell) if name in _COMPARES else maker
-        for name, (_, maker) in registry.DELIBERATIONS.items()
-    }
-    inner, settles = spec.parse(text, makers), _outermost(text) == "round_robin"
-
-    async def deliberate(ask: Ask, case: Case) -> Decision:
-        told.begin(case, settles)
-        judgments: list[Judgment] = []
-        running = asyncio.ensure_future(inner(_kept(ask, judgments), case))
+    async def deliberate(ask: Ask, case: Case, _: Observer) -> Decision:
+        n = len(case.responses)
+        race.begin(n, all_meet=inner.of(n).name == "round_robin")
+        deciding = asyncio.ensure_future(inner(ask, case, race.observe))
+        certain = asyncio.ensure_future(race.certain.wait())
         try:
-            await asyncio.wait({running, told.sure}, return_when=asyncio.FIRST_COMPLETED)
-            decision = running.result() if running.done() else told.decision(case, judgments)
-            told.decided = True
+            await asyncio.wait({deciding, certain}, return_when=asyncio.FIRST_COMPLETED)
+            decision = deciding.result() if deciding.done() else race.decision(case)
+            race.ended = True
             return decision
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            deciding.cancel()
+            certain.cancel()
+            await asyncio.gather(deciding, certain, return_exceptions=True)
 
-    return deliberate
-
-
-def _telling(maker: spec.Maker, argument: str, tell: Callable[[Decision], None]) -> spec.Maker:
-    """The maker, each comparison of its deliberations told when it has finished."""
-
-    @wraps(maker)
-    def made(*arguments: Any, **named: Any) -> Deliberation:
-        bound = signature(maker).bind(*arguments, **named)
-        compare: Deliberation = bound.arguments.get(argument) or once()
-
-        async def compared(ask: Ask, case: Case) -> Decision:
-            decision = await compare(ask, case)
-            tell(decision)
-            return decision
-
-        bound.arguments[argument] = compared
-        return maker(*bound.args, **bound.kwargs)
-
-    return made
+    setup = replace(setup, deliberate=Deliberation("choice", deliberate, (inner,), takes=0), chosen=True)
+    policy = msgspec.structs.replace(judge.policy, sort=False)
+    return replace(judge, setup=setup, rating="score", reward="none", policy=policy)
 
 
-def _kept(ask: Ask, judgments: list[Judgment]) -> Ask:
-    async def kept(*arguments: Any, **how: Any) -> Judgment:
-        judgment = await ask(*arguments, **how)
-        judgments.append(judgment)
-        return judgment
-
-    return kept
-
-
-def _outermost(text: str) -> str:
-    """The name of the deliberation that decides many responses."""
-    node = ast.parse(text.strip(), mode="eval").body
-    while isinstance(node, ast.BinOp):
-        node = node.right
-    node = node.func if isinstance(node, ast.Call) else node
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _choice(case: Case, told: _Told, result: GroupResult) -> Choice:
+def _choice(case: Case, race: _Race, result: GroupResult) -> Choice:
     decision = result.decision
     if decision is None:
         tied, verdict = _unasked(case, result)
     else:
-        verdict = decision.verdict if told.decided else _late(decision.verdict)
+        # Scores of matches that a deadline cut are no choice.
+        cut = Verdict(status=Status.TRUNCATED, note=decision.verdict.note)
+        verdict = decision.verdict if race.ended else cut
         scores = verdict.scores or ()
         tied = tuple(i for i, s in zip(result.judged, scores, strict=False) if s == max(scores))
-        result = msgspec.structs.replace(result, decision=msgspec.structs.replace(decision, gold=None))
     best = tied[0] if tied else None
-    leader = told.leader if best is None else best
-    return Choice(best, tied, leader, told.compared, verdict.status, verdict.note, result)
-
-
-def _late(verdict: Verdict) -> Verdict:
-    return Verdict(status=Status.TRUNCATED, note=verdict.note)
+    leader = race.leader if best is None else best
+    return Choice(best, tied, leader, race.compared, verdict.status, verdict.note, result)
 
 
 def _unasked(case: Case, result: GroupResult) -> tuple[tuple[int, ...], Verdict]:
     """The best by the rule; else all that are not empty: nobody was asked because they are the same."""
-    if known := [rating for rating in result.ratings if rating is not None]:
+    known = [rating for rating in result.ratings if rating is not None]
+    if known and not result.level:
         best = max(known)
         return tuple(i for i, r in enumerate(result.ratings) if r == best), Verdict(note="by rule")
-    tied = tuple(i for i, response in enumerate(case.responses) if _legible(response))
+    without_thinking = ResponsePolicy().shown
+    tied = tuple(i for i, r in enumerate(case.responses) if legible(response_text(without_thinking(r))))
     if tied:
         return tied, Verdict(note="nothing to compare: what is not empty is the same")
     return (), Verdict(status=Status.REFUSED, note="nothing to choose from: every response is empty")
-
-
-def _legible(response: Response) -> bool:
-    answer = split_thinking(Completion(response_text(response)))[1]
-    return any(c.isprintable() and not c.isspace() for c in answer)
 
 
 def _finite(verdict: Verdict) -> Verdict:

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import inf
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.types import Case, Conversation, Record, Response, Status, response_text
@@ -18,11 +19,14 @@ JudgeGroup = Callable[[Case, float | None], Awaitable[Sequence[Reward]]]
 """``judge(case, deadline)``: one reward per response, in order, ``deadline`` seconds from now at the latest;
 ``GroupJudge.rewards`` is one."""
 
+Partial = Literal["refuse", "judge"]
+"""What is done with a group that is not whole when its time is over."""
+
 K = TypeVar("K")
 V = TypeVar("V")
 
 GATHERING = 0.5
-"""The share of a caller's deadline that may go into waiting for siblings."""
+"""The share of a caller's time that may go into waiting for siblings, where their number is not known."""
 
 JUDGING = 0.95
 """The share of what is then left that the judge has; the rest is for the answer."""
@@ -32,7 +36,7 @@ class CohortsClosed(JuristError):
     """No new sample is taken now: too many groups are open, or the cohorts are draining (HTTP: 503)."""
 
 
-class Sample(Record, frozen=True):
+class CohortSample(Record, frozen=True):
     """One response that waits for its siblings.
 
     ``group`` names its group; without a name, samples with the same prompt and reference are siblings.
@@ -54,12 +58,19 @@ class Sample(Record, frozen=True):
     anchors: tuple[Response, ...] = ()
 
 
-class Counts(Record, frozen=True):
+class Incomplete(Reward, frozen=True):
+    """No reward: only ``siblings`` of the ``size`` samples of the group came in time."""
+
+    siblings: int = 0
+    size: int = 0
+
+
+class CohortCounts(Record, frozen=True):
     """Now: groups that are ``open`` (gathering) or ``judging``, samples ``waiting`` in both.
 
-    Since the start: ``samples`` taken, ``retries`` of them, groups ``judged``, of these ``partial`` (fewer
-    than their size) and ``failed`` (the judge raised), and ``late`` samples, which opened a group again
-    that time had closed.
+    Since the start: ``samples`` taken, ``retries`` of them, groups ``judged``, groups ``partial`` (fewer than
+    their size when their time was over), judgings that ``failed`` (the judge raised), and ``late`` samples,
+    which opened a group again that time had closed.
     """
 
     open: int = 0
@@ -75,20 +86,20 @@ class Counts(Record, frozen=True):
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """A sample with the reward to come; ``until``: when who asked last gives up, in the loop's time."""
+    """A sample with the reward to come; ``deadline``: when its judging must be over, in the loop's time."""
 
-    sample: Sample
+    sample: CohortSample
     identity: bytes | None
     answer: asyncio.Future[Reward]
-    until: float = inf
+    deadline: float = inf
 
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """Siblings so far; ``latest``: when it is judged at the latest."""
+    """Siblings so far; ``latest``: when it is closed at the latest."""
 
-    name: str
-    first: Sample
+    first: CohortSample
+    opened: float
     latest: float
     size: int | None = None
     slots: list[_Slot] = field(default_factory=list[_Slot])
@@ -98,15 +109,20 @@ class _Group:
 class Cohorts:
     """Gathers samples by group, has each group judged once, and answers every caller.
 
-    A group is judged when ``size`` siblings are there (a sample's own ``size`` goes before; of several the
-    largest), when no sibling came for ``wait`` seconds, ``longest`` seconds after it was opened, or when
-    half of the time is gone that its most impatient caller has; and at ``largest`` siblings in any case.
-    A sibling that never comes blocks nobody and has no reward. One that comes later opens a new group of
-    the same name: so the same prompt can come again, and no reward is given twice for one comparison.
+    Where the ``size`` of a group is known (a sample's own goes before; of several the largest) it is judged
+    as soon as it is whole. If it is not whole ``longest`` seconds after it was opened, nobody is judged and
+    everyone is answered ``Incomplete``: a reward among half of the siblings is another number than the
+    trainer asked for. With ``partial="judge"`` those that came are judged, and the notes say so.
+
+    Where the size is not known, or with ``partial="judge"``, a group is also judged when no sibling came for
+    ``wait`` seconds, or when half of the time is gone that its most impatient caller has; and one of unknown
+    size at ``largest`` siblings. A sibling that comes later opens a new group of the same name: so the same
+    prompt can come again, and no reward is given twice for one comparison.
 
     A retry gets the reward of the sample it repeats, whether that is still to be judged or was judged in
-    the last ``keep_for`` seconds (the last ``keep`` samples at most). Who disconnects cancels nothing.
-    Beyond ``most_groups`` open and judging at once new ones are refused. One event loop at a time.
+    the last ``keep_for`` seconds (the last ``keep`` samples at most); after ``Incomplete`` it is gathered
+    anew. Who disconnects cancels nothing. Beyond ``most_groups`` open and judging at once, or ``most_bytes``
+    of texts in them, new samples are refused. One event loop at a time.
     """
 
     def __init__(
@@ -115,112 +131,148 @@ class Cohorts:
         *,
         size: int | None = None,
         wait: float = 5.0,
-        longest: float = 60.0,
+        longest: float = 600.0,
+        partial: Partial = "refuse",
         most_groups: int = 10_000,
+        most_bytes: int = 2**30,
         largest: int = 128,
         keep: int = 100_000,
         keep_for: float = 900.0,
     ) -> None:
         _positive(size=1 if size is None else size, most_groups=most_groups, largest=largest)
-        _positive(wait=wait, longest=longest)
+        _positive(wait=wait, longest=longest, most_bytes=most_bytes)
         self._judge, self._size, self._wait, self._longest = judge, size, wait, longest
-        self._most, self._largest = most_groups, largest
-        self._open: dict[str, _Group] = {}
+        self._partial: Partial = partial
+        self._most, self._most_bytes, self._largest = most_groups, most_bytes, largest
+        self._bytes = 0
+        # Keyed by digests of the groups' names, which may be long.
+        self._open: dict[bytes, _Group] = {}
+        self._timed_out = _Recent[bytes, bool](keep, keep_for)
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots: dict[bytes, _Slot] = {}
         self._answers = _Recent[bytes, Reward](keep, keep_for)
-        self._timed_out = _Recent[str, bool](keep, keep_for)
-        self._tally = dict.fromkeys(
+        self._numbers = dict.fromkeys(
             ("waiting", "samples", "retries", "judged", "partial", "failed", "late"), 0
         )
         self._draining = False
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> CohortCounts:
         """What goes on and what went on, for metrics."""
-        return Counts(len(self._open), len(self._tasks), **self._tally)
+        return CohortCounts(len(self._open), len(self._tasks), **self._numbers)
 
-    async def submit(self, sample: Sample, deadline: float | None = None) -> Reward:
-        """The sample's reward, as soon as its group is judged; None ("truncated") at the ``deadline``.
+    async def submit(
+        self, sample: CohortSample, deadline: float | None = None, patience: float | None = None
+    ) -> Reward:
+        """The sample's reward, as soon as its group is judged.
 
-        ``deadline``: seconds from now in which the caller needs an answer. Raises ``InputError`` for a sample
-        whose group is open with another prompt or reference, or with a size or deadline out of range;
-        ``CohortsClosed`` where no new sample is taken. What the judge raises is a reward of None, "failed".
+        ``deadline``: seconds from now in which its group is to be judged; the earliest of a group bounds the
+        judging, and what was judged by then counts. ``patience``: seconds that this caller waits. When
+        either is over it is answered None ("truncated") and its sample stays: a retry meets it again.
+
+        Raises ``InputError`` for a sample whose group is open with another prompt or reference, or with a
+        size, deadline or patience out of range; ``CohortsClosed`` where no new sample is taken. What the
+        judge raises is a reward of None, "failed".
         """
-        if (sample.size is not None and sample.size < 1) or not (deadline is None or deadline > 0):
-            raise InputError(
-                f"size {sample.size} or deadline {deadline} is out of range",
-                hint="at least one sibling; more than 0 seconds",
-            )
+        self._check(sample, deadline=deadline, patience=patience)
         now = asyncio.get_running_loop().time()
-        until = inf if deadline is None else now + deadline
+        times = [inf if seconds is None else now + seconds for seconds in (deadline, patience)]
         identity = _identity(sample)
         if identity and (known := self._answers.get(identity, now)):
-            self._tally["retries"] += 1
+            self._numbers["retries"] += 1
             return known
         slot = self._slots.get(identity) if identity else None
         if slot is None:
-            slot = self._joined(sample, identity, now, until)
+            slot = self._joined(sample, identity, now, times)
         else:
-            self._tally["retries"] += 1
-            slot.until = until
-        return await _answer(slot, until)
+            self._numbers["retries"] += 1
+            slot.deadline = times[0]
+        return await _answer(slot, min(times))
+
+    def gathers(self, sample: CohortSample) -> bool:
+        """Whether the sample's group still waits for siblings."""
+        return _digest(group_name(sample)) in self._open
 
     async def drain(self) -> None:
-        """Judge what is gathered, take nothing new from now on, and return when everyone is answered."""
+        """Judge what is whole, take nothing new from now on, and return when everyone is answered."""
         self._draining = True
-        for group in list(self._open.values()):
-            self._close(group)
+        for name in list(self._open):
+            self._close(name)
         while self._tasks:
             # Unlike gather, this leaves the judging alone where the drain itself is cancelled.
             await asyncio.wait(self._tasks)
 
-    def _joined(self, sample: Sample, identity: bytes | None, now: float, until: float) -> _Slot:
-        """A new slot in the sample's group, which is opened, or judged, as need be."""
+    def _check(self, sample: CohortSample, **seconds: float | None) -> None:
+        if sample.size is not None and not 1 <= sample.size <= self._largest:
+            hint = f"a group has 1 to {self._largest} samples"
+            raise InputError(f"size {sample.size} is out of range", hint=hint)
+        for name, value in seconds.items():
+            if value is not None and not value > 0:
+                raise InputError(f"{name} {value} is out of range", hint="more than 0 seconds")
+
+    def _joined(
+        self, sample: CohortSample, identity: bytes | None, now: float, times: Sequence[float]
+    ) -> _Slot:
+        """A new slot in the sample's group, which is opened, or closed, as need be."""
         loop = asyncio.get_running_loop()
-        group = self._group(sample, now)
-        slot = _Slot(sample, identity, loop.create_future(), until)
+        name = _digest(group_name(sample))
+        group = self._group(name, sample, now)
+        slot = _Slot(sample, identity, loop.create_future(), times[0])
         group.slots.append(slot)
         if identity:
             self._slots[identity] = slot
-        self._tally["samples"] += 1
-        self._tally["waiting"] += 1
+        self._bytes += _length(sample)
+        self._numbers["samples"] += 1
+        self._numbers["waiting"] += 1
         group.size = max(filter(None, (group.size, sample.size or self._size)), default=None)
-        group.latest = min(group.latest, now + GATHERING * (until - now))
+        group.latest = min(group.latest, now + GATHERING * (min(times) - now))
         if group.timer:
             group.timer.cancel()
         if len(group.slots) >= min(group.size or inf, self._largest):
-            self._close(group)
+            self._close(name)
         else:
-            group.timer = loop.call_at(min(now + self._wait, group.latest), self._close, group, True)
+            whole_only = group.size and self._partial == "refuse"
+            until = group.opened + self._longest
+            until = until if whole_only else min(until, group.latest, now + self._wait)
+            group.timer = loop.call_at(until, self._close, name, True)
         return slot
 
-    def _group(self, sample: Sample, now: float) -> _Group:
-        """The open group of a sample, or a new one."""
-        name = group_name(sample)
+    def _group(self, name: bytes, sample: CohortSample, now: float) -> _Group:
+        """The open group of that name, or a new one."""
         group = self._open.get(name)
-        if self._draining or (group is None and len(self._open) + len(self._tasks) >= self._most):
-            why = "the cohorts are draining" if self._draining else f"{self._most} groups are open"
+        full = group is None and len(self._open) + len(self._tasks) >= self._most
+        heavy = self._bytes + _length(sample) > self._most_bytes
+        if self._draining or full or heavy:
+            many = f"{self._most} groups are open" if full else f"they hold {self._most_bytes:,} bytes"
+            why = "the cohorts are draining" if self._draining else many
             raise CohortsClosed(f"no new sample is taken: {why}", hint="try again later")
         if group is None:
-            self._tally["late"] += self._timed_out.pop(name, now) is not None
-            group = self._open[name] = _Group(name, sample, now + self._longest)
+            self._numbers["late"] += self._timed_out.pop(name, now) is not None
+            group = self._open[name] = _Group(sample, now, inf)
         elif (group.first.prompt, group.first.reference) != (sample.prompt, sample.reference):
             raise InputError(
-                f"the group {name!r} is open with another prompt or reference",
+                f"the group {group_name(sample)[:80]!r} is open with another prompt or reference",
                 hint="siblings share both; give every group a name of its own",
             )
         return group
 
-    def _close(self, group: _Group, timed_out: bool = False) -> None:
-        """No more siblings: the group goes to the judge."""
+    def _close(self, name: bytes, timed_out: bool = False) -> None:
+        """No more siblings: the group goes to the judge, or its samples are answered ``Incomplete``."""
         loop = asyncio.get_running_loop()
-        del self._open[group.name]
+        group = self._open.pop(name)
         if group.timer:
             group.timer.cancel()
         if timed_out:
-            self._timed_out.put(group.name, True, loop.time())
-        self._tally["partial"] += len(group.slots) < (group.size or 0)
+            self._timed_out.put(name, True, loop.time())
+        siblings, size = len(group.slots), group.size or 0
+        if siblings < size:
+            self._numbers["partial"] += 1
+        if siblings < size and self._partial == "refuse":
+            seconds = loop.time() - group.opened
+            note = f"{siblings} of {size} siblings came within {seconds:.0f} s, so the group is not whole"
+            for slot in group.slots:
+                self._answered(slot, Incomplete(None, Status.TRUNCATED, note, siblings, size))
+            return
         task = loop.create_task(self._judged(group))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -233,41 +285,47 @@ class Cohorts:
         try:
             rewards = await self._rewards(group, slots)
         except Exception as error:
-            self._tally["failed"] += 1
+            self._numbers["failed"] += 1
             rewards = [Reward(None, Status.FAILED, f"{type(error).__name__}: {error}")] * len(slots)
         finally:
-            self._tally["judged"] += 1
+            self._numbers["judged"] += 1
             for slot, reward in zip(slots, rewards, strict=True):
                 self._answered(slot, reward)
 
     async def _rewards(self, group: _Group, slots: Sequence[_Slot]) -> Sequence[Reward]:
         first, now = group.first, asyncio.get_running_loop().time()
-        responses = tuple(slot.sample.response for slot in slots)
         case = Case(
-            group.name,
+            group_name(first),
             first.prompt,
-            responses,
+            tuple(slot.sample.response for slot in slots),
             reference=first.reference,
             rubric=first.rubric,
             anchors=first.anchors,
         )
         # Who has given up already hurries nobody.
-        until = min((slot.until for slot in slots if slot.until > now), default=inf)
+        until = min((slot.deadline for slot in slots if slot.deadline > now), default=inf)
         rewards = await self._judge(case, None if until == inf else JUDGING * (until - now))
         if len(rewards) != len(slots):
             raise JuristError(f"the judge gave {len(rewards)} rewards for {len(slots)} responses")
+        if len(slots) < (group.size or 0):
+            partial = f"{len(slots)} of {group.size} siblings"
+            return [
+                replace(reward, note="; ".join(filter(None, (partial, reward.note)))) for reward in rewards
+            ]
         return rewards
 
     def _answered(self, slot: _Slot, reward: Reward) -> None:
-        self._tally["waiting"] -= 1
+        self._numbers["waiting"] -= 1
+        self._bytes -= _length(slot.sample)
         if slot.identity:
             del self._slots[slot.identity]
-            self._answers.put(slot.identity, reward, asyncio.get_running_loop().time())
+            if not isinstance(reward, Incomplete):
+                self._answers.put(slot.identity, reward, asyncio.get_running_loop().time())
         if not slot.answer.done():
             slot.answer.set_result(reward)
 
 
-def group_name(sample: Sample) -> str:
+def group_name(sample: CohortSample) -> str:
     """The name of a sample's group: its own, or BLAKE2 of prompt and reference (24 hex digits)."""
     if sample.group is not None:
         return sample.group
@@ -275,7 +333,18 @@ def group_name(sample: Sample) -> str:
     return blake2b(both, digest_size=12).hexdigest()
 
 
-def _identity(sample: Sample) -> bytes | None:
+def _digest(name: str) -> bytes:
+    return blake2b(name.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def _length(sample: CohortSample) -> int:
+    """Roughly the memory of a sample's texts, in bytes."""
+    turns = [turn.content for turn in sample.prompt]
+    response = [sample.response] if isinstance(sample.response, str) else [m.content for m in sample.response]
+    return sum(map(len, [*turns, *response])) + len(sample.reference or "") + len(sample.group or "")
+
+
+def _identity(sample: CohortSample) -> bytes | None:
     """What a sample shares with its retries; None where it has no such thing."""
     if sample.key is None and sample.caller is None:
         return None

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from hashlib import blake2b
 from math import inf, isfinite
-from typing import Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from jurist.core.answers import final_answer
@@ -18,7 +19,6 @@ from jurist.core.types import (
     Decision,
     Deliberation,
     Judgment,
-    Message,
     Order,
     Query,
     Record,
@@ -29,27 +29,32 @@ from jurist.core.types import (
     Verdict,
     response_text,
 )
-from jurist.deliberation import spec
 from jurist.deliberation.combine import mean, unresolved
 from jurist.deliberation.ratings import win_rate
 from jurist.deliberation.views import anchored
 from jurist.judging import registry
 from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import Memory
-from jurist.protocols.base import split_thinking
-from jurist.protocols.guard import defuse
-from jurist.rewards.ranking import Ranking, Rating, matches_of, ranking_of, rewards_of
-from jurist.rewards.ranking import Reward as Mapping
+from jurist.rewards.policy import ResponsePolicy
+from jurist.rewards.ranking import (
+    LEVEL,
+    Ranking,
+    Rating,
+    RewardMapping,
+    matches_of,
+    ranking_of,
+    rewards_of,
+)
 
-MANY = "random_opponents(4, swapped)"
-"""How a judge of pairs compares a group where nothing else was chosen: 2 n pairs, each in both orders. RRM's
-reward asks as often (4 n matches in one order)."""
+MANY = "balanced(4)"
+"""How a judge of pairs compares a group where nothing else was chosen: 4 judgments for each response, 3 in a
+group of 4. How near its rewards come to the truth, beside other schemes: benchmarks/group_cost.py."""
+
+ORDERED = frozenset({"given", "published"})
+"""Deliberations that show the responses in the order in which they came."""
 
 Verify = Callable[[str, str], float | None]
 """``verify(response_text, reference)``: a response's value by a rule; None where the rule cannot tell."""
-
-Guard = Literal["judge", "lowest", "none"]
-"""Judged like any other; not judged, and level with the lowest that was; not judged, no reward."""
 
 
 class Reward(Record, frozen=True):
@@ -70,7 +75,8 @@ class GroupResult(Record, frozen=True):
 
     ``decision`` (None where no judge was asked) speaks of the responses ``judged``: identical and guarded
     ones are left out, so its index i is response ``judged[i]``. ``ranking`` is of all responses, and
-    empty where one of them has no rating; its errors are empty where the rating has none.
+    empty where one of them has no rating; its errors are empty where the rating has none. ``level``: nobody
+    was asked, since nothing sets the responses apart.
     """
 
     rewards: tuple[Reward, ...]
@@ -78,21 +84,7 @@ class GroupResult(Record, frozen=True):
     decision: Decision | None = None
     judged: tuple[int, ...] = ()
     ranking: Ranking = Ranking()
-
-
-class Guards(Record, frozen=True):
-    """What is done with responses that are not what they should be.
-
-    ``empty``: there is nothing to read in it. ``forged``: it holds marks of verdicts, of the judges'
-    prompts or of chat templates; they are neutralised in any case (``protocols.guard``) and named in the
-    note. "lowest" for these is a veto; an honest ``<answer>`` of a trained format is such a mark too.
-    ``thinking``: what a response thought (up to ``</think>``) is not shown to the judge, as in RRM's
-    reward (``remove_think``; arXiv 2505.14674).
-    """
-
-    empty: Guard = "lowest"
-    forged: Guard = "judge"
-    thinking: bool = True
+    level: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +94,10 @@ class GroupJudge:
     ``rating`` is computed from the matches, ``reward`` maps the ratings of a group; where nothing was
     chosen a judge of pairs compares by ``MANY``. Raises ``ConfigError`` for a deliberation that takes no
     group, and for RRM's mapping of anything but Elo.
+
+    The rewards of equal groups are equal, in whatever order their responses stand: opponents, orders and
+    sampling seeds follow from what the responses say, unless ``policy.sort`` is off or the deliberation
+    shows them in the order given (``ORDERED``).
 
     ``verify`` goes first where a case has a reference (``exact_answer`` is a rule). Where it decides all
     responses nobody is asked, and its values are the ratings (a guarded response has 0 at most). Where it
@@ -113,8 +109,8 @@ class GroupJudge:
 
     setup: JudgeSetup
     rating: Rating = "win-rate"
-    reward: Mapping = "none"
-    guards: Guards = field(default_factory=Guards)
+    reward: RewardMapping = "none"
+    policy: ResponsePolicy = field(default_factory=ResponsePolicy)
     verify: Verify | None = None
     memory: Memory | None = None
 
@@ -140,27 +136,36 @@ class GroupJudge:
 
         Identical responses are judged once and have equal rewards. When the deadline comes, asks in flight
         are cancelled and what was judged so far counts: a response without any verdict has no reward. A
-        group of one different response has none either, unless the judge rates single responses or the
-        case has anchors; then the value is the rating, or the chance to beat the anchors.
+        group of nothing but equal responses is level: a judge of pairs is not asked, and all have the rating
+        of an even group (``ranking.LEVEL``). A lone response has no reward, unless the judge rates single
+        responses or the case has anchors; then the value is the rating, or the chance to beat the anchors.
         Raises ``InputError`` for a case without responses.
         """
         if not case.responses:
             raise InputError(f"case {case.id!r} has no responses", hint="one response or more")
-        group = _Group(case, self.guards)
+        group = self._group(case)
         ruled = self._ruled(group.case)
         if ruled and len(ruled) == len(group.case.responses):
             return group.result(_Rated(tuple(ruled.values()), note="by rule", floor=0.0), None, self.reward)
         deliberate = self._deliberation(group.case)
         if deliberate is None:
-            return group.result(_nothing_to_judge(len(group.judged), len(case.responses)), None, self.reward)
+            rated = _nothing_to_compare(group, len(case.responses), self.rating)
+            return group.result(rated, None, self.reward)
         decision, cut = await self._decided(group.case, deliberate, ruled, deadline)
         teams = "teams" in self._names and not cut
         rated = _rate(decision, len(group.judged), self.rating, cut=cut, teams=teams)
         return group.result(rated, decision, self.reward)
 
+    def judged(self, case: Case) -> tuple[int, ...]:
+        """The responses that the judge is asked about, in order: none that is guarded or repeated."""
+        return self._group(case).judged
+
     @property
-    def _names(self) -> set[str]:
-        return spec.names(self.setup.config.deliberation or "")
+    def _names(self) -> frozenset[str]:
+        return self.setup.deliberate.names
+
+    def _group(self, case: Case) -> "_Group":
+        return _Group(case, self.policy, sort=self.policy.sort and not self._names & ORDERED)
 
     def _ruled(self, case: Case) -> dict[int, float]:
         """What the rule says, by index."""
@@ -216,7 +221,10 @@ def exact_answer(response: str, reference: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Rated:
-    """Ratings of the judged responses, and why one has none; ``floor``: what "lowest" is at most."""
+    """Ratings of the judged responses, and why one has none.
+
+    ``floor``: what "lowest" is at most. ``level``: the rating of all, where nothing sets them apart.
+    """
 
     ratings: Sequence[float | None]
     missing: Sequence[Verdict] = ()
@@ -224,49 +232,101 @@ class _Rated:
     matches: int = 0
     note: str = ""
     floor: float = inf
+    level: float | None = None
 
 
 class _Group:
-    """A group with its guarded and repeated responses set aside; ``case`` has what remains."""
+    """A group with its guarded and repeated responses set aside; ``case`` has what remains.
 
-    def __init__(self, whole: Case, guards: Guards) -> None:
-        shown = tuple(_unthought(r) if guards.thinking else r for r in whole.responses)
-        self._found = found = [_inspected(response_text(r), guards) for r in shown]
+    The responses of ``case`` stand in an order that follows from their contents, and its id is a hash of
+    all that it holds: so every choice that is drawn from them (opponents, orders, sampling seeds) is the
+    same in whatever order the responses came. Without ``sort`` order and id are left as they are.
+    """
+
+    def __init__(self, whole: Case, policy: ResponsePolicy, *, sort: bool) -> None:
+        shown = tuple(policy.shown(response) for response in whole.responses)
+        self._treated = [policy.treatment(response) for response in shown]
         first: dict[Response, int] = {}
         for i, response in enumerate(shown):
-            if found[i][0] == "judge":  # which depends on the text alone
+            if self._treated[i][0] == "judge":  # which depends on the text alone
                 first.setdefault(response, i)
-        self.judged = tuple(first.values())
-        places = {response: place for place, response in enumerate(first)}
-        self._places = [places.get(response) for response in shown]
-        self.case = replace(whole, responses=shown).reordered(self.judged)
+        order = sorted(first, key=lambda response: _hash(whole.prompt, response)) if sort else list(first)
+        self._order = tuple(first[response] for response in order)
+        self._places = [order.index(response) if response in first else None for response in shown]
+        self.judged = tuple(sorted(self._order))
+        case = replace(whole, responses=shown).reordered(self._order)
+        self.case = replace(case, id=_hash(*_contents(case)).hex()) if sort else case
+        self._name = whole.id
+        treatments = {treatment for treatment, _ in self._treated}
+        self.level = len(whole.responses) > 1 and len(first) < 2 and treatments <= {"judge", "lowest"}
+        """Nothing sets its responses apart: they are equal, or all but equal ones level with the lowest."""
 
-    def result(self, rated: _Rated, decision: Decision | None, mapping: Mapping) -> GroupResult:
+    def result(self, rated: _Rated, decision: Decision | None, mapping: RewardMapping) -> GroupResult:
         """The result for the whole group."""
         ratings = self._ratings(rated)
         known = tuple(r for r in ratings if r is not None)
-        mapped = "none" if mapping == "rrm" and not rated.matches else mapping
+        mapped = "none" if mapping == "rrm" and not (rated.matches or rated.level) else mapping
         values = iter(rewards_of(Ranking(ratings=known), mapped) or known)
         filled = [None if r is None else next(values) for r in ratings]
         rewards = tuple(self._reward(i, value, rated) for i, value in enumerate(filled))
-        judged = self.judged if decision else ()
-        return GroupResult(rewards, ratings, decision, judged, self._ranking(ratings, rated))
+        ranking = self._ranking(ratings, rated)
+        if decision is None:
+            return GroupResult(rewards, ratings, ranking=ranking, level=rated.level is not None)
+        return GroupResult(rewards, ratings, self._in_order_of_request(decision), self.judged, ranking)
+
+    def _in_order_of_request(self, decision: Decision) -> Decision:
+        """The decision in terms of the responses ``judged``, in the order in which they came."""
+        places = {i: self.judged.index(whole) for i, whole in enumerate(self._order)}
+
+        def place(i: int) -> int:
+            """Where the response i of ``case`` came; anchors have the indices after it."""
+            return places.get(i, i)
+
+        def moved(values: Scores | None, indices: Sequence[int]) -> Scores | None:
+            """Values of these responses, in ascending order of their new places."""
+            if values is None or len(values) != len(indices):
+                return values
+            return tuple(value for _, value in sorted(zip(map(place, indices), values, strict=True)))
+
+        def verdict(verdict: Verdict, indices: Sequence[int]) -> Verdict:
+            scores, errors = moved(verdict.scores, indices), moved(verdict.errors, indices)
+            return replace(verdict, scores=scores, errors=errors)
+
+        judgments = tuple(
+            replace(
+                judgment,
+                query=replace(judgment.query, order=tuple(map(place, judgment.query.order))),
+                verdict=verdict(judgment.verdict, sorted(judgment.query.order)),
+            )
+            for judgment in decision.judgments
+        )
+        everyone = range(len(self._order))
+        return replace(
+            decision,
+            case_id=self._name,
+            verdict=verdict(decision.verdict, everyone),
+            judgments=judgments,
+            gold=moved(decision.gold, everyone),
+        )
 
     def _ratings(self, rated: _Rated) -> tuple[float | None, ...]:
         known = [r for r in rated.ratings if r is not None]
-        guarded = {"lowest": min([rated.floor, *known]) if known else None}
-        both = zip(self._places, self._found, strict=True)
-        return tuple(guarded.get(guard) if p is None else rated.ratings[p] for p, (guard, _) in both)
+        lowest = min([rated.floor, *known]) if known else rated.level
+        both = zip(self._places, self._treated, strict=True)
+        return tuple(
+            rated.ratings[place] if place is not None else lowest if treatment == "lowest" else None
+            for place, (treatment, _) in both
+        )
 
     def _reward(self, i: int, value: float | None, rated: _Rated) -> Reward:
-        found, place = self._found[i][1], self._places[i]
+        found, place = self._treated[i][1], self._places[i]
         if place is None and value is None:
             return Reward(None, Status.REFUSED, f"{found}: no reward")
-        if place is None:
+        if place is None and rated.level is None:
             return Reward(value, note=f"{found}: level with the lowest of its group")
         if value is not None:
             return Reward(value, note="; ".join(filter(None, (found, rated.note))))
-        missing = rated.missing[place]
+        missing = rated.missing[place or 0]
         return Reward(None, missing.status, "; ".join(filter(None, (found, missing.note))))
 
     def _ranking(self, ratings: Sequence[float | None], rated: _Rated) -> Ranking:
@@ -280,41 +340,24 @@ class _Group:
         return Ranking(order, values, errors, rated.matches)
 
 
-def _unthought(response: Response) -> Response:
-    if isinstance(response, str):
-        return _answer(response)
-    return tuple(m if m.role != "assistant" else Message(m.role, _answer(m.content)) for m in response)
-
-
-def _answer(text: str) -> str:
-    answer = split_thinking(Completion(text))[1]
-    return text if answer == text else answer.strip()
-
-
-def _inspected(text: str, guards: Guards) -> tuple[Guard, str]:
-    """What a guard says of a response, and what it found."""
-    # Zero-width characters are no more to read than blanks.
-    if not any(c.isprintable() and not c.isspace() for c in text):
-        return guards.empty, "empty response"
-    neutral = defuse(text)
-    if neutral == text:
-        return "judge", ""
-    start = next(i for i, c in enumerate(neutral) if i == len(text) or c != text[i])
-    return guards.forged, f"neutralised {text[max(0, start - 1) : start + 23]!r}"
-
-
 def _overheard(ask: Ask, ruled: dict[int, float], told: list[Judgment]) -> Ask:
     """The ask, its judgments kept in ``told``; a match of two responses that the rule knows is not asked."""
 
     async def overheard(
-        case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None, **how: bool | int
+        case: Case,
+        order: Order | None = None,
+        sample: int = 0,
+        among: Order | None = None,
+        *,
+        budget: int | None = None,
+        first: bool = False,
     ) -> Judgment:
         shown = order if order is not None else among
         shown = tuple(range(len(case.responses))) if shown is None else shown
         if len(shown) == 2 and all(i in ruled for i in shown):
             judgment = _by_rule(case, shown, sample, ruled)
         else:
-            judgment = await ask(case, order, sample, among, **how)
+            judgment = await ask(case, order, sample, among, budget=budget, first=first)
         told.append(judgment)
         return judgment
 
@@ -385,11 +428,23 @@ def _missing(decision: Decision, i: int, *, cut: bool) -> Verdict:
     return Verdict(status=Status.REFUSED, note="no match with this response")
 
 
-def _nothing_to_judge(judged: int, n: int) -> _Rated:
-    """A judge of pairs with no two different responses."""
+def _nothing_to_compare(group: _Group, n: int, rating: Rating) -> _Rated:
+    """A judge of pairs with no two different responses: a group is level, a lone response has no reward."""
+    judged = len(group.judged)
+    if group.level:
+        note = "level: no two different responses among " + str(n)
+        return _Rated([LEVEL[rating]] * judged, note=note, level=LEVEL[rating])
     alone = "a lone response" if n == 1 else f"no two different responses among {n}"
     none = Verdict(status=Status.REFUSED, note=f"{alone}: a judge of pairs has nothing to compare")
     return _Rated([None] * judged, [none] * judged)
+
+
+def _contents(case: Case) -> tuple[object, ...]:
+    return case.prompt, case.responses, case.reference, case.rubric, case.anchors
+
+
+def _hash(*contents: object) -> bytes:
+    return blake2b(msgspec.json.encode(contents), digest_size=12).digest()
 
 
 def _value(answer: str) -> Fraction | None:

@@ -1,6 +1,7 @@
 """Rankings, ratings and rewards of many responses, computed from the judgments of a decision."""
 
 from collections.abc import Sequence
+from math import fsum, tanh
 from typing import Literal
 
 from jurist.core.statistics import rank_reward
@@ -13,11 +14,18 @@ from jurist.deliberation.ratings import (
     rrm_reward,
     share,
     standardised,
-    win_rate,
 )
 
 Rating = Literal["score", "win-rate", "bradley-terry", "elo"]
-Reward = Literal["none", "standardised", "rank", "rrm"]
+RewardMapping = Literal["none", "standardised", "rank", "rrm"]
+
+LEVEL: dict[Rating, float] = {
+    "score": 0.5,
+    "win-rate": 0.5,
+    "bradley-terry": 0.0,
+    "elo": 1000.0,
+}
+"""The rating that all responses of a group have where none is better than another."""
 
 
 class Ranking(Record, frozen=True):
@@ -35,8 +43,9 @@ class Ranking(Record, frozen=True):
 def ranking_of(decision: Decision, n: int, rating: Rating = "score") -> Ranking:
     """The ranking of the n responses of a case.
 
-    "score" is what the deliberation says. The others are computed from the matches that were judged; where
-    it judged no pairs (ratings, rankings in one call) they are the scores too.
+    "score" is what the deliberation says. The others are computed from the matches that were judged: the win
+    rate against all (``win_rate_against_all``), Bradley-Terry strengths, Elo. Where it judged no pairs
+    (ratings, rankings in one call) they are the scores too.
     """
     if decision.verdict.scores is None:
         return Ranking()
@@ -65,10 +74,36 @@ def _stand_ins(scores: Scores, matches: Sequence[Match]) -> list[int]:
 
 
 def _rated(n: int, matches: Sequence[Match], rating: Rating) -> tuple[Scores, Scores | None]:
+    if rating == "elo":
+        return elo(n, matches), None
+    strengths = bradley_terry(n, matches)
     if rating == "bradley-terry":
-        strengths = bradley_terry(n, matches)
         return strengths.values, strengths.errors
-    return (win_rate(n, matches) if rating == "win-rate" else elo(n, matches)), None
+    return win_rate_against_all(strengths.values, matches), None
+
+
+def win_rate_against_all(strengths: Scores, matches: Sequence[Match]) -> Scores:
+    """For each player its mean share of the win against all others, from 0 to 1; 0.5 in the mean.
+
+    A match that was not played counts as what the ``strengths`` (Bradley-Terry, logits) make expect, so that
+    nobody gains by weak opponents. Where all met all it is the plain win rate, to the last digit. Players who
+    met nobody are left out of the others' rates, and have 0.5 themselves.
+    """
+    met = sorted({player for match in matches for player in (match.first, match.second)})
+    margins = {(m.first, m.second): m.score - 0.5 for m in matches}
+    margins |= {(m.second, m.first): 0.5 - m.score for m in matches}
+
+    def margin(player: int, other: int) -> float:
+        if (player, other) in margins:
+            return margins[player, other]
+        # The logistic function, less a half, in a form that no gap overflows.
+        return tanh((strengths[player] - strengths[other]) / 2) / 2
+
+    rates = [0.5] * len(strengths)
+    for player in met:
+        total = fsum(margin(player, other) for other in met if other != player)
+        rates[player] = round(0.5 + total / (len(met) - 1), 12)
+    return tuple(rates)
 
 
 def matches_of(decision: Decision) -> list[Match]:
@@ -81,7 +116,7 @@ def matches_of(decision: Decision) -> list[Match]:
     return [Match(*pair, share(mean(verdicts).scores)) for pair, verdicts in pairs.items()]
 
 
-def rewards_of(ranking: Ranking, reward: Reward) -> Scores | None:
+def rewards_of(ranking: Ranking, reward: RewardMapping) -> Scores | None:
     """The group's rewards by one of the mappings of ``deliberation.ratings``; "rrm" takes Elo ratings."""
     if reward == "none" or not ranking.ratings:
         return None

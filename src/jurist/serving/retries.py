@@ -1,9 +1,11 @@
-"""Names for samples whose callers send none, so that a retry is known and a twin is no retry."""
+"""Names for samples whose callers send none, and connections that are given back to their clients."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from itertools import count
+from typing import Any
 
 import msgspec
 
@@ -14,28 +16,45 @@ KEPT = 900.0
 
 
 class Caller:
-    """Who sent a request. When the connection is lost before the answer, what was left to do then is done."""
+    """Who sent a request. When the connection is lost before the answer, what was left to do then is done.
 
-    def __init__(self, address: str = "") -> None:
+    ``receive`` is the connection's, which is watched from the first action on; ``close`` ends that.
+    """
+
+    def __init__(self, address: str = "", receive: Callable[[], Awaitable[Any]] | None = None) -> None:
         self.address = address
         self.gone = False
-        self._left: list[Callable[[], None]] = []
+        self._receive = receive
+        self._watch: asyncio.Task[None] | None = None
+        self._actions: list[Callable[[], None]] = []
 
     def on_leaving(self, action: Callable[[], None]) -> None:
         """Do this when the caller disconnects; at once where that has happened."""
         if self.gone:
             action()
-        else:
-            self._left.append(action)
+            return
+        self._actions.append(action)
+        if self._watch is None and self._receive is not None:
+            self._watch = asyncio.create_task(self._watched(self._receive))
 
     def leave(self) -> None:
         """The connection is lost."""
         self.gone = True
-        while self._left:
-            self._left.pop()()
+        while self._actions:
+            self._actions.pop()()
+
+    def close(self) -> None:
+        """The request is answered: from now on nothing is done when the caller leaves."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _watched(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.leave()
 
 
-class Keys:
+class SampleKeys:
     """Keys by caller, prompt and response: a new one each time, unless one waits for a retry.
 
     Two equal responses at once are two samples of a group, the same one after a lost connection is one
@@ -84,3 +103,50 @@ def sample_name(
     """What a sample shares with its retries."""
     whole = msgspec.json.encode((address, prompt, response, group, reference))
     return blake2b(whole, digest_size=16).digest()
+
+
+class HeldConnections:
+    """Samples that hold a connection while their siblings are awaited, by the caller's address.
+
+    A client with few connections (slime: 64) cannot send the siblings that are waited for while all of them
+    are held. So of each address ``most`` are held; where one more comes, the one that waits longest is let
+    go: its future is set, the reply makes the client come again, and its place in the group stays. A sample
+    that was let go ``times`` times is not let go any more, since its client gives up soon.
+    """
+
+    def __init__(self, most: int = 48, times: int = 8) -> None:
+        self._most, self._times = most, times
+        self._held: dict[str, OrderedDict[asyncio.Future[None], tuple[bytes, Callable[[], bool]]]] = {}
+        self._released: OrderedDict[bytes, int] = OrderedDict()
+
+    def hold(self, address: str, name: bytes, gathers: Callable[[], bool]) -> "asyncio.Future[None]":
+        """The future that is set when the sample is let go; ``gathers``: whether it may be."""
+        held = self._held.setdefault(address, OrderedDict())
+        released = asyncio.get_running_loop().create_future()
+        held[released] = name, gathers
+        if len(held) > self._most:
+            self._let_one_go(held)
+        return released
+
+    def end(self, address: str, released: "asyncio.Future[None]") -> None:
+        """The sample is answered, or let go."""
+        held = self._held[address]
+        held.pop(released, None)
+        released.cancel()
+        if not held:
+            del self._held[address]
+
+    def answered(self, name: bytes) -> None:
+        """The sample has its reward: how often it was let go is forgotten."""
+        self._released.pop(name, None)
+
+    def _let_one_go(
+        self, held: "OrderedDict[asyncio.Future[None], tuple[bytes, Callable[[], bool]]]"
+    ) -> None:
+        for released, (name, gathers) in held.items():
+            if self._released.get(name, 0) < self._times and not released.done() and gathers():
+                self._released[name] = self._released.pop(name, 0) + 1
+                released.set_result(None)
+                break
+        while len(self._released) > 100_000:
+            self._released.popitem(last=False)

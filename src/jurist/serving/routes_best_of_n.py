@@ -3,84 +3,55 @@
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from starlette.responses import Response as Reply
-from starlette.responses import StreamingResponse
 
-from jurist.core.types import Case, Record, Response, Status, Usage, conversation
-from jurist.rewards.choice import Choice, Leading, choosing, chosen
-from jurist.serving.contract import Contract
-from jurist.serving.errors import refused
+from jurist.core.types import Usage
+from jurist.rewards.choice import Choice, choosing, chosen
+from jurist.serving.errors import http_error
 from jurist.serving.retries import Caller
-from jurist.serving.routes_native import Asked
-from jurist.serving.service import Service, Trace, traces
+from jurist.serving.route import EventStream, Route
+from jurist.serving.routes_native import JudgingRequest, Responses, case_of
+from jurist.serving.schema import BestReply, Leading
+from jurist.serving.service import Service, traces
 
 EVERY = 15.0
 """Seconds after which a stream says again who is ahead: proxies close connections that are long silent."""
 
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _LOG = logging.getLogger("jurist.serving")
 
 
-class BestRequest(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BestRequest(JudgingRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Responses to choose from; with ``stream`` the reply is server-sent events."""
 
-    responses: Annotated[tuple[Response, ...], msgspec.Meta(min_length=1, max_length=128)]
+    responses: Responses
     stream: bool = False
 
 
-class BestReply(Record, frozen=True):
-    """``best`` is the index of the best response, null where ``status`` is not ok.
-
-    ``tied`` are all that are level with it. ``leader`` was ahead when the judging ended, after so many
-    comparisons (``compared``). In a stream this is the last event; those before it have ``leader``,
-    ``compared``, and a ``final`` that is false.
-    """
-
-    final: bool
-    best: int | None
-    tied: tuple[int, ...]
-    leader: int | None
-    compared: int
-    status: Status
-    note: str
-    judgments: int
-    usage: Usage
-    trace: tuple[Trace, ...] | msgspec.UnsetType = msgspec.UNSET
-
-
-async def best_of_n(service: Service, asked: BestRequest, _: Caller) -> BestReply | Reply:
+async def best_of_n(service: Service, request: BestRequest, _: Caller) -> BestReply | EventStream:
     """The best of any number of responses: by default by a knockout in both orders."""
-    case = Case(
-        "best-of-n",
-        conversation(asked.prompt),
-        asked.responses,
-        reference=asked.reference,
-        rubric=asked.rubric,
-    )
-    deadline = asked.deadline or service.settings.deadline
-    if asked.stream:
+    case = case_of("best-of-n", request, request.responses)
+    deadline = request.deadline or service.settings.deadline
+    if request.stream:
         steps = choosing(service.judge, case, deadline, EVERY)
-        events = _events(service, steps, asked.trace)
-        return StreamingResponse(events, headers=_HEADERS, media_type="text/event-stream")
-    return _reply(service, await chosen(service.judge, case, deadline), asked.trace)
+        return EventStream(_events(service, steps, trace=request.trace))
+    return _reply(service, await chosen(service.judge, case, deadline), trace=request.trace)
 
 
-CONTRACTS: tuple[Contract[Any], ...] = (Contract("/best-of-n", BestRequest, BestReply, best_of_n),)
+ROUTES: tuple[Route[Any], ...] = (Route("/best-of-n", BestRequest, BestReply, best_of_n),)
 
 
 async def _events(
-    service: Service, steps: AsyncGenerator[Leading | Choice], trace: bool
+    service: Service, steps: AsyncGenerator[Leading | Choice], *, trace: bool
 ) -> AsyncGenerator[bytes]:
     """A stream's bytes; an error in its middle is an event too, since its status has been sent."""
     try:
         async with aclosing(steps):
             async for step in steps:
-                yield _event(_reply(service, step, trace) if isinstance(step, Choice) else step)
+                yield _event(_reply(service, step, trace=trace) if isinstance(step, Choice) else step)
     except Exception as error:
-        refusal = refused(error)
+        refusal = http_error(error)
         if refusal.status == 500:
             _LOG.exception("a stream failed")
         yield _event(refusal.body)
@@ -91,7 +62,7 @@ def _event(value: Any) -> bytes:
     return b"data: " + msgspec.json.encode(value) + b"\n\n"
 
 
-def _reply(service: Service, choice: Choice, trace: bool) -> BestReply:
+def _reply(service: Service, choice: Choice, *, trace: bool) -> BestReply:
     service.metrics.judged(choice.result)
     decision = choice.result.decision
     return BestReply(
@@ -104,5 +75,5 @@ def _reply(service: Service, choice: Choice, trace: bool) -> BestReply:
         choice.note,
         len(decision.judgments) if decision else 0,
         decision.usage if decision else Usage(),
-        traces(choice.result) if trace else msgspec.UNSET,
+        traces(choice.result) if trace else (),
     )

@@ -7,20 +7,20 @@ and (at 3bd1fcc) adapters.py.
 
 from collections.abc import Callable, Sequence
 from math import exp
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 
 from jurist.core.types import Case, Message, Scores, Status, Usage
 from jurist.deliberation.votes import gather
 from jurist.protocols.base import flatten
-from jurist.rewards.group import GroupResult, Reward
+from jurist.rewards.group import GroupResult
 from jurist.rewards.ranking import matches_of
-from jurist.serving.contract import Contract
-from jurist.serving.errors import Refusal
+from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
+from jurist.serving.route import Route
 from jurist.serving.routes_native import Seconds
-from jurist.serving.service import Service
+from jurist.serving.service import Service, no_reward
 
 Value = str | bool
 Data = dict[str, Any] | list[Any]
@@ -181,24 +181,25 @@ class DecisionsReply(msgspec.Struct, frozen=True):
     usage: DecisionsUsage
 
 
-async def decide(service: Service, asked: DecisionsRequest, _: Caller) -> DecisionsReply:
+async def decide(service: Service, request: DecisionsRequest, _: Caller) -> DecisionsReply:
     """Questions about an input: the judge compares the possible answers to each."""
-    evidence = _evidence(asked.input)
-    cases = [case_of(evidence, question, f"questions[{i}]") for i, question in enumerate(asked.questions)]
-    results = await gather(*(service.options(case, asked.deadline) for case in cases))
+    evidence = _evidence(request.input)
+    cases = [case_of(evidence, question, f"questions[{i}]") for i, question in enumerate(request.questions)]
+    results = await gather(*(service.options(case, request.deadline) for case in cases))
     scale = _luce if service.judge.setup.protocol.name == "scalar" else _normalised
     answers: list[Answer] = []
-    for i, (question, result) in enumerate(zip(asked.questions, results, strict=True)):
+    for i, (question, result) in enumerate(zip(request.questions, results, strict=True)):
         missing = next((r for r in result.rewards if r.value is None), None)
         if missing and service.settings.unanswered == "error":
-            _unanswered(i, missing)
+            option = "another --unanswered: such a question is answered by a refusal then"
+            raise no_reward("a question has no answer", missing, option, f"questions[{i}]")
         given = RefusalAnswer(question.name, missing.status, missing.note) if missing else None
         answers.append(given or answer_of(question, probabilities_of(result, scale)))
     usage = sum((r.decision.usage for r in results if r.decision), Usage())
-    return DecisionsReply(service.model(asked.model), answers, _usage(usage))
+    return DecisionsReply(request.model or service.model, answers, _usage(usage))
 
 
-CONTRACTS: tuple[Contract[Any], ...] = (Contract("/v1/decisions", DecisionsRequest, DecisionsReply, decide),)
+ROUTES: tuple[Route[Any], ...] = (Route("/v1/decisions", DecisionsRequest, DecisionsReply, decide),)
 
 
 def case_of(evidence: str, question: Question, field: str) -> Case:
@@ -218,7 +219,7 @@ def case_of(evidence: str, question: Question, field: str) -> Case:
             )
     if len(set(options)) < len(options):
         list_name = "choices" if isinstance(question, DecisionChoice) else "levels"
-        raise Refusal(422, "two options are the same", "each option once", field=f"{field}.{list_name}")
+        raise HTTPError(422, "two options are the same", "each option once", field=f"{field}.{list_name}")
     return Case("decision", (Message("user", f"{evidence}\n\n{task}"),), tuple(options))
 
 
@@ -266,16 +267,6 @@ def _normalised(ratings: Scores) -> Scores:
     return tuple(r / whole if whole else 1 / len(ratings) for r in ratings)
 
 
-def _unanswered(i: int, missing: Reward) -> NoReturn:
-    raise Refusal(
-        503,
-        f"a question has no answer: {missing.status}, {missing.note}",
-        "send it again; or start the server with another --unanswered, and it is answered by a refusal",
-        field=f"questions[{i}]",
-        retry=1,
-    )
-
-
 def _distinct_options(choices: Sequence[DecisionOption]) -> list[str]:
     """The options as texts; quoted where a text and a truth value would read the same."""
     plain = [c.value if isinstance(c.value, str) else _json(c.value) for c in choices]
@@ -309,7 +300,7 @@ def _said(item: DecisionItem, field: str) -> str:
         value = cast("Content | None", getattr(item, name))
         if value is not None:
             return _text(value, f"{field}.{name}")
-    raise Refusal(422, f"an item of type {item.type!r} says nothing", "content, or a call", field=field)
+    raise HTTPError(422, f"an item of type {item.type!r} says nothing", "content, or a call", field=field)
 
 
 def _text(content: Content, field: str) -> str:
@@ -324,7 +315,7 @@ def _part(part: DecisionPart, field: str) -> str:
     text = part.text if part.text is not None else part.refusal
     if text is None:
         wrong = f"a part of type {part.type!r} holds no text"
-        raise Refusal(422, wrong, "text only: input_text or input_json", field=field)
+        raise HTTPError(422, wrong, "text only: input_text or input_json", field=field)
     return text
 
 

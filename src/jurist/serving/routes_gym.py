@@ -1,18 +1,24 @@
-"""NeMo Gym's contract of a comparing reward: `/verify`, a rollout a call, and `/compare`, all at once.
+"""NeMo Gym's resources server: `/verify`, a rollout a call; `/compare`, all candidates; its other routes.
 
-As in NVIDIA-NeMo/Gym, resources_servers/genrm_compare (README.md and app.py at 0880a8d and 0033425).
+As in NVIDIA-NeMo/Gym at 07d6b0d: nemo_gym/base_resources_server.py, resources_servers/genrm_compare/app.py,
+nemo_gym/reward_profile.py (``compute_aggregate_metrics``). Any path may have the prefix /ng-rollout/ID.
 """
 
+from collections.abc import Sequence
+from hashlib import sha256
+from math import isfinite
+from statistics import mean, median, stdev
 from typing import Any, cast
 
 import msgspec
 
 from jurist.core.types import Case, Conversation, Message
-from jurist.rewards.cohort import Sample
-from jurist.serving.contract import Contract
-from jurist.serving.errors import Refusal
+from jurist.rewards.cohort import CohortSample
+from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
-from jurist.serving.service import Service, Trace, traces
+from jurist.serving.route import Page, Route
+from jurist.serving.schema import JudgmentTrace
+from jurist.serving.service import Service, traces
 
 WAITS = 280.0
 """Gym's client waits 300 seconds; less the time that an answer needs."""
@@ -21,15 +27,13 @@ Item = dict[str, Any]
 
 
 class GymVerifyRequest(msgspec.Struct, frozen=True):
-    """One rollout; group and attempt name its cohort, the rollout's index names it within."""
+    """One rollout. Siblings share the task (its index, else ``prompt_id``), the prompt and the principle."""
 
     responses_create_params: Item
     response: Item
     principle: str | None = None
     prompt_id: str | None = None
-    group: str | int | None = msgspec.field(default=None, name="_ng_group_id")
-    attempt: str | int | None = msgspec.field(default=None, name="_ng_group_attempt")
-    rollout: int | None = msgspec.field(default=None, name="_ng_rollout_index")
+    task: int | None = msgspec.field(default=None, name="_ng_task_index")
 
 
 class GymVerifyReply(msgspec.Struct, frozen=True):
@@ -56,40 +60,121 @@ class GymCompareReply(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
 
 
-async def verify(service: Service, asked: GymVerifyRequest, caller: Caller) -> GymVerifyReply:
+class GymSessionRequest(msgspec.Struct, frozen=True):
+    """Whatever the agent sends; nothing of it is kept."""
+
+
+class GymSessionReply(msgspec.Struct, frozen=True):
+    """Nothing: a reward needs no session."""
+
+
+class GymMetricsRequest(msgspec.Struct, frozen=True):
+    """The replies of `/verify`, without their texts."""
+
+    verify_responses: tuple[Item, ...]
+
+
+class GymMetricsReply(msgspec.Struct, frozen=True):
+    """Statistics of every number in the replies: of each task, and of all."""
+
+    group_level_metrics: list[Item]
+    agent_metrics: dict[str, float]
+    key_metrics: dict[str, float]
+
+
+async def verify(service: Service, request: GymVerifyRequest, caller: Caller) -> GymVerifyReply:
     """NeMo Gym's rollout, judged among its siblings."""
-    group = asked.prompt_id if asked.group is None else f"{asked.group}/{asked.attempt or 0}"
-    sample = Sample(
-        _turns(asked.responses_create_params.get("input"), "responses_create_params.input"),
-        _text(asked.response, "response"),
-        group,
-        None if asked.rollout is None else str(asked.rollout),
-        rubric=asked.principle,
+    given = request.responses_create_params.get("input")
+    prompt = _turns(given, "responses_create_params.input")
+    if request.task is None and request.prompt_id is None:
+        task = ""
+    else:
+        task = f"task {request.task}/" if request.task is not None else f"prompt {request.prompt_id}/"
+    digest = sha256(msgspec.json.encode((prompt, request.principle))).hexdigest()
+    sample = CohortSample(
+        prompt, _text(request.response, "response"), task + digest, rubric=request.principle
     )
     [(_, number)] = await service.numbers([sample], caller, WAITS)
-    return GymVerifyReply(asked.responses_create_params, asked.response, number)
+    return GymVerifyReply(request.responses_create_params, request.response, number)
 
 
-async def compare(service: Service, asked: GymCompareRequest, _: Caller) -> GymCompareReply:
-    """NeMo Gym's candidates, judged together; 503 where one has no reward."""
-    if not asked.response_objs:
+async def compare(service: Service, request: GymCompareRequest, _: Caller) -> GymCompareReply:
+    """NeMo Gym's candidates, judged together; an error where one has no reward."""
+    if not request.response_objs:
         return GymCompareReply([], [], {})
-    texts = tuple(_text(r, f"response_objs[{i}]") for i, r in enumerate(asked.response_objs))
-    prompt = _turns(list(asked.conversation_history), "conversation_history")
-    result = await service.group(Case("compare", prompt, texts, rubric=asked.principle), WAITS)
-    told = traces(result)
-    rows = [_row(i, trace) for i, trace in enumerate(told) if trace.scores and len(trace.order) == 2]
-    metrics = {"judgments": float(len(told)), "answered": float(sum(t.scores is not None for t in told))}
-    return GymCompareReply([service.number(r) for r in result.rewards], rows, metrics)
+    texts = tuple(_text(r, f"response_objs[{i}]") for i, r in enumerate(request.response_objs))
+    prompt = _turns(list(request.conversation_history), "conversation_history")
+    result = await service.group(Case("compare", prompt, texts, rubric=request.principle), WAITS)
+    judgments = traces(result)
+    rows = [_row(i, trace) for i, trace in enumerate(judgments) if trace.scores and len(trace.order) == 2]
+    answered = sum(trace.scores is not None for trace in judgments)
+    metrics = {"judgments": float(len(judgments)), "answered": float(answered)}
+    return GymCompareReply(service.numbers_of(result), rows, metrics)
 
 
-CONTRACTS: tuple[Contract[Any], ...] = (
-    Contract("/verify", GymVerifyRequest, GymVerifyReply, verify),
-    Contract("/compare", GymCompareRequest, GymCompareReply, compare, mark="response_objs"),
+async def seed_session(_: Service, __: GymSessionRequest, ___: Caller) -> GymSessionReply:
+    """NeMo Gym's agent opens a session before each rollout; none is needed here."""
+    return GymSessionReply()
+
+
+async def aggregate_metrics(_: Service, request: GymMetricsRequest, __: Caller) -> GymMetricsReply:
+    """NeMo Gym's statistics of the rewards of a run."""
+    tasks: dict[int, list[Item]] = {}
+    for reply in request.verify_responses:
+        tasks.setdefault(_task(reply), []).append(reply)
+    groups = [
+        {"_ng_task_index": task, "num_rollouts": len(tasks[task]), **_statistics(tasks[task])}
+        for task in sorted(tasks)
+    ]
+    whole = _statistics(request.verify_responses)
+    means = {name: value for name, value in whole.items() if name.startswith("mean/")}
+    return GymMetricsReply(groups, whole, means)
+
+
+ROUTES: tuple[Route[Any], ...] = (
+    Route("/verify", GymVerifyRequest, GymVerifyReply, verify),
+    Route("/compare", GymCompareRequest, GymCompareReply, compare, mark="response_objs"),
+    Route("/seed_session", GymSessionRequest, GymSessionReply, seed_session),
+    Route("/aggregate_metrics", GymMetricsRequest, GymMetricsReply, aggregate_metrics),
+)
+PAGES = (
+    # A rollout's reward depends on its siblings, so one rollout alone cannot be verified again.
+    Page(
+        "/reverify_mode",
+        "NeMo Gym: whether rollouts can be verified again, one by one",
+        lambda _: (200, b'"unsupported"'),
+        schema=str,
+    ),
 )
 
 
-def _row(i: int, trace: Trace) -> Item:
+def _task(reply: Item) -> int:
+    index = reply.get("_ng_task_index", 0)
+    return index if isinstance(index, int) else 0
+
+
+def _statistics(replies: Sequence[Item]) -> dict[str, float]:
+    """Mean, maximum, minimum, median and standard deviation (0 of one) of every field with numbers.
+
+    The numbers of ``response.usage`` count as fields too.
+    """
+    columns: dict[str, list[float]] = {}
+    for reply in replies:
+        response = reply.get("response")
+        usage = cast("Item", response).get("usage") if isinstance(response, dict) else None
+        fields = reply | cast("Item", usage) if isinstance(usage, dict) else reply
+        for name, value in fields.items():
+            if not name.startswith("_ng_") and isinstance(value, (int, float)) and isfinite(value):
+                columns.setdefault(name, []).append(float(value))
+    whole: dict[str, float] = {}
+    for name, values in columns.items():
+        deviation = stdev(values) if len(values) > 1 else 0.0
+        figures = {"mean": mean(values), "max": max(values), "min": min(values), "median": median(values)}
+        whole |= {f"{kind}/{name}": value for kind, value in (*figures.items(), ("std", deviation))}
+    return whole
+
+
+def _row(i: int, trace: JudgmentTrace) -> Item:
     first, second = sorted(trace.order)
     low, high = trace.scores or (0.0, 0.0)
     return {"response_i": first, "response_j": second, "judge_idx": i, "score_1": low, "score_2": high}
@@ -102,7 +187,7 @@ def _turns(value: Any, field: str) -> Conversation:
     items = cast("list[Any]", value) if isinstance(value, list) else []
     turns = [_turn(item) for item in items]
     if not turns or None in turns:
-        raise Refusal(
+        raise HTTPError(
             422, f"{field} is neither a text nor messages with text", "role and content", field=field
         )
     return tuple(turn for turn in turns if turn)
@@ -111,9 +196,9 @@ def _turns(value: Any, field: str) -> Conversation:
 def _turn(item: Any) -> Message | None:
     if not isinstance(item, dict):
         return None
-    known = cast("Item", item)
-    text = _content(known.get("content"))
-    return None if text is None else Message(str(known.get("role", "user")), text)
+    fields = cast("Item", item)
+    text = _content(fields.get("content"))
+    return None if text is None else Message(str(fields.get("role", "user")), text)
 
 
 def _content(value: Any) -> str | None:
@@ -122,15 +207,15 @@ def _content(value: Any) -> str | None:
         return value
     parts = cast("list[Any]", value) if isinstance(value, list) else [None]
     texts = [cast("Item", part).get("text") if isinstance(part, dict) else None for part in parts]
-    found = [text for text in texts if isinstance(text, str)]
-    return "".join(found) if len(found) == len(texts) else None
+    known = [text for text in texts if isinstance(text, str)]
+    return "".join(known) if len(known) == len(texts) else None
 
 
 def _text(response: Item, field: str) -> str:
     """What a response object says: the text of its messages, without reasoning and calls."""
     output: Any = response.get("output")
     if not isinstance(output, list):
-        raise Refusal(
+        raise HTTPError(
             422, f"{field} has no list of output", "an object of the Responses API", field=f"{field}.output"
         )
     items = [cast("Item", item) for item in cast("list[Any]", output) if isinstance(item, dict)]

@@ -14,13 +14,13 @@ import msgspec
 
 from jurist.core.types import Case, Conversation, Message, Usage
 from jurist.deliberation.votes import gather
-from jurist.rewards.cohort import Sample
-from jurist.serving.contract import Contract
-from jurist.serving.errors import Refusal
+from jurist.rewards.cohort import CohortSample
+from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
+from jurist.serving.route import Page, Route
 from jurist.serving.routes_native import Seconds
 from jurist.serving.service import Service
-from jurist.serving.templates import turns_of, without_ends
+from jurist.serving.templates import TEMPLATES, turns_of, without_ends
 
 MOST = 128
 """Texts of one request at most."""
@@ -59,6 +59,13 @@ class ScoreQueriesRequest(PoolingRequest, frozen=True, kw_only=True):
     documents: Texts
 
 
+class ScoreItemsRequest(PoolingRequest, frozen=True, kw_only=True):
+    """The same by other names."""
+
+    queries: Texts
+    items: Texts
+
+
 class ScoreTextsRequest(PoolingRequest, frozen=True, kw_only=True):
     """The same by other names."""
 
@@ -73,8 +80,11 @@ class ScoreDataRequest(PoolingRequest, frozen=True, kw_only=True):
     data_2: Texts
 
 
+ScoreForm = ScoreQueriesRequest | ScoreItemsRequest | ScoreTextsRequest | ScoreDataRequest
+
+
 class ClassifyTextRequest(PoolingRequest, frozen=True, kw_only=True):
-    """Conversations as chat templates write them (ChatML, Llama 3); the last turn is the response."""
+    """Conversations as chat templates write them; the last turn is the response."""
 
     input: str | Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MOST)]
 
@@ -109,13 +119,13 @@ class ScoreData(msgspec.Struct, frozen=True):
 
 
 class ScoreListReply(msgspec.Struct, frozen=True):
-    """Scores in the order of the documents. ``usage`` is null where siblings came with other requests."""
+    """Scores in the order of the documents. ``usage`` is 0 where siblings came with other requests."""
 
     id: str
     created: int
     model: str
     data: list[ScoreData]
-    usage: PoolingUsage | None
+    usage: PoolingUsage
     object: str = "list"
 
 
@@ -135,80 +145,104 @@ class ClassifyReply(msgspec.Struct, frozen=True):
     created: int
     model: str
     data: list[ClassifyData]
-    usage: PoolingUsage | None
+    usage: PoolingUsage
     object: str = "list"
 
 
-async def score(
-    service: Service, asked: ScoreQueriesRequest | ScoreTextsRequest | ScoreDataRequest, caller: Caller
-) -> ScoreListReply:
+class ModelCard(msgspec.Struct, frozen=True):
+    """A model as OpenAI's API lists it."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "jurist"
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """The one model."""
+
+    data: list[ModelCard]
+    object: str = "list"
+
+
+def _models(service: Service) -> tuple[int, bytes]:
+    return 200, msgspec.json.encode(ModelList([ModelCard(service.model)]))
+
+
+async def score(service: Service, request: ScoreForm, caller: Caller) -> ScoreListReply:
     """A reward for each document; those of one query are judged together."""
-    match asked:
+    match request:
         case ScoreQueriesRequest():
-            samples = _pairs(asked.queries, asked.documents, "queries", "documents", asked.anchors)
+            samples = _pairs(request.queries, request.documents, "queries", "documents", request.anchors)
+        case ScoreItemsRequest():
+            samples = _pairs(request.queries, request.items, "queries", "items", request.anchors)
         case ScoreTextsRequest():
-            samples = _pairs(asked.text_1, asked.text_2, "text_1", "text_2", asked.anchors)
+            samples = _pairs(request.text_1, request.text_2, "text_1", "text_2", request.anchors)
         case ScoreDataRequest():
-            samples = _pairs(asked.data_1, asked.data_2, "data_1", "data_2", asked.anchors)
-    numbers, usage = await _rewards(service, samples, asked, caller)
+            samples = _pairs(request.data_1, request.data_2, "data_1", "data_2", request.anchors)
+    numbers, usage = await _rewards(service, samples, request, caller)
     data = [ScoreData(i, number) for i, number in enumerate(numbers)]
-    return ScoreListReply(f"score-{uuid4().hex}", int(time()), service.model(asked.model), data, usage)
+    return ScoreListReply(f"score-{uuid4().hex}", int(time()), request.model or service.model, data, usage)
 
 
 async def classify(
-    service: Service, asked: ClassifyTextRequest | ClassifyChatRequest, caller: Caller
+    service: Service, request: ClassifyTextRequest | ClassifyChatRequest, caller: Caller
 ) -> ClassifyReply:
     """The raw reward of each conversation's last turn."""
-    if isinstance(asked, ClassifyTextRequest):
-        texts = (asked.input,) if isinstance(asked.input, str) else asked.input
-        samples = [_templated(i, text, asked.anchors) for i, text in enumerate(texts)]
+    if isinstance(request, ClassifyTextRequest):
+        texts = (request.input,) if isinstance(request.input, str) else request.input
+        samples = [_templated(i, text, request.anchors) for i, text in enumerate(texts)]
     else:
         turns = tuple(
-            Message(m.role, _text(m.content, f"messages[{i}]")) for i, m in enumerate(asked.messages)
+            Message(m.role, _text(m.content, f"messages[{i}]")) for i, m in enumerate(request.messages)
         )
-        samples = [_sample(turns, "messages", asked.anchors)]
-    numbers, usage = await _rewards(service, samples, asked, caller)
+        samples = [_sample(turns, "messages", request.anchors)]
+    numbers, usage = await _rewards(service, samples, request, caller)
     data = [ClassifyData(i, None, (number,)) for i, number in enumerate(numbers)]
-    return ClassifyReply(f"classify-{uuid4().hex}", int(time()), service.model(asked.model), data, usage)
+    return ClassifyReply(f"classify-{uuid4().hex}", int(time()), request.model or service.model, data, usage)
 
 
 _SCORES: tuple[tuple[type[Any], str], ...] = (
+    # The first one that fits: queries stand beside documents or items.
+    (ScoreItemsRequest, "items"),
     (ScoreQueriesRequest, "queries"),
     (ScoreTextsRequest, "text_1"),
     (ScoreDataRequest, "data_1"),
 )
-CONTRACTS: tuple[Contract[Any], ...] = (
+ROUTES: tuple[Route[Any], ...] = (
     *(
-        Contract(path, body, ScoreListReply, score, mark)
+        Route(path, body, ScoreListReply, score, mark)
         for path in ("/score", "/v1/score")
         for body, mark in _SCORES
     ),
-    *(Contract(path, ClassifyTextRequest, ClassifyReply, classify) for path in ("/classify", "/v1/classify")),
+    *(Route(path, ClassifyTextRequest, ClassifyReply, classify) for path in ("/classify", "/v1/classify")),
     *(
-        Contract(path, ClassifyChatRequest, ClassifyReply, classify, "messages")
+        Route(path, ClassifyChatRequest, ClassifyReply, classify, "messages")
         for path in ("/classify", "/v1/classify")
     ),
 )
 
+PAGES = (Page("/v1/models", "the judge as a model, for clients of OpenAI's API", _models, schema=ModelList),)
+
 
 async def _rewards(
-    service: Service, samples: Sequence[Sample], asked: PoolingRequest, caller: Caller
-) -> tuple[list[float], PoolingUsage | None]:
-    """A number for each sample, and the tokens where all were judged here.
+    service: Service, samples: Sequence[CohortSample], request: PoolingRequest, caller: Caller
+) -> tuple[list[float], PoolingUsage]:
+    """A number for each sample, and the tokens, which are 0 where siblings came with other requests.
 
     Samples with the same prompt are siblings, and judged at once. Where one has none, and the judge cannot
     rate it alone, all wait for siblings of other requests if the server gathers groups of a size; if it does
     not, nothing is judged.
     """
-    _check(service, asked)
+    _check(service, request)
     groups = _groups(service, samples)
     if not all(_judgeable(service, samples, group) for group in groups):
         if service.settings.group_size is None:
             raise _lone(service)
-        told = await service.numbers(samples, caller, None, asked.deadline)
-        return [number for _, number in told], None
+        both = await service.numbers(samples, caller, None, request.deadline)
+        return [number for _, number in both], _usage(Usage())
     cases = [_case([samples[i] for i in group]) for group in groups]
-    results = await gather(*(service.group(case, asked.deadline) for case in cases))
+    results = await gather(*(service.group(case, request.deadline) for case in cases))
     numbers: dict[int, float] = {}
     for group, result in zip(groups, results, strict=True):
         numbers.update(zip(group, service.numbers_of(result), strict=True))
@@ -216,40 +250,40 @@ async def _rewards(
     return [numbers[i] for i in range(len(samples))], _usage(usage)
 
 
-def _groups(service: Service, samples: Sequence[Sample]) -> list[list[int]]:
+def _groups(service: Service, samples: Sequence[CohortSample]) -> list[list[int]]:
     """Places of the samples that are judged together: those of one prompt, or each alone."""
     if any(sample.anchors for sample in samples) and service.judge.setup.protocol.arity != 1:
         return [[i] for i in range(len(samples))]
-    found: dict[Conversation, list[int]] = {}
+    by_prompt: dict[Conversation, list[int]] = {}
     for i, sample in enumerate(samples):
-        found.setdefault(sample.prompt, []).append(i)
-    return list(found.values())
+        by_prompt.setdefault(sample.prompt, []).append(i)
+    return list(by_prompt.values())
 
 
-def _judgeable(service: Service, samples: Sequence[Sample], group: Sequence[int]) -> bool:
-    """Whether these can be judged without others: two different ones, or a judge of one."""
-    if len({samples[i].response for i in group}) > 1:
+def _judgeable(service: Service, samples: Sequence[CohortSample], group: Sequence[int]) -> bool:
+    """Whether these can be judged without others: two, or one by a judge of one."""
+    if len(group) > 1:
         return True
     judge = service.judge
     rates_one = judge.setup.protocol.arity == 1 or bool(samples[group[0]].anchors)
     return rates_one and judge.reward == "none"
 
 
-def _case(samples: Sequence[Sample]) -> Case:
+def _case(samples: Sequence[CohortSample]) -> Case:
     first = samples[0]
     return Case("pooling", first.prompt, tuple(s.response for s in samples), anchors=first.anchors)
 
 
-def _check(service: Service, asked: PoolingRequest) -> None:
-    if asked.use_activation:
-        raise Refusal(
+def _check(service: Service, request: PoolingRequest) -> None:
+    if request.use_activation:
+        raise HTTPError(
             422,
             "rewards are raw numbers of the judge: there is no activation over them",
             "use_activation false, or leave it out",
             field="use_activation",
         )
-    if asked.anchors and service.judge.reward != "none":
-        raise Refusal(
+    if request.anchors and service.judge.reward != "none":
+        raise HTTPError(
             422,
             f"the server's rewards ({service.judge.reward}) are relative to a group, not to anchors",
             "leave anchors out, or start the server with --reward none",
@@ -257,34 +291,36 @@ def _check(service: Service, asked: PoolingRequest) -> None:
         )
 
 
-def _lone(service: Service) -> Refusal:
+def _lone(service: Service) -> HTTPError:
     """What a response needs that came alone."""
     judge = service.judge
     why = f"the judge ({judge.setup.protocol.name}) compares responses"
     if judge.reward != "none":
         why = f"the server's rewards ({judge.reward}) are relative to a group"
-    return Refusal(
+    return HTTPError(
         422,
-        f"{why}, and one response has no different one to its prompt beside it",
+        f"{why}, and one response has no other to its prompt beside it",
         "several responses to the prompt in one request; or anchors (other responses to it) in the body; or "
         "a server with --protocol pointwise, which rates one, or with --group-size, which waits for siblings",
     )
 
 
-def _pairs(left: Texts, right: Texts, first: str, second: str, anchors: tuple[str, ...]) -> list[Sample]:
+def _pairs(
+    left: Texts, right: Texts, first: str, second: str, anchors: tuple[str, ...]
+) -> list[CohortSample]:
     """Prompts with their responses: one for all, or one for each."""
     prompts, responses = _texts(left, first), _texts(right, second)
     if len(prompts) == 1:
         prompts *= len(responses)
     if len(prompts) != len(responses):
-        raise Refusal(
+        raise HTTPError(
             422,
             f"{len(prompts)} {first} for {len(responses)} {second}",
             f"one of {first} for all, or one for each",
             field=second,
         )
     both = zip(prompts, responses, strict=True)
-    return [Sample((Message("user", prompt),), response, anchors=anchors) for prompt, response in both]
+    return [CohortSample((Message("user", prompt),), response, anchors=anchors) for prompt, response in both]
 
 
 def _texts(given: Texts, field: str) -> list[str]:
@@ -302,33 +338,33 @@ def _text(content: str | tuple[PoolingPart, ...], field: str) -> str:
         return content
     for i, part in enumerate(content):
         if part.text is None:
-            raise Refusal(
+            raise HTTPError(
                 422, f"a part of type {part.type!r} has no text", "text only", field=f"{field}[{i}].text"
             )
     return "".join(part.text or "" for part in content)
 
 
-def _templated(i: int, text: str, anchors: tuple[str, ...]) -> Sample:
+def _templated(i: int, text: str, anchors: tuple[str, ...]) -> CohortSample:
     turns = turns_of(text)
     if turns is None:
-        raise Refusal(
+        raise HTTPError(
             422,
             f"input {i} is in no template that can be taken apart",
-            "ChatML or Llama 3's template, whole; or messages instead of input",
+            f"{TEMPLATES}, whole; or messages instead of input",
             field=f"input[{i}]",
         )
     return _sample(turns, f"input[{i}]", anchors)
 
 
-def _sample(turns: Conversation, field: str, anchors: tuple[str, ...]) -> Sample:
+def _sample(turns: Conversation, field: str, anchors: tuple[str, ...]) -> CohortSample:
     if len(turns) < 2 or turns[-1].role != "assistant":
-        raise Refusal(
+        raise HTTPError(
             422,
             "the last turn is the response, and there is no response behind a prompt",
             "a prompt's turns, then one of the role assistant",
             field=field,
         )
-    return Sample(turns[:-1], without_ends(turns[-1].content), anchors=anchors)
+    return CohortSample(turns[:-1], without_ends(turns[-1].content), anchors=anchors)
 
 
 def _usage(usage: Usage) -> PoolingUsage:

@@ -1,16 +1,19 @@
-"""The contracts of trainers and of rerankers, as their clients send and read them."""
+"""The routes of trainers that send one sample a call, OpenRLHF and slime.
 
-from typing import Annotated, Any
+OpenRLHF 0.11.2, openrlhf/utils/remote_rm_utils.py; slime at 624b824, slime/rollout/rm_hub/__init__.py.
+"""
+
+from typing import Any
 
 import msgspec
 
-from jurist.core.types import Case, Conversation, Message, Record, conversation
-from jurist.rewards.cohort import Sample
+from jurist.core.types import Conversation, Message, conversation
+from jurist.rewards.cohort import CohortSample
 from jurist.rewards.group import Reward
-from jurist.serving.contract import Contract
-from jurist.serving.errors import Refusal
+from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
-from jurist.serving.service import Service, Told
+from jurist.serving.route import Route
+from jurist.serving.service import GroupReward, Service
 from jurist.serving.templates import turns_of, without_ends
 
 # What each client waits, less the time that an answer needs.
@@ -19,11 +22,14 @@ SLIME_WAITS = 110.0
 
 
 class OpenRlhfRequest(msgspec.Struct, frozen=True):
-    """OpenRLHF's remote reward: ``query`` is prompt and response as decoded, special tokens kept."""
+    """OpenRLHF's remote reward: ``query`` is prompt and response as decoded, special tokens kept.
+
+    A label is whatever the data's label column holds; what is no text is shown as JSON.
+    """
 
     query: tuple[str, ...]
     prompts: tuple[str, ...]
-    labels: tuple[str | None, ...] | None = None
+    labels: tuple[Any, ...] | None = None
 
 
 class OpenRlhfReply(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -35,119 +41,67 @@ class OpenRlhfReply(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SlimeRequest(msgspec.Struct, frozen=True):
-    """slime's remote_rm: one sample."""
+    """slime's remote_rm: one sample; a label as for OpenRLHF."""
 
     prompt: str | tuple[Message, ...]
     response: str
-    label: str | int | float | None = None
+    label: Any = None
 
 
-async def get_reward(service: Service, asked: OpenRlhfRequest, caller: Caller) -> OpenRlhfReply:
+async def get_reward(service: Service, request: OpenRlhfRequest, caller: Caller) -> OpenRlhfReply:
     """OpenRLHF (--reward.remote_url): one sample a call, or several."""
-    n = len(asked.query)
-    labels = asked.labels if asked.labels is not None else (None,) * n
-    if not len(asked.prompts) == len(labels) == n:
-        raise Refusal(
+    n = len(request.query)
+    labels = request.labels if request.labels is not None else (None,) * n
+    if not len(request.prompts) == len(labels) == n:
+        raise HTTPError(
             422,
-            f"{n} queries, {len(asked.prompts)} prompts, {len(labels)} labels",
+            f"{n} queries, {len(request.prompts)} prompts, {len(labels)} labels",
             "one prompt and one label (or null) per query",
             field="prompts",
         )
-    rows = enumerate(zip(asked.query, asked.prompts, labels, strict=True))
+    rows = enumerate(zip(request.query, request.prompts, labels, strict=True))
     samples = [_openrlhf_sample(i, *row) for i, row in rows]
-    told = await service.numbers(samples, caller, OPENRLHF_WAITS)
-    scores = [_share(reward, number) for reward, number in told]
-    known = [s for s in scores if s is not None]
+    both = await service.numbers(samples, caller, OPENRLHF_WAITS)
+    shares = [_share(reward, number) for reward, number in both]
+    known = [share for share in shares if share is not None]
     logs = {
-        "answered": [float(reward.value is not None) for reward, _ in told],
-        "siblings": [float(r.siblings if isinstance(r, Told) else 0) for r, _ in told],
+        "answered": [float(reward.value is not None) for reward, _ in both],
+        "siblings": [float(r.siblings if isinstance(r, GroupReward) else 0) for r, _ in both],
     }
-    return OpenRlhfReply([number for _, number in told], logs, known if len(known) == n else None)
+    return OpenRlhfReply([number for _, number in both], logs, known if len(known) == n else None)
 
 
-async def slime(service: Service, asked: SlimeRequest, caller: Caller) -> float:
+async def slime(service: Service, request: SlimeRequest, caller: Caller) -> float:
     """slime (--rm-type remote_rm --rm-url): one sample, answered by one number."""
-    label = None if asked.label is None else str(asked.label)
-    prompt = _prompt(asked.prompt) if isinstance(asked.prompt, str) else conversation(asked.prompt)
-    sample = Sample(prompt, without_ends(asked.response), reference=label)
-    return (await service.numbers([sample], caller, SLIME_WAITS))[0][1]
+    prompt = _prompt(request.prompt) if isinstance(request.prompt, str) else conversation(request.prompt)
+    sample = CohortSample(prompt, without_ends(request.response), reference=_label(request.label))
+    return (await service.numbers([sample], caller, SLIME_WAITS, gives_back=True))[0][1]
 
 
-class RerankText(msgspec.Struct, frozen=True):
-    """A document as an object."""
-
-    text: str
-
-
-class RerankRequest(msgspec.Struct, frozen=True):
-    """A reranker's request: the query is the prompt, the documents are the responses."""
-
-    query: str
-    documents: Annotated[tuple[str | RerankText, ...], msgspec.Meta(min_length=1, max_length=128)]
-    model: str | None = None
-    top_n: Annotated[int, msgspec.Meta(ge=0)] = 0
-    instruction: str | None = None
-
-
-class RerankResult(Record, frozen=True):
-    """A document, its place in the request, and its reward."""
-
-    index: int
-    document: RerankText
-    relevance_score: float
-
-
-class RerankUsage(msgspec.Struct, frozen=True):
-    """Tokens read for the ranking, and read and written."""
-
-    prompt_tokens: int
-    total_tokens: int
-
-
-class RerankReply(msgspec.Struct, frozen=True):
-    """Results, best first."""
-
-    id: str
-    model: str
-    usage: RerankUsage
-    results: list[RerankResult]
-
-
-async def rerank(service: Service, asked: RerankRequest, _: Caller) -> RerankReply:
-    """Any number of responses, best first; 503 where one has no reward."""
-    texts = tuple(d if isinstance(d, str) else d.text for d in asked.documents)
-    case = Case("rerank", (Message("user", asked.query),), texts, rubric=asked.instruction)
-    result = await service.group(case, None)
-    numbers = service.numbers_of(result)
-    order = sorted(range(len(texts)), key=lambda i: -numbers[i])
-    usage = result.decision.usage if result.decision else None
-    read = usage.prompt_tokens if usage else 0
-    return RerankReply(
-        "rerank-jurist",
-        service.model(asked.model),
-        RerankUsage(read, read + (usage.completion_tokens if usage else 0)),
-        [RerankResult(i, RerankText(texts[i]), numbers[i]) for i in order[: asked.top_n or None]],
-    )
-
-
-CONTRACTS: tuple[Contract[Any], ...] = (
-    Contract("/get_reward", OpenRlhfRequest, OpenRlhfReply, get_reward),
-    Contract("/slime", SlimeRequest, float, slime),
-    *(Contract(path, RerankRequest, RerankReply, rerank) for path in ("/rerank", "/v1/rerank", "/v2/rerank")),
+ROUTES: tuple[Route[Any], ...] = (
+    Route("/get_reward", OpenRlhfRequest, OpenRlhfReply, get_reward),
+    Route("/slime", SlimeRequest, float, slime),
 )
 
 
-def _openrlhf_sample(i: int, query: str, prompt: str, label: str | None) -> Sample:
+def _openrlhf_sample(i: int, query: str, prompt: str, label: Any) -> CohortSample:
     """The response is what stands in the query behind the prompt."""
     at = query.find(prompt)
     if at < 0 or not prompt:
-        raise Refusal(
+        raise HTTPError(
             422,
             f"query {i} does not contain its prompt, so its response cannot be told",
             "send the prompt as it stands in the query, with its special tokens",
             field=f"query[{i}]",
         )
-    return Sample(_prompt(prompt), without_ends(query[at + len(prompt) :]), reference=label)
+    return CohortSample(_prompt(prompt), without_ends(query[at + len(prompt) :]), reference=_label(label))
+
+
+def _label(label: Any) -> str | None:
+    """A label as a reference: texts as they are, numbers and objects as JSON; none for null and ""."""
+    if label is None or label == "":
+        return None
+    return label if isinstance(label, str) else msgspec.json.encode(label).decode()
 
 
 def _prompt(text: str) -> Conversation:
@@ -156,6 +110,6 @@ def _prompt(text: str) -> Conversation:
 
 def _share(reward: Reward, number: float) -> float | None:
     """The rating where it is a share, else the number where that is one."""
-    rating = reward.rating if isinstance(reward, Told) else None
-    found = number if rating is None or reward.value is None else rating
-    return found if 0 <= found <= 1 else None
+    rating = reward.rating if isinstance(reward, GroupReward) else None
+    share = number if rating is None or reward.value is None else rating
+    return share if 0 <= share <= 1 else None

@@ -1,7 +1,9 @@
 """The process: listen, serve, and on SIGTERM answer what is waiting before leaving."""
 
 import asyncio
+import logging
 import socket
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -9,7 +11,15 @@ import uvicorn
 from jurist.core.errors import ConfigError
 from jurist.judging.build import Say
 from jurist.rewards.group import GroupJudge
-from jurist.serving.app import application
+from jurist.serving.app import App
+from jurist.serving.connections import (
+    BACKLOG,
+    OWN_FILES,
+    RateLimit,
+    file_limit,
+    protocol_class,
+    requests_within,
+)
 from jurist.serving.service import Service
 from jurist.serving.settings import Settings
 
@@ -23,8 +33,22 @@ class Server(uvicorn.Server):
     def __init__(self, service: Service, say: Say = lambda _: None) -> None:
         self.service, self._say = service, say
         self._drain: asyncio.Task[None] | None = None
+        settings = service.settings
+        engine = service.judge.setup.engine.concurrency
+        limit = file_limit(settings.queue + 2 * (OWN_FILES + engine))
+        service.queue = requests_within(limit, settings.queue, engine)
+        if service.queue < settings.queue:
+            say(
+                f"this process may open {limit} files, so {service.queue} requests at once are taken, not "
+                f"{settings.queue}; more get HTTP 429 (ulimit -n raises the limit)"
+            )
+        spare = BACKLOG if limit is None else (limit - service.queue) // 4
         config = uvicorn.Config(
-            application(service),
+            App(service),
+            http=protocol_class(settings.idle, service.queue + spare),
+            ws="none",
+            # All that wait to be accepted are accepted at once, and each takes a file.
+            backlog=max(1, min(BACKLOG, spare)),
             log_level="warning",
             access_log=False,
             lifespan="off",
@@ -38,8 +62,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so: from now on a signal drains."""
         await super().startup(sockets)
-        for door in sockets or ():
-            self._say(f"listening on {address(door)}; SIGTERM or Ctrl-C drains")
+        for listener in sockets or ():
+            self._say(f"listening on {address(listener)}; SIGTERM or Ctrl-C drains")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal drains, the second one leaves."""
@@ -69,35 +93,63 @@ class Server(uvicorn.Server):
 async def serve(judge: GroupJudge, settings: Settings, say: Say) -> None:
     """Serve until a signal; raises ``EngineError`` or ``ConfigError`` before the first request."""
     try:
-        door = listening(settings)
+        listener = listening(settings)
         try:
             await judge.setup.check()
-            await Server(Service(judge, settings), say).serve(sockets=[door])
+            _set_up_logs(settings)
+            await Server(Service(judge, settings), say).serve(sockets=[listener])
         finally:
-            door.close()
+            listener.close()
     finally:
         await judge.setup.aclose()
+
+
+def run(judge: GroupJudge, settings: Settings, say: Say) -> None:
+    """``serve`` in an event loop of its own: uvloop's where it is installed."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(judge, settings, say))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _set_up_logs(settings: Settings) -> None:
+    """Troubles that repeat are logged now and then; requests, where that is asked for, to standard error."""
+    for name in ("jurist.serving", "uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(RateLimit())
+    if settings.access_log:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        access = logging.getLogger("jurist.serving.access")
+        access.addHandler(handler)
+        access.setLevel(logging.INFO)
+        access.propagate = False
 
 
 def listening(settings: Settings) -> socket.socket:
     """The socket to listen on; raises ``ConfigError`` where the address cannot be had."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where the protocol is named: 40 ms a reply otherwise.
-    door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind((settings.host, settings.port))
-        door.listen(2048)
-        return door
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+        return listener
     except OSError as error:
-        door.close()
+        listener.close()
         raise ConfigError(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}",
             hint="another --port (0: any free one)",
         ) from None
 
 
-def address(door: socket.socket) -> str:
+def address(listener: socket.socket) -> str:
     """The URL of a listening socket."""
-    host, port = door.getsockname()[:2]
+    host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

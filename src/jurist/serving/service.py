@@ -1,4 +1,4 @@
-"""What all routes share: the judge, the cohort before it, and the counters."""
+"""What all routes share: the judge, the cohorts before it, and the counters."""
 
 import asyncio
 from collections import Counter
@@ -8,30 +8,21 @@ from time import monotonic
 
 import msgspec
 
-from jurist.core.types import Case, Judgment, Order, Record, Scores, Status
-from jurist.rewards.cohort import Cohorts, CohortsClosed, Sample, group_name
-from jurist.rewards.group import GroupJudge, GroupResult, Guards, Reward
-from jurist.serving.errors import Refusal
+from jurist.core.types import Case, Judgment, Status
+from jurist.rewards.cohort import Cohorts, CohortSample, CohortsClosed, group_name
+from jurist.rewards.group import GroupJudge, GroupResult, Reward
+from jurist.rewards.policy import AS_THEY_ARE, ResponsePolicy
+from jurist.serving.errors import HTTPError
 from jurist.serving.metrics import Metrics
-from jurist.serving.retries import Caller, Keys, sample_name
+from jurist.serving.retries import Caller, HeldConnections, SampleKeys, sample_name
+from jurist.serving.schema import JudgmentTrace
 from jurist.serving.settings import Settings
 
-
-class Trace(Record, frozen=True):
-    """One judgment, for reading: ``order[slot]`` is the response shown there; scores in ascending order."""
-
-    order: Order
-    scores: Scores | None
-    status: Status
-    note: str
-    thinking: str | None
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-    seconds: float
+Times = tuple[float | None, float | None]
+"""Seconds from now: until the group must be judged, and until the caller must be answered; None: no limit."""
 
 
-class Told(Reward, frozen=True):
+class GroupReward(Reward, frozen=True):
     """A reward with what is known beside it: its rating, the mean of the group's rewards, the group's size.
 
     ``index`` is the response's place in the group as it was judged; the orders in ``trace`` speak of these.
@@ -41,28 +32,55 @@ class Told(Reward, frozen=True):
     mean: float | None = None
     siblings: int = 0
     index: int | None = None
-    trace: tuple[Trace, ...] = ()
+    trace: tuple[JudgmentTrace, ...] = ()
+
+
+class _LetGo(HTTPError):
+    """The connection is given back while siblings are awaited; the sample keeps its place."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503,
+            "the sample waits for its siblings, and its connection is needed by others",
+            "send it again: it has kept its place. A trainer that sends whole groups needs no waiting "
+            "(slime: --group-rm)",
+            retry=1,
+        )
 
 
 class Service:
-    """A judge that serves. ``draining``: it takes nothing new; ``active`` requests are being answered."""
+    """A judge that serves.
+
+    ``draining``: it takes nothing new; ``active`` requests (``queue`` at most) are being answered, with
+    ``held_bytes`` of bodies.
+    """
 
     def __init__(self, judge: GroupJudge, settings: Settings) -> None:
         self.judge, self.settings = judge, settings
         # Whoever compares two texts wants a verdict on them as they are.
-        self._pairs = replace(judge, guards=Guards("judge", "judge", judge.guards.thinking))
+        self._pairs = replace(judge, policy=ResponsePolicy("judge", "judge", judge.policy.thinking))
         # Answers to choose from are no samples of a trainer: nothing in them is set aside or mapped.
-        self._options = replace(
-            judge, rating="bradley-terry", reward="none", guards=Guards("judge", "judge", thinking=False)
-        )
+        self._options = replace(judge, rating="bradley-terry", reward="none", policy=AS_THEY_ARE)
         self.cohorts = Cohorts(
-            self._rewards, size=settings.group_size, wait=settings.wait, longest=settings.longest
+            self._rewards,
+            size=settings.group_size,
+            wait=settings.wait,
+            longest=settings.longest,
+            partial=settings.partial,
         )
         self.metrics = Metrics(lambda: self.cohorts.counts)
-        self.keys = Keys()
+        self.keys = SampleKeys()
+        self.held = HeldConnections()
         self.active = 0
+        self.queue = settings.queue
+        self.held_bytes = 0
         self.draining = False
         self._traced = Counter[str]()
+
+    @property
+    def model(self) -> str:
+        """The judge's name in replies, where the request names no model."""
+        return self.judge.setup.config.model or "jurist"
 
     async def pair(self, case: Case, deadline: float | None) -> GroupResult:
         """Two responses as they are, compared."""
@@ -80,53 +98,68 @@ class Service:
         return result
 
     async def sample(
-        self, sample: Sample, caller: Caller, deadline: float | None, trace: bool = False
+        self, sample: CohortSample, caller: Caller, deadline: float | None, trace: bool = False
     ) -> Reward:
         """One response, through the cohort, with its trace where that is asked for."""
         groups = [group_name(sample)] if trace else []
         self._traced.update(groups)
         try:
             limit = deadline or self.settings.deadline
-            return (await self._gathered([sample], caller, limit, whole=False))[0]
+            return (await self._gathered([sample], caller, (limit, None), whole=False))[0]
         finally:
             self._traced.subtract(groups)
             self._traced += Counter()
 
     async def numbers(
-        self, samples: Sequence[Sample], caller: Caller, waits: float | None, asked: float | None = None
+        self,
+        samples: Sequence[CohortSample],
+        caller: Caller,
+        waits: float | None,
+        asked: float | None = None,
+        *,
+        gives_back: bool = False,
     ) -> list[tuple[Reward, float]]:
-        """Rewards of samples, in order, each with the number for it; ``Refusal`` 503 where one has none.
+        """Rewards of samples, in order, each with its number; raises ``HTTPError`` where one has none.
 
         ``asked`` is the request's own deadline, ``waits`` how long clients of its contract wait (seconds).
-        After a 503 the samples that have a reward keep it for the call's retry; the others are judged anew.
+        ``gives_back``: the clients have few connections and come again after a 503, so a sample that only
+        waits for siblings gives its connection back when others need one (``HeldConnections``).
+        After an error samples that have a reward keep it for the call's retry, the others are judged anew.
         """
-        deadline = asked or self.settings.deadline or waits
-        rewards = await self._gathered(samples, caller, deadline, whole=True)
+        times = (asked or self.settings.deadline, waits)
+        rewards = await self._gathered(samples, caller, times, whole=True, gives_back=gives_back)
         return [(reward, self.number(reward)) for reward in rewards]
 
     def numbers_of(self, result: GroupResult) -> list[float]:
-        """The numbers for a group that came together; raises ``Refusal`` 503 where one has none."""
-        mean = _mean(result.rewards)
-        return [self.number(Told(r.value, r.status, r.note, mean=mean)) for r in result.rewards]
+        """The numbers for a group that came together; raises ``HTTPError`` where one has none."""
+        return [self.number(reward) for reward in self.with_mean(result)]
 
-    def model(self, asked: str | None) -> str:
-        """The model's name for a reply: as it was asked for, else the judge's."""
-        return asked or self.judge.setup.config.model or "jurist"
+    def with_mean(self, result: GroupResult) -> list[GroupReward]:
+        """The rewards of a group that came together, each with their mean."""
+        mean = _mean(result.rewards)
+        return [GroupReward(r.value, r.status, r.note, mean=mean) for r in result.rewards]
 
     def number(self, reward: Reward) -> float:
-        """The number for a reward; raises ``Refusal`` 503 where there is none."""
-        number = self._stand_in(reward)
+        """The number for a reward; raises ``HTTPError`` where there is none."""
+        number = self.stand_in(reward)
         if number is None:
-            raise Refusal(
-                503,
-                f"a sample has no reward: {reward.status}, {reward.note}",
-                "send it again; or start the server with --unanswered mean, or a number",
-                retry=1,
-            )
+            raise no_reward("a sample has no reward", reward, "--unanswered mean, or a number")
         return number
 
+    def stand_in(self, reward: Reward) -> float | None:
+        """The reward's value, else what the settings give a sample without one; None: nothing."""
+        if reward.value is not None:
+            return reward.value
+        return self.settings.stand_in(reward.mean if isinstance(reward, GroupReward) else None)
+
     async def _gathered(
-        self, samples: Sequence[Sample], caller: Caller, deadline: float | None, *, whole: bool
+        self,
+        samples: Sequence[CohortSample],
+        caller: Caller,
+        times: Times,
+        *,
+        whole: bool,
+        gives_back: bool = False,
     ) -> list[Reward]:
         """Rewards of samples, in order; raises what the first refused one raised.
 
@@ -134,15 +167,14 @@ class Service:
         that comes again after a lost connection, or before its group was judged, has its old one. ``whole``:
         where a sample has no reward the call fails, and will come again.
         """
-        named = [self._named(sample, caller) for sample in samples]
-        answers = await asyncio.gather(
-            *(self.cohorts.submit(s, deadline) for s in named), return_exceptions=True
-        )
+        keyed = [self._keyed(sample, caller) for sample in samples]
+        submit = self._submitted_or_let_go if gives_back else self._submitted
+        answers = await asyncio.gather(*(submit(s, times, caller) for s in keyed), return_exceptions=True)
         rewards = [a for a in answers if isinstance(a, Reward)]
-        fails = len(rewards) < len(answers) or (whole and any(self._stand_in(r) is None for r in rewards))
-        for sample, theirs, answer in zip(named, samples, answers, strict=True):
-            kept = _pending(answer) or (fails and _known(answer))
-            if theirs.key is None and sample.key and kept and not caller.gone:
+        fails = len(rewards) < len(answers) or (whole and any(self.stand_in(r) is None for r in rewards))
+        for sample, original, answer in zip(keyed, samples, answers, strict=True):
+            again = _pending(answer) or (fails and _known(answer))
+            if original.key is None and sample.key and again and not caller.gone:
                 self.keys.give_back(_name(sample, caller), sample.key, monotonic())
         if error := next((a for a in answers if isinstance(a, BaseException)), None):
             raise self._closed(error)
@@ -150,12 +182,25 @@ class Service:
             self.metrics.reward(reward.status)
         return rewards
 
-    def _stand_in(self, reward: Reward) -> float | None:
-        if reward.value is not None:
-            return reward.value
-        return self.settings.stand_in(reward.mean if isinstance(reward, Told) else None)
+    async def _submitted(self, sample: CohortSample, times: Times, _: Caller) -> Reward:
+        return await self.cohorts.submit(sample, *times)
 
-    def _named(self, sample: Sample, caller: Caller) -> Sample:
+    async def _submitted_or_let_go(self, sample: CohortSample, times: Times, caller: Caller) -> Reward:
+        """The sample's reward; raises ``_LetGo`` where its connection is given back first."""
+        name = _name(sample, caller)
+        answer = asyncio.ensure_future(self.cohorts.submit(sample, *times))
+        released = self.held.hold(caller.address, name, lambda: self.cohorts.gathers(sample))
+        try:
+            await asyncio.wait((answer, released), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                self.held.answered(name)
+                return answer.result()
+        finally:
+            answer.cancel()  # the sample's place in its group stays
+            self.held.end(caller.address, released)
+        raise _LetGo
+
+    def _keyed(self, sample: CohortSample, caller: Caller) -> CohortSample:
         if sample.key is not None:
             return sample
         name = _name(sample, caller)
@@ -165,17 +210,17 @@ class Service:
 
     def _closed(self, error: BaseException) -> BaseException:
         if isinstance(error, CohortsClosed) and self.draining:
-            return Refusal(503, "the server is draining", "try another server, or later", retry=5)
+            return HTTPError(503, "the server is draining", "try another server, or later", retry=5)
         return error
 
     async def _rewards(self, case: Case, deadline: float | None) -> list[Reward]:
-        """A gathered group, judged; the cohort's judge."""
+        """A gathered group, judged; the cohorts' judge."""
         result = self._counted(await self.judge.judge(case, deadline))
         mean = _mean(result.rewards)
         traced = self._traced[case.id] > 0
         whole = traces(result) if traced else ()
         return [
-            Told(
+            GroupReward(
                 reward.value,
                 reward.status,
                 reward.note,
@@ -193,15 +238,30 @@ class Service:
         return result
 
 
-def traces(result: GroupResult) -> tuple[Trace, ...]:
+def no_reward(what: str, reward: Reward, option: str, field: str = "") -> HTTPError:
+    """The error of a request that needs a number and has none: 422 where it would have none again, else 503.
+
+    ``option`` is what of the server's options would answer it.
+    """
+    stands_in = f"start the server with {option}"
+    if reward.status is Status.REFUSED:
+        hint, status, retry = f"the same request has none again; {stands_in}", 422, None
+    elif reward.status is Status.UNPARSED:
+        hint, status, retry = f"a judge that samples may answer when asked again; or {stands_in}", 503, 1
+    else:
+        hint, status, retry = f"send it again; or {stands_in}", 503, 1
+    return HTTPError(status, f"{what}: {reward.status}, {reward.note}", hint, field=field, retry=retry)
+
+
+def traces(result: GroupResult) -> tuple[JudgmentTrace, ...]:
     """The judgments of a result for reading, in terms of all its responses."""
     judgments = result.decision.judgments if result.decision else ()
     return tuple(_trace(judgment, result.judged) for judgment in judgments)
 
 
-def _trace(judgment: Judgment, judged: tuple[int, ...]) -> Trace:
+def _trace(judgment: Judgment, judged: tuple[int, ...]) -> JudgmentTrace:
     done, verdict = judgment.completion, judgment.verdict
-    return Trace(
+    return JudgmentTrace(
         tuple(judged[i] for i in judgment.query.order),
         verdict.scores,
         verdict.status,
@@ -220,13 +280,15 @@ def _mean(rewards: Sequence[Reward]) -> float | None:
 
 
 def _pending(answer: object) -> bool:
-    """The deadline came first: the group is still to be judged, or being judged."""
-    return isinstance(answer, Reward) and not isinstance(answer, Told) and answer.status is Status.TRUNCATED
+    """The group is not judged yet: the deadline came first, or the connection was given back."""
+    if isinstance(answer, Reward) and not isinstance(answer, GroupReward):
+        return answer.status is Status.TRUNCATED
+    return isinstance(answer, _LetGo)
 
 
 def _known(answer: object) -> bool:
     return isinstance(answer, Reward) and answer.value is not None
 
 
-def _name(sample: Sample, caller: Caller) -> bytes:
+def _name(sample: CohortSample, caller: Caller) -> bytes:
     return sample_name(caller.address, sample.prompt, sample.response, sample.group, sample.reference)

@@ -1,4 +1,4 @@
-"""What stops a training run before it does harm, warns where it learns nothing, and finds its way back."""
+"""Callbacks that stop a training before it does harm, warn where it learns nothing, find its checkpoints."""
 
 import json
 import math
@@ -80,10 +80,9 @@ class FiniteCallback(Callback):
 
 
 class RewardSignalCallback(Callback):
-    """Warns once when no group's rewards have differed for ``steps`` steps in a row, and says why.
+    """Warns once, with the likely cause, when all groups had equal rewards for ``steps`` steps in a row.
 
-    Where all rewards of a group are the same, GRPO has nothing to learn from it; so a run of such batches
-    costs its time and teaches nothing.
+    GRPO learns nothing from a group whose rewards are all equal: every advantage is 0.
     """
 
     def __init__(self, warn: Warn, steps: int = 50) -> None:
@@ -123,7 +122,7 @@ class DiskSpaceCallback(Callback):
     def on_train_begin(
         self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any
     ) -> None:
-        """Look before the first step, not after hours of them."""
+        """Check before the first step."""
         del state, control
         if args.should_save and str(getattr(args.save_strategy, "value", args.save_strategy)) != "no":
             self._demand(args, model, optimizer)
@@ -131,7 +130,7 @@ class DiskSpaceCallback(Callback):
     def on_step_end(
         self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any
     ) -> None:
-        """Look where the trainer is about to save."""
+        """Check before a checkpoint is written."""
         if control.should_save and args.should_save:
             self._demand(args, model, optimizer)
             _give_up(Path(args.output_dir) / f"checkpoint-{state.global_step}")
@@ -170,8 +169,8 @@ def why_flat(metrics: Mapping[str, float | None]) -> str:
         )
     if (missing or 0.0) >= MOST or reward is None:
         share = f"{missing:.0%} of the completions" if missing is not None else "no completion"
-        found = "have no verdict" if missing is not None else "has a verdict"
-        return f"{share} {found}: teach the format first (jurist train sft), or take another protocol"
+        what = "have no verdict" if missing is not None else "has a verdict"
+        return f"{share} {what}: teach the format first (jurist train sft), or take another protocol"
     if first is not None and not 1 - MOST < first < MOST:
         place = "first" if first > 0.5 else "second"
         return (
@@ -227,9 +226,9 @@ def estimate(model: Any, optimizer: Any = None, *, weights_only: bool = False) -
     weights = trained if hasattr(model, "peft_config") else sum(size for size, _ in sizes)
     if weights_only:
         return weights
-    held = cast("dict[Any, dict[str, Any]]", getattr(optimizer, "state", None) or {})
+    states = cast("dict[Any, dict[str, Any]]", getattr(optimizer, "state", None) or {})
     state = sum(
-        t.numel() * t.element_size() for s in held.values() for t in s.values() if hasattr(t, "numel")
+        t.numel() * t.element_size() for s in states.values() for t in s.values() if hasattr(t, "numel")
     )
     return weights + (state or 2 * trained)
 
@@ -246,16 +245,16 @@ def _missing(checkpoint: Path) -> Iterator[str]:
         yield f"no {STATE}, so its writing was not finished"
     except (ValueError, KeyError, TypeError):
         yield f"{STATE} is torn"
-    held = {path.name for path in checkpoint.iterdir()}
+    names = {path.name for path in checkpoint.iterdir()}
     # FSDP and DeepSpeed keep weights and optimizer in folders of shards.
-    sharded = any(name.startswith(("pytorch_model_fsdp_", "global_step")) for name in held)
-    weights = {n for n in held if n.endswith((".safetensors", ".bin"))}
+    sharded = any(name.startswith(("pytorch_model_fsdp_", "global_step")) for name in names)
+    weights = {n for n in names if n.endswith((".safetensors", ".bin"))}
     if not sharded and not any(n.startswith(("model", "adapter_model", "pytorch_model")) for n in weights):
         yield "no weights"
     for part in () if sharded else ("optimizer", "scheduler"):
-        if not {f"{part}.pt", f"{part}.bin"} & held:
+        if not {f"{part}.pt", f"{part}.bin"} & names:
             yield f"no {part}.pt"
-    if not any(name.startswith("rng_state") for name in held):
+    if not any(name.startswith("rng_state") for name in names):
         yield "no random state (rng_state.pth)"
 
 
@@ -303,10 +302,10 @@ def _give_up(checkpoint: Path) -> None:
 
 def _norm(gradients: Iterable[Any]) -> float:
     """The norm of all gradients together, over every shard; 0 where there are none."""
-    held = [gradient for gradient in gradients if gradient is not None]
-    if not held:
+    present = [gradient for gradient in gradients if gradient is not None]
+    if not present:
         return 0.0
-    norm: Any = import_module("torch").nn.utils.get_total_norm(held)
+    norm: Any = import_module("torch").nn.utils.get_total_norm(present)
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 

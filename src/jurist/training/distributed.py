@@ -1,7 +1,4 @@
-"""The processes of a training: who this one is, and a word from each to all.
-
-The heavy packages of training, loaded when they are needed.
-"""
+"""The processes of a training (torch.distributed), and its heavy packages, imported when needed."""
 
 import gc
 import logging
@@ -16,7 +13,7 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """This process's number; 0 where there is one only, and before they have met."""
+    """This process's rank; 0 where there is only one."""
     dist = _process_group()
     return dist.get_rank() if dist else int(os.environ.get("RANK", "0"))
 
@@ -28,7 +25,7 @@ def world() -> int:
 
 
 def all_gather(value: T) -> list[T]:
-    """The value of each process, by rank; every process has to call."""
+    """The value of each process, by rank; every process must call it."""
     dist = _process_group()
     if dist is None or dist.get_world_size() == 1:
         return [value]
@@ -38,11 +35,11 @@ def all_gather(value: T) -> list[T]:
 
 
 def destroy() -> None:
-    """Leave the group, for good; nothing may be left to be said to the others.
+    """Destroy the process group; no collective call may come after it.
 
-    Threads of the group that are at work while the interpreter ends abort the process (PyTorch's pull request
-    179291). They end with the last reference to the group, and a trainer holds one in a cycle.
-    An engine of vLLM in this process takes the group down itself.
+    Threads of the group that still run while the interpreter exits abort the process (PyTorch pull request
+    179291). They end with the last reference to the group, and a trainer holds one in a reference cycle.
+    vLLM in this process destroys the group itself.
     """
     dist, vllm = _process_group(), sys.modules.get("vllm.distributed.parallel_state")
     if dist is not None and not (vllm and vllm.model_parallel_is_initialized()):
@@ -64,7 +61,7 @@ def package(name: str) -> Any:
 
 
 def quiet() -> None:
-    """No progress bars and notices of the packages: they would write through the view of the training."""
+    """Turn off progress bars and notices of the packages, which would break the live screen."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     package("transformers").utils.logging.disable_progress_bar()
     package("datasets").disable_progress_bars()
@@ -72,5 +69,5 @@ def quiet() -> None:
 
 
 def _worth_reading(record: logging.LogRecord) -> bool:
-    # Checkpoints are told apart by their numbers then, which is what is meant here.
+    # A notice that checkpoints are sorted by number, as wanted here.
     return "mtime may not be reliable" not in record.getMessage()

@@ -1,8 +1,6 @@
-"""Held-out pairs, judged in both orders by the model as it stands; each measurement is a run folder.
+"""Held-out pairs: judged in both orders by the model as it then is, before, during and after a training.
 
-Held-out pairs measured while a training runs, by its model as it stands.
-
-The judge that is trained: its protocol, and the held-out pairs that it is measured on.
+Every measurement is a run folder (RUN/held-out/NAME) with its ``eval.json``.
 """
 
 import asyncio
@@ -48,7 +46,7 @@ _ROWS = 64
 
 
 class EvalResult(Record, frozen=True):
-    """How the model did: shares, and the accuracy's 95% interval (Wilson)."""
+    """One measurement: shares in [0, 1]; ``low`` and ``high`` are the accuracy's 95% interval (Wilson)."""
 
     accuracy: float
     low: float
@@ -71,7 +69,7 @@ class EvalResult(Record, frozen=True):
 
 
 class HeldOut:
-    """Pairs that the training never sees, and the folders with what was said about them."""
+    """Pairs that the training never sees, and their measurements as run folders."""
 
     def __init__(
         self,
@@ -104,14 +102,14 @@ class HeldOut:
         """Judge every pair in both orders, keep the run in ``out / name``; every process has to call."""
         judge = Judge(self._protocol, PrecomputedEngine({}), self._sampling)
         asked = [judge.query(case, order, 0) for case in self.cases for order in both_orders(case)]
-        own = self._written(asked[rank() :: world()], generate)
-        answers = {key: completion for part in all_gather(own) for key, completion in part.items()}
+        written = self._written(asked[rank() :: world()], generate)
+        answers = {key: completion for part in all_gather(written) for key, completion in part.items()}
         answered = replace(judge, engine=PrecomputedEngine(answers))
         decisions = asyncio.run(decided(self.cases, answered, swapped(), self.out / name, self._facts))
         return keep(self.out / name, eval_result(decisions))
 
     def read(self, name: str) -> EvalResult | None:
-        """What an earlier measurement came to."""
+        """The result of an earlier measurement."""
         return read_eval(self.out / name)
 
     def _written(self, queries: Sequence[Query], generate: GreedyGenerate) -> dict[str, Completion]:
@@ -200,20 +198,20 @@ def _emptied(folder: Path) -> None:
 
 
 def keep(folder: Path, result: EvalResult) -> EvalResult:
-    """Write down what a measurement came to (on the first process); returns it."""
+    """Write a measurement's result (on the first process); returns it."""
     if rank() == 0:
         write_whole(folder / EVAL_FILE, msgspec.json.encode(result) + b"\n")
     return result
 
 
 def read_eval(folder: Path) -> EvalResult | None:
-    """What a measurement came to; None where it did not end."""
+    """A measurement's result; None where it did not finish."""
     path = folder / EVAL_FILE
     return msgspec.json.decode(path.read_bytes(), type=EvalResult) if path.exists() else None
 
 
 def eval_result(decisions: Sequence[Decision]) -> EvalResult:
-    """What decisions about pairs with gold come to."""
+    """The result of decisions about pairs with gold."""
     card = score_pairs(decisions)
     head = card.headline
     low, high = (head.interval if head else None) or (0.0, 1.0)
@@ -246,7 +244,7 @@ class Pairs(TypingProtocol):
         ...
 
     def read(self, name: str) -> EvalResult | None:
-        """What an earlier measurement came to."""
+        """The result of an earlier measurement."""
         ...
 
 
@@ -314,7 +312,7 @@ def generating(trainer: Any, policy: PolicyModel) -> Generator[GreedyGenerate]:
 
 @contextmanager
 def written_by(trainer: Any) -> Generator[Any]:
-    """The model of a trainer, gathered and in the mood to write; as it was, afterwards."""
+    """The trainer's model, gathered from its shards and in evaluation mode; restored afterwards."""
     unwrapped: Any = package("trl.models.utils").unwrap_model_for_generation
     wrapped = getattr(trainer, "model_wrapped", None) or trainer.model
     with unwrapped(wrapped, trainer.accelerator) as model, package("torch").no_grad():
@@ -371,7 +369,7 @@ def held_out_pairs(options: TrainOptions, policy: PolicyModel, out: Path, tokens
 
 
 class _NoEngine(EngineBase):
-    """Stands where a judge is only rendered and parsed."""
+    """The engine of a judge that is only used to render and parse."""
 
     async def __call__(self, query: Query) -> Completion:
-        return failed(f"nobody answers {query.case_id}")
+        return failed(f"this judge has no engine ({query.case_id})")

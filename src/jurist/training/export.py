@@ -105,10 +105,10 @@ def write_gguf(model: Any, tokenizer: Any, target: Path) -> Path:
     llama.cpp, convert_hf_to_gguf.py (``permute``). Raises ``ConfigError`` for what it cannot express.
     """
     gguf, config = package("gguf"), model.config
-    told = check_gguf(model, tokenizer)
+    spec = check_gguf(model, tokenizer)
     writer = gguf.GGUFWriter(str(target), config.model_type)
     _write_shape(writer, config)
-    _write_vocabulary(writer, told, tokenizer, config.vocab_size)
+    _write_vocabulary(writer, spec, tokenizer, config.vocab_size)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     for name, values in _tensors(gguf, model):
         writer.add_tensor(name, values)
@@ -122,19 +122,19 @@ def write_gguf(model: Any, tokenizer: Any, target: Path) -> Path:
 def check_gguf(model: Any, tokenizer: Any) -> dict[str, Any]:
     """Whether ``write_gguf`` can write them, else ``ConfigError``; the tokenizer as tokenizer.json has it."""
     config, fault = model.config, ""
-    told = json.loads(tokenizer.backend_tokenizer.to_str())
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())
     if config.model_type not in ARCHITECTURES or not model.can_generate():
         fault = f"{type(model).__name__} is none of {', '.join(ARCHITECTURES)}"
     elif (kind := config.rope_parameters.get("rope_type", "default")) != "default":
         fault = f"its positions are scaled ({kind})"
     elif getattr(config, "use_sliding_window", False):
         fault = "it has a sliding window"
-    elif told["model"]["type"] != "BPE" or _kind(told["normalizer"]) not in (None, "NFC"):
+    elif spec["model"]["type"] != "BPE" or _kind(spec["normalizer"]) not in (None, "NFC"):
         fault = "its tokenizer is no BPE of bytes"
     if fault:
         raise ConfigError(f"no GGUF of this model can be written here: {fault}", hint=_ELSEWHERE)
-    _cutting(told)
-    return told
+    _cutting(spec)
+    return spec
 
 
 def _write_shape(writer: Any, config: Any) -> None:
@@ -154,19 +154,19 @@ def _write_shape(writer: Any, config: Any) -> None:
     writer.add_vocab_size(config.vocab_size)
 
 
-def _write_vocabulary(writer: Any, told: dict[str, Any], tokenizer: Any, size: int) -> None:
-    """The tokenizer, which ``told`` describes as tokenizer.json does; tokens beyond its own are unused."""
+def _write_vocabulary(writer: Any, spec: dict[str, Any], tokenizer: Any, size: int) -> None:
+    """The tokenizer, which ``spec`` describes as tokenizer.json does; tokens beyond its own are unused."""
     tokens, kinds = [f"[PAD{i}]" for i in range(size)], [_UNUSED] * size
-    for text, i in told["model"]["vocab"].items():
+    for text, i in spec["model"]["vocab"].items():
         tokens[i], kinds[i] = text, _ORDINARY
-    for added in told["added_tokens"]:
+    for added in spec["added_tokens"]:
         tokens[added["id"]] = added["content"]
         kinds[added["id"]] = _CONTROL if added["special"] else _USER
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_cutting(told))
+    writer.add_tokenizer_pre(_cutting(spec))
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    merges = told["model"]["merges"]
+    merges = spec["model"]["merges"]
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in merges])
     # A template writes its own beginning.
     writer.add_add_bos_token(False)
@@ -181,9 +181,9 @@ def _kind(part: dict[str, Any] | None) -> str | None:
     return part["type"] if part else None
 
 
-def _cutting(told: dict[str, Any]) -> str:
+def _cutting(spec: dict[str, Any]) -> str:
     """GGUF's name for how texts are cut."""
-    outer: dict[str, Any] = told["pre_tokenizer"] or {}
+    outer: dict[str, Any] = spec["pre_tokenizer"] or {}
     parts: list[dict[str, Any]] = outer.get("pretokenizers") or [outer]
     kinds = [part.get("type") for part in parts]
     if kinds == ["Split", "ByteLevel"] and parts[0]["pattern"].get("Regex") == _QWEN2:

@@ -1,6 +1,6 @@
-"""Completions of a group drawn together: each prompt is read once, rows that have ended leave the batch.
+"""Completions of groups by the trained model: each prompt is read once, finished rows leave the batch.
 
-A row's draws come from its own generator, so they do not depend on the other rows.
+Each row has a random generator of its own, so its draws do not depend on the other rows.
 """
 
 import inspect
@@ -21,7 +21,7 @@ _ROOM = 128
 
 
 class GeneratedRow(NamedTuple):
-    """What one row wrote: its ids, with the end token if it came, and the log-probability of each."""
+    """One completion: its ids (with the end token, if it came) and the log-probability of each."""
 
     ids: list[int]
     logprobs: list[float]
@@ -112,7 +112,7 @@ class _Batch:
         self.lengths[alive] = at + 1
         return tokens
 
-    def told(self) -> list[GeneratedRow]:
+    def generated(self) -> list[GeneratedRow]:
         """The rows, in order."""
         table = zip(self.written.tolist(), self.logps.tolist(), self.lengths.tolist(), strict=True)
         return [GeneratedRow(ids[:length], logps[:length]) for ids, logps, length in table]
@@ -126,7 +126,7 @@ class _Shared(_Batch):
         torch = package("torch")
         known = inspect.signature(causal_of(self.model).forward).parameters
         self._last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
-        self._told = "position_ids" in known
+        self._takes_positions = "position_ids" in known
         library: Any = package("transformers")
         cache = library.DynamicCache(config=causal_of(self.model).base_model.config)
         logits = self._logits(self.ids, self.mask, self.mask.cumsum(1) - 1, cache)[self.owners]
@@ -152,11 +152,11 @@ class _Shared(_Batch):
             logits = self._logits(tokens[:, None], seen, seen.sum(1, keepdim=True) - 1, cache)
         for room in rooms:
             room.release()
-        return self.told()
+        return self.generated()
 
     def _logits(self, ids: Any, mask: Any, positions: Any, cache: Any) -> Any:
         """Logits (rows, vocabulary) after the last of these ids."""
-        placed = {"position_ids": positions.clamp(min=0)} if self._told else {}
+        placed = {"position_ids": positions.clamp(min=0)} if self._takes_positions else {}
         return self.model(
             input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **placed, **self._last
         ).logits[:, -1]
@@ -175,7 +175,7 @@ class _Room:
             self.layer.update, self.layer.get_seq_length = self._update, lambda: self._used
 
     def release(self) -> None:
-        """Let go of the layer, which holds this room: a cycle would keep the cache until it is collected."""
+        """Drop the layer's references to this object: the cycle would keep the cache in memory."""
         self.layer.__dict__.clear()
 
     def keep(self, rows: Any) -> None:
@@ -224,7 +224,7 @@ class _Stock(_Batch):
             )
         finally:
             causal.generation_config = usual
-        return self.told()
+        return self.generated()
 
     def _chosen(self, ids: Any, logits: Any) -> Any:
         """Logits (rows, vocabulary) in which only the drawn token is left."""

@@ -1,6 +1,17 @@
-"""Reinforcement learning with verifiable rewards: GRPO on judgments, by TRL's trainer.
+"""GRPO on judgments: reinforcement learning with verifiable rewards, by TRL's ``GRPOTrainer``.
 
-What the trainer calls for completions: judgments of its pairs, with groups without an advantage replaced.
+    jurist train grpo pairs.jsonl --model MODEL --out RUN [--held-out pairs.jsonl]
+
+One step: `batch` pairs are drawn, the model writes a group of judgments of each, each judgment is parsed as
+in evaluation and rewarded (+1 where the verdict chooses as gold does, else -1), and advantages are the
+rewards minus their group's mean, divided by its standard deviation. Loss: the clipped policy gradient of
+PPO with ratios clipped to [1 - clip, 1 + clip], plus ``beta`` times the k3 estimate of the KL divergence to
+the model before training; how tokens are averaged is ``loss`` (grpo, bnpo, dapo, dr_grpo).
+
+Departures from RM-R1 (arXiv 2505.02387): groups whose rewards are all equal are replaced (DAPO's dynamic
+sampling; ``resample`` 0 turns it off); the default loss averages over all tokens (dapo); the
+log-probabilities of a group compute its prompt once (shared_prefix.py). Presets (presets.py) have the
+published settings.
 """
 
 from collections.abc import Callable, Sequence
@@ -151,13 +162,13 @@ def _pairs(
             f"completions of {longest} tokens leave no room for a prompt in a context of {policy.context}",
             hint="--max-completion",
         )
-    found, count = prompt_examples(
+    examples, count = prompt_examples(
         load_cases(source), judge, policy.chat,
         orders=options.orders, max_prompt=min(options.max_prompt, room), too_long=options.too_long,
     )  # fmt: skip
     for line in count.lines():
         say(line)
-    pairs = [tuple(group) for _, group in groupby(found, key=lambda q: q.case.id)]
+    pairs = [tuple(group) for _, group in groupby(examples, key=lambda q: q.case.id)]
     orders = 2 if options.orders == "both" else 1
     return [pair for pair in pairs if len(pair) == orders]
 
@@ -228,7 +239,7 @@ def _trainer(
         say = staticmethod(session.say)
 
     maker: Any = Trainer if options.shared_prefix else trl.GRPOTrainer
-    made = maker(
+    trainer = maker(
         model=policy.model,
         args=config,
         reward_funcs=rollout_rewards(rollouts),
@@ -238,9 +249,9 @@ def _trainer(
         rollout_func=rollouts,
     )
     if options.rollouts == "vllm" and policy.device.type == "cpu":
-        reload_on_cpu(made)
-    made.add_callback(_EpochCallback(steps / (pairs // batch)))
-    return made
+        reload_on_cpu(trainer)
+    trainer.add_callback(_EpochCallback(steps / (pairs // batch)))
+    return trainer
 
 
 def course(pairs: int, batch: int, steps: int, seed: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Everything a training run says about itself, one JSON line per log event, and read again."""
+"""RUN/metrics.jsonl: what the trainer logs, one JSON line per log event; written and read."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,10 +16,10 @@ ENDING = "train_loss"
 
 
 class Callback:
-    """Something that a trainer tells what it does (the callbacks of transformers): events not defined pass.
+    """A callback of transformers' ``Trainer``; events that a subclass does not define do nothing.
 
-    No subclass of ``transformers.TrainerCallback``, so that what is seen and guarded can be read and tried
-    where transformers is not installed; its handler calls the methods by their names alone
+    Not a subclass of ``transformers.TrainerCallback``, so that the callbacks can be imported and tested
+    without transformers; its handler only calls methods by name
     (transformers 5.23, trainer_callback.py, ``CallbackHandler.call_event``).
     """
 
@@ -111,11 +111,11 @@ def read_metrics(path: Path) -> list[Line]:
 
 def numbers(logs: Mapping[str, Any]) -> dict[str, float | None]:
     """What is a number (Python's, numpy's, a tensor of one element) or null; the step's own fields aside."""
-    own = Line.__struct_fields__
+    fixed = Line.__struct_fields__
     return {
         name: None if value is None else float(value)
         for name, value in logs.items()
-        if name not in own and (value is None or isinstance(value, SupportsFloat))
+        if name not in fixed and (value is None or isinstance(value, SupportsFloat))
     }
 
 
@@ -148,9 +148,9 @@ def _cut(path: Path, step: int) -> list[Line]:
 
 
 def _encoded(line: Line) -> bytes:
-    own = {"step": line.step, "epoch": line.epoch, "seconds": line.seconds}
-    return msgspec.json.encode({**own, **line.metrics})
+    fixed = {"step": line.step, "epoch": line.epoch, "seconds": line.seconds}
+    return msgspec.json.encode({**fixed, **line.metrics})
 
 
 def _pass(*_: Any, **__: Any) -> None:
-    """An event that nobody here listens to."""
+    """An event that is ignored."""

@@ -1,4 +1,4 @@
-"""The model that is trained and its tokenizer: loaded, checked and mended where training needs it."""
+"""The model that is trained and its tokenizer: loaded and checked, defects that matter here repaired."""
 
 import os
 from dataclasses import dataclass
@@ -73,10 +73,10 @@ def check_base(options: TrainOptions, checkpoint: Path) -> None:
     maker = package("transformers").AutoConfig
     source = str(embedded_folder()) if options.model == EMBEDDED else options.model
     wanted = _read(maker, source, options.model).to_dict()
-    found = _read(maker, str(checkpoint), str(checkpoint)).to_dict()
+    saved = _read(maker, str(checkpoint), str(checkpoint)).to_dict()
     names = ("model_type", "hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size")
-    other = [f"{n}: {found.get(n)} here, {wanted.get(n)} in {options.model}" for n in names
-             if found.get(n) != wanted.get(n)]  # fmt: skip
+    other = [f"{n}: {saved.get(n)} here, {wanted.get(n)} in {options.model}" for n in names
+             if saved.get(n) != wanted.get(n)]  # fmt: skip
     if other:
         raise ConfigError(
             f"{checkpoint} is a checkpoint of another model ({'; '.join(other)})",

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, MissingExtraError
-from jurist.core.files import write_whole
+from jurist.core.files import file_hash, write_whole
 from jurist.core.types import Record
 from jurist.core.version import __version__
-from jurist.data.overlap.report import Summary, file_hash, stamp
+from jurist.data.overlap.report import Summary, stamp
 from jurist.reports.views.plotting import COLOURS, INK, figure, plain, save
 from jurist.training.config import TrainOptions
 from jurist.training.distributed import package, world
@@ -245,10 +245,10 @@ def _data_section(facts: CardFacts) -> str:
     rows = [(f.name, f.use, f"{f.rows:,}", f"`{f.sha256}`" if f.sha256 else "") for f in facts.data]
     table = _table(("file", "use", "rows", "sha256"), rows) if rows else "Not recorded."
     stamps = [stamp(one.summary, one.report) for one in facts.overlap]
-    found = (
+    stamp_text = (
         "\n\n".join(stamps) if stamps else "not checked (`jurist overlap` was not run on the training data)."
     )
-    return f"{table}\n\nOverlap with benchmarks: {found}"
+    return f"{table}\n\nOverlap with benchmarks: {stamp_text}"
 
 
 def _training(facts: CardFacts) -> str:

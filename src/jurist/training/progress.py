@@ -1,4 +1,4 @@
-"""A training run while it runs: a small live screen on a terminal, elsewhere a line now and then."""
+"""Progress of a training: a live screen on a terminal, elsewhere a line now and then."""
 
 import logging
 import math
@@ -86,11 +86,11 @@ class Progress:
     def _note(self, logs: Mapping[str, Any], step: int) -> None:
         if ENDING in logs:
             return
-        held = {name: value for name, value in numbers(logs).items() if value is not None}
-        self.latest.update(held)
-        for name, value in held.items():
+        values = {name: value for name, value in numbers(logs).items() if value is not None}
+        self.latest.update(values)
+        for name, value in values.items():
             self.history.setdefault(name, []).append(value)
-        if "held_out/accuracy" in held:
+        if "held_out/accuracy" in values:
             self.measured = step
         if "reward" in logs and (share := unanswered(numbers(logs))) is not None:
             self.latest["unanswered"] = share
@@ -289,8 +289,8 @@ def _answers(now: Mapping[str, float]) -> Text:
 def _groups(now: Mapping[str, float]) -> Text:
     name = "groups/zero_variance" if "groups/zero_variance" in now else "frac_reward_zero_std"
     replaced = now.get("groups/replaced")
-    told = Text(f"{replaced:,.3g} replaced") if replaced is not None else Text()
-    return _joined([_share(now, name, "without variance", bad=0.9), told])
+    note = Text(f"{replaced:,.3g} replaced") if replaced is not None else Text()
+    return _joined([_share(now, name, "without variance", bad=0.9), note])
 
 
 def _pairs(now: Mapping[str, float]) -> Text:
@@ -342,5 +342,5 @@ def _handlers() -> list[logging.StreamHandler[Any]]:
     """Every handler of logging that writes to a stream."""
     known = [one for one in logging.Logger.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     loggers = [logging.getLogger(), *known]
-    found = {id(h): h for logger in loggers for h in logger.handlers}
-    return [h for h in found.values() if isinstance(h, logging.StreamHandler)]
+    handlers = {id(h): h for logger in loggers for h in logger.handlers}
+    return [h for h in handlers.values() if isinstance(h, logging.StreamHandler)]

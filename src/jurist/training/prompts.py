@@ -1,4 +1,4 @@
-"""Preference pairs as a judge is asked about them: rendered, tokenised, counted."""
+"""Labelled pairs as prompts of the trained judge: rendered, tokenised, filtered by length, counted."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -79,7 +79,7 @@ def prompt_examples(
     too_long: TooLong = "drop",
 ) -> tuple[list[PromptExample], PromptCounts]:
     """The prompts of labelled pairs. Raises ``InputError`` where nothing could be learned from them."""
-    found: list[PromptExample] = []
+    examples: list[PromptExample] = []
     count = PromptCounts()
     for case in cases:
         count.read += 1
@@ -94,12 +94,12 @@ def prompt_examples(
             # An order without the other would teach what stands first.
             count.dropped += len(asked)
             continue
-        found += fitting
+        examples += fitting
         count.truncated += sum(example.case is not case for example in fitting)
         count.first += [example.slot == 0 for example in fitting]
         count.longest = max(count.longest, *(len(example.ids) for example in fitting))
-    _check(found, count, orders)
-    return found, count
+    _check(examples, count, orders)
+    return examples, count
 
 
 def usable(case: Case, count: PromptCounts) -> bool:
@@ -169,17 +169,17 @@ def prompt_ids(chat: ChatIds, query: Query) -> list[int]:
         raise InputError(f"case {query.case_id!r}: {error}") from error
 
 
-def _check(found: Sequence[PromptExample], count: PromptCounts, orders: Orders) -> None:
+def _check(examples: Sequence[PromptExample], count: PromptCounts, orders: Orders) -> None:
     if not count.read:
         raise InputError("no pair to train on: the file has no rows")
-    if not found:
+    if not examples:
         reasons = ", ".join(list(count.lines())[1:])
         label = "rows need a label: chosen and rejected, or responses with gold"
         raise InputError(
             f"no pair to train on: {reasons}",
             hint="a larger --max-prompt, or --too-long truncate" if count.dropped else label,
         )
-    if orders == "given" and len(found) > 1 and len(set(count.first)) == 1:
+    if orders == "given" and len(examples) > 1 and len(set(count.first)) == 1:
         place = "first" if count.first[0] else "second"
         raise InputError(
             f"the better response stands {place} in every prompt: a judge would learn that, and nothing else",

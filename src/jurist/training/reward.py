@@ -1,4 +1,4 @@
-"""The verifiable reward of a judgment: read by the parse that also measures."""
+"""The verifiable reward of a judgment, read by the same parser as in evaluation."""
 
 from collections.abc import Sequence
 

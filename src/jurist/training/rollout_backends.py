@@ -1,6 +1,6 @@
-"""Who writes the completions of a step: the trained model itself, vLLM, paged batches, the embedded engine.
+"""What writes the completions of a training step: the model itself, vLLM, paged batches, the embedded engine.
 
-Each writer is opened once per step, with the weights as they stand, and then asked for each round of groups.
+A backend is opened once a step with the weights as they then are, and called for each round of groups.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -88,16 +88,16 @@ def reload_on_cpu(trainer: Any) -> None:
     trl/generation/vllm_generation.py, ``sync_weights``) fails. vLLM's own reload packs them anew, but for an
     output layer that shares the weights of the embeddings (seen in 0.32).
     """
-    own = trainer.vllm_generation
+    vllm = trainer.vllm_generation
 
     def sync() -> None:
-        runner = own.llm.llm_engine.model_executor.driver_worker.model_runner
-        runner.reload_weights(weights_iterator=own._iter_named_params())
+        runner = vllm.llm.llm_engine.model_executor.driver_worker.model_runner
+        runner.reload_weights(weights_iterator=vllm._iter_named_params())
         head = runner.get_model().lm_head
         head.quant_method.process_weights_after_loading(head)
-        own.llm.reset_prefix_cache()
+        vllm.llm.reset_prefix_cache()
 
-    own.sync_weights = sync
+    vllm.sync_weights = sync
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class _PagedBackend:
                     reasons = {str(out.error) for out in outputs.values() if out.error}
                     raise EngineError(
                         f"paged batches came back without {len(repeated) - len(outputs)} of {len(repeated)} "
-                        f"completions ({'; '.join(reasons) or 'no reason told'})",
+                        f"completions ({'; '.join(reasons) or 'no reason given'})",
                         hint="--rollouts auto",
                     )
                 rows = [(out.generated_tokens, list(out.logprobs)) for out in outputs.values()]

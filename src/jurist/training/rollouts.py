@@ -1,17 +1,17 @@
-"""Groups of judgments of one pair: asked, read, rewarded; those without an advantage replaced.
+"""Groups of judgments of one pair: written by a rollout backend, parsed, rewarded.
 
-Samples of the judgments that a training writes, in the format of runs: `jurist show` opens them.
+Samples of them are kept in RUN/traces as a run folder, which `jurist show` opens.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from jurist.core.hashing import seed_of
 from jurist.core.store import Store
 from jurist.core.types import Completion, Decision, Judgment, Sampling, Status, Usage, winner
 from jurist.deliberation.combine import majority
@@ -31,7 +31,7 @@ Generate = Callable[[list[list[int]], int, int], Sequence[Sequence[Sample]]]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One judgment of a group: what the trainer needs of it, and what it is."""
+    """One judgment of a group: its sample for the trainer, the judgment, its reward."""
 
     example: PromptExample
     written: Sample
@@ -48,13 +48,13 @@ class Group:
 
     @property
     def zero_advantage(self) -> bool:
-        """All rewards are the same, so that nothing can be learned from it."""
+        """All rewards are equal, so all advantages are 0 and nothing is learned from it."""
         return len({m.reward for m in self.members if m.reward is not None}) < 2
 
 
 @dataclass(frozen=True, slots=True)
 class GroupSampler:
-    """How groups are made: by whom, how large, and what is rewarded."""
+    """How groups are sampled: protocol, policy, sampling, size, and what is rewarded."""
 
     protocol: Protocol
     policy: PolicyModel
@@ -103,12 +103,12 @@ def _with(member: Member, value: float | None) -> Member:
 
 
 def draw(*parts: object) -> int:
-    """A seed that follows from what it is for."""
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=4).digest()) >> 1
+    """A seed derived from the parts."""
+    return seed_of(*parts, bits=32) >> 1
 
 
 def group_shares(groups: Sequence[Group]) -> dict[str, float]:
-    """Shares that the trainer logs of its groups."""
+    """What the trainer logs about its groups, as shares in [0, 1]."""
     members = [m for group in groups for m in group.members]
     verdicts = [m for m in members if m.judgment.verdict.status is Status.OK]
     firsts = [m.judgment.query.order[0] == winner(m.judgment.verdict.scores) for m in verdicts]
@@ -140,8 +140,10 @@ def _kept(store: Store, step: int, group: Group) -> None:
     judgments = tuple(
         replace(m.judgment, query=replace(m.judgment.query, case_id=name)) for m in group.members
     )
+    case = replace(case, id=name)
+    store.begin(case)
     for judgment in judgments:
-        if store.recall(judgment.query.key) is None:
+        if store.recall(judgment.query) is None:
             store.record(judgment)
     rewards = [m.reward for m in group.members]
     verdict = majority([j.verdict for j in judgments])

@@ -57,11 +57,11 @@ def train_scalar(options: ScalarOptions, source: str, out: Path, say: Say) -> Re
             return ended
         policy = load_scalar(options)
         limit = min(options.max_length, policy.context)
-        found, count = preferences(load_cases(source), policy, limit=limit, too_long=options.too_long)
-        for line in told(count, len(found)):
+        pairs, count = preferences(load_cases(source), policy, limit=limit, too_long=options.too_long)
+        for line in count_lines(count, len(pairs)):
             say(line)
         held = _held_out(options, policy, out)
-        trainer = _trainer(session, options, policy, found)
+        trainer = _trainer(session, options, policy, pairs)
         return session.train(
             trainer, checkpoint, policy, held, open_model=partial(scoring, width=options.micro_batch)
         )
@@ -84,7 +84,7 @@ def preferences(
     cases: Iterable[Case], policy: PolicyModel, *, limit: int, too_long: TooLong = "drop"
 ) -> tuple[list[Preference], PromptCounts]:
     """Labelled pairs as the scalar engine would read them. Raises ``InputError`` where there are none."""
-    found: list[Preference] = []
+    pairs: list[Preference] = []
     count = PromptCounts()
     for case in cases:
         count.read += 1
@@ -94,18 +94,18 @@ def preferences(
                 hint="rows with chosen and rejected, or two responses with gold",
             )
         if usable(case, count) and (pair := _preference(case, policy, limit, too_long, count)):
-            found.append(pair)
+            pairs.append(pair)
             count.longest = max(count.longest, len(pair.chosen), len(pair.rejected))
-    if not found:
-        reasons = ", ".join(list(told(count, 0))[1:]) or "the file has no rows"
+    if not pairs:
+        reasons = ", ".join(list(count_lines(count, 0))[1:]) or "the file has no rows"
         raise InputError(
             f"no pair to train on: {reasons}",
             hint="rows need a label: chosen and rejected, or responses with gold",
         )
-    return found, count
+    return pairs, count
 
 
-def told(count: PromptCounts, kept: int) -> Iterator[str]:
+def count_lines(count: PromptCounts, kept: int) -> Iterator[str]:
     """What a person should know of the rows that were read, a line each."""
     yield f"{kept:,} of {count.read:,} pairs, at most {count.longest:,} tokens in a conversation"
     for number, what in (
@@ -201,8 +201,8 @@ class ScoredPairs:
         A score knows no order, so all pairs are consistent.
         """
         queries = {query.key: query for case in self.cases for query in _queries(case)}
-        own = self._scored(list(queries.values())[rank() :: world()], score)
-        answers = {key: completion for part in all_gather(own) for key, completion in part.items()}
+        scored = self._scored(list(queries.values())[rank() :: world()], score)
+        answers = {key: completion for part in all_gather(scored) for key, completion in part.items()}
         judge, folder = Judge(scalar(), PrecomputedEngine(answers)), self.out / name
         decisions = asyncio.run(decided(self.cases, judge, each(), folder, self._facts))
         return keep(folder, msgspec.structs.replace(eval_result(decisions), consistent=1.0))

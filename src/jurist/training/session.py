@@ -1,4 +1,4 @@
-"""What every training shares: its folder, its trainer's settings, its callbacks, its ending."""
+"""What every training method shares: folder, trainer arguments, callbacks, saving, result."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
@@ -12,10 +12,9 @@ from typing import Any
 import msgspec
 
 from jurist.core.errors import ConfigError
-from jurist.core.files import write_whole
+from jurist.core.files import file_hash, write_whole
 from jurist.core.store import adopt, claim
 from jurist.core.version import __version__
-from jurist.data.overlap.report import file_hash
 from jurist.judging.config import as_dict
 from jurist.training.callbacks import (
     STATE,
@@ -39,13 +38,13 @@ TRAIN, METRICS, CHECKPOINTS, MODEL, HELD_OUT, RESULT = (
     "train.json", "metrics.jsonl", "checkpoints", "model", "held-out", "result.json",
 )  # fmt: skip
 
-# Options that change how a training is seen or kept, not what it computes.
+# Options that do not change what a training computes: another value may resume it.
 _FREE = frozenset({"jurist", "keep", "report_to", "no_signal_after", "vllm_url", "processes", "overlap"})
 
 
 @dataclass(slots=True)
 class Session:
-    """A training in a folder; the same command goes on from the last whole checkpoint."""
+    """A training in a folder; the same command resumes from the last whole checkpoint."""
 
     method: Method
     options: TrainOptions
@@ -72,13 +71,13 @@ class Session:
         self.out.mkdir(parents=True, exist_ok=True)
         with claim(self.out):
             if not (self.out / METRICS).exists():
-                # It never began: what was wrong with it may be mended in the same folder.
+                # No step was taken: the options may still be changed.
                 (self.out / TRAIN).unlink(missing_ok=True)
             adopt(self.out, self.facts(), TRAIN, _FREE)
             yield
 
     def ended(self) -> Result | None:
-        """What a training that is over came to: the same command once more has nothing to do."""
+        """The result, if this training is finished; then the same command has nothing to do."""
         path = self.out / RESULT
         if not path.exists() or not (self.out / MODEL).exists():
             return None
@@ -102,7 +101,7 @@ class Session:
             "per_device_train_batch_size": micro,
             "gradient_accumulation_steps": rows_per_step // (micro * world()),
             "learning_rate": o.learning_rate,
-            # What is called constant knows of no warmup.
+            # The schedule "constant" ignores warmup.
             "lr_scheduler_type": f"{o.schedule}_with_warmup" if rises else o.schedule,
             "lr_scheduler_kwargs": schedule,
             "warmup_steps": o.warmup,
@@ -145,22 +144,22 @@ class Session:
         """
         self.check_shards(trainer, writes=pairs is not None or self.method == "grpo")
         open_model = open_model or partial(generating, policy=policy)
-        held = HeldOutCallback(trainer, pairs, open_model, self.options.eval_every) if pairs else None
+        held_out = HeldOutCallback(trainer, pairs, open_model, self.options.eval_every) if pairs else None
         trainer.remove_callback(package("transformers").PrinterCallback)
         with ProgressCallback(self.method) as view, closing(Metrics(self.out / METRICS, self.say)) as metrics:
             callbacks: list[Callback | None] = [
                 MetricsCallback(metrics),
                 view, FiniteCallback(), DiskSpaceCallback(), RewardSignalCallback(self.say, no_signal_after),
-                _TokenCountCallback(trainer), held,
+                _TokenCountCallback(trainer), held_out,
             ]  # fmt: skip
             for callback in filter(None, callbacks):
                 trainer.add_callback(callback)
             if not (checkpoint and _at_its_end(trainer, checkpoint)):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         self.save(trainer)
-        return self._finished(trainer, held, len(trainer.train_dataset) if rows is None else rows)
+        return self._finished(trainer, held_out, len(trainer.train_dataset) if rows is None else rows)
 
-    def _finished(self, trainer: Any, held: HeldOutCallback | None, rows: int) -> Result:
+    def _finished(self, trainer: Any, held_out: HeldOutCallback | None, rows: int) -> Result:
         lines = read_metrics(self.out / METRICS) if rank() == 0 else []
         result = Result(
             self.method,
@@ -168,32 +167,32 @@ class Session:
             trainer.state.global_step // trainer.args.logging_steps,
             lines[-1].seconds if lines else 0.0,
             _tokens(lines),
-            held.result(BEFORE) if held else None,
-            held.result(AFTER) if held else None,
+            held_out.result(BEFORE) if held_out else None,
+            held_out.result(AFTER) if held_out else None,
         )
         if rank() == 0:
             write_whole(self.out / RESULT, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
             describe(
                 self.out / MODEL, result, self.options, self.source, lines, name=self.out.resolve().name,
-                rows=rows, held_out=held.count if held else 0, say=self.say,
+                rows=rows, held_out=held_out.count if held_out else 0, say=self.say,
             )  # fmt: skip
         return result
 
     def check_shards(self, trainer: Any, *, writes: bool) -> None:
-        """Raise for what cannot be done with a model that is shared out over the processes.
+        """Raise for what cannot be done with a model whose parameters are sharded over the processes.
 
-        By FSDP every forward pass is one of all processes, and they write at their own pace.
+        Under FSDP every forward pass involves all processes, and generation takes each a different number.
         """
         deepspeed = trainer.accelerator.state.deepspeed_plugin
         fsdp: bool = trainer.is_fsdp_enabled
         if fsdp and writes:
             raise ConfigError(
-                "a model that FSDP shares out cannot be measured or write here",
+                "a model sharded by FSDP cannot be measured or generate here",
                 hint="leave --held-out out, or launch with recipes/accelerate/zero3.yaml",
             )
         if self.options.adapter == "lora" and (fsdp or (deepspeed and deepspeed.zero_stage == 3)):
             raise ConfigError(
-                "adapters of a model that is shared out cannot be merged here",
+                "adapters of a model with sharded parameters cannot be merged here",
                 hint="launch with recipes/accelerate/ddp.yaml or zero2.yaml, or train with --adapter full",
             )
 

@@ -1,6 +1,11 @@
-"""Supervised fine-tuning: a student learns to write the judgments that were found good.
+"""Supervised fine-tuning on written judgments, by TRL's ``SFTTrainer``.
 
-Rows of written judgments as a student learns them: prompt, completion, and where each came from.
+    jurist train sft rows.jsonl --model MODEL --out RUN [--held-out pairs.jsonl]
+
+Rows have `prompt` and `completion` (as `jurist distill` writes them) or `messages`. Loss: cross-entropy of
+the completion's tokens, the mean over the tokens of a batch; the prompt's tokens count nothing. This is
+RM-R1's first stage (distillation of reasoning chains). With ``target`` answer the rows are pairs and the
+completion is the bare verdict: the baseline without reasoning.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,9 +16,8 @@ from typing import Any, cast
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.types import Conversation, Message
 from jurist.engines.chat_template import ChatError, ChatIds
-from jurist.inputs import load_cases
-from jurist.inputs.files import open_source
-from jurist.inputs.lines import Fields, seen
+from jurist.inputs import load_cases, read_rows
+from jurist.inputs.lines import Fields, Row, seen
 from jurist.judging.judge import Judge
 from jurist.protocols.base import Protocol
 from jurist.training.config import SftOptions, chosen
@@ -43,15 +47,15 @@ def _rows(
 ) -> list[dict[str, Any]]:
     longest = min(options.max_length, policy.context)
     if options.target == "chain":
-        examples, lengths = chain_examples(source, policy.chat, longest)
+        examples, lengths = chain_examples(source, policy.chat, longest, judge.protocol.name)
     else:
-        found, count = prompt_examples(
+        prompts, count = prompt_examples(
             load_cases(source), judge, policy.chat,
             orders=options.orders, max_prompt=options.max_prompt, too_long=options.too_long,
         )  # fmt: skip
         for line in count.lines():
             say(line)
-        examples, lengths = verdict_examples(found, judge.protocol, policy.chat, longest)
+        examples, lengths = verdict_examples(prompts, judge.protocol, policy.chat, longest)
     for line in lengths.lines():
         say(line)
     return [
@@ -113,12 +117,15 @@ class LengthCounts:
             yield f"{self.dropped:,} longer rows left out (--max-length)"
 
 
-def chain_examples(source: str, chat: ChatIds, max_length: int) -> tuple[list[SftExample], LengthCounts]:
+def chain_examples(
+    source: str, chat: ChatIds, max_length: int, protocol: str = ""
+) -> tuple[list[SftExample], LengthCounts]:
     """The rows of a file: `prompt` and `completion`, or `messages` whose last turn is learned.
 
-    Raises ``InputError`` naming file, line and field.
+    Raises ``InputError`` naming file, line and field; also for a row that was written for another
+    ``protocol`` ("": any), which `jurist distill` notes in each row.
     """
-    return kept(_chain_examples(source, chat), max_length)
+    return kept(_chain_examples(source, chat, protocol), max_length)
 
 
 def verdict_examples(
@@ -130,7 +137,7 @@ def verdict_examples(
 
 def kept(examples: Iterable[SftExample], max_length: int) -> tuple[list[SftExample], LengthCounts]:
     """The examples that are not too long, and the count."""
-    found: list[SftExample] = []
+    fitting: list[SftExample] = []
     lengths = LengthCounts()
     for example in examples:
         lengths.rows += 1
@@ -140,24 +147,28 @@ def kept(examples: Iterable[SftExample], max_length: int) -> tuple[list[SftExamp
             continue
         lengths.longest = max(lengths.longest, length)
         lengths.written += len(example.completion)
-        found.append(example)
-    if not found:
+        fitting.append(example)
+    if not fitting:
         why = "all are longer than --max-length" if lengths.rows else "the file has no rows"
         raise InputError(f"no row to learn from: {why}")
-    return found, lengths
+    return fitting, lengths
 
 
-def _chain_examples(source: str, chat: ChatIds) -> Iterator[SftExample]:
-    for row in open_source(source):
+def _chain_examples(source: str, chat: ChatIds, protocol: str) -> Iterator[SftExample]:
+    def example(row: Row) -> SftExample:
+        written_for = row.fields.get("protocol")
+        if protocol and written_for is not None and written_for != protocol:
+            raise InputError(
+                f"protocol: the row was written for {seen(written_for)}, the training is for {protocol!r}",
+                "give --protocol (and --family) as `jurist distill` had them; the model card names it",
+            )
+        prompt, completion = _parts(row.fields)
         try:
-            if isinstance(row.fields, InputError):
-                raise row.fields
-            prompt, completion = _parts(row.fields)
-            yield SftExample(chat.prompt(prompt, None), chat.reply(completion))
+            return SftExample(chat.prompt(prompt, None), chat.reply(completion))
         except ChatError as error:
-            raise InputError(f"{row.place}: {error}") from error
-        except InputError as error:
-            raise InputError(f"{row.place}: {error.message}", error.hint) from None
+            raise InputError(str(error)) from error
+
+    return read_rows(source, example)
 
 
 def _parts(fields: Fields) -> tuple[Conversation, str]:

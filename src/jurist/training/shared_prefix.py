@@ -1,12 +1,13 @@
-"""A group's prompt computed once, forward and backward: the log-probabilities that GRPO trains on.
+"""GRPO's log-probabilities with each group's prompt computed once, forward and backward.
 
-``shared_logps`` finds rows with equal prompts, runs each prompt once with a cache that keeps its gradients,
-and lets the completions continue it. (One packed row with a block mask costs the same for short texts, but
-its mask grows with the square of all tokens, and not every attention takes one.) The rest, output layer and
-losses, stays the trainer's: trl 1.16, trl/trainer/grpo_trainer.py, ``_get_per_token_logps_and_entropies``,
-and ``add_fused_lm_head`` of trl/trainer/utils.py.
+``shared_logps`` finds rows with equal prompts, runs each prompt once with a key-value cache that keeps its
+gradients, and lets the completions continue it. (Packing a group into one row with a block mask costs the
+same for short texts, but its mask grows with the square of all tokens, and not every attention takes one.)
+The output layer and the losses stay TRL's: trl 1.16, trl/trainer/grpo_trainer.py,
+``_get_per_token_logps_and_entropies``, and ``add_fused_lm_head`` of trl/trainer/utils.py.
 
-The trainer's side of shared prompts: siblings in one micro-batch, and what cannot be shared.
+``SharedPrefix`` is the mixin for TRL's trainer: it keeps the rows of a group in one micro-batch, and falls
+back to the stock computation, saying why, where a model or a batch cannot share.
 """
 
 import inspect
@@ -23,8 +24,8 @@ from jurist.training.distributed import package
 
 # Tokens whose activations are held at once under gradient checkpointing.
 _AT_ONCE = 8192
-# How far the probe's states may be from the stock ones, relative to their norm: what rounding does in float32
-# (also where products are rounded to TF32), and in narrower types. A lost prompt changes them by the half.
+# Largest difference between the probe's states and the stock ones, relative to their norm: rounding in
+# float32 (also with TF32 products), and in narrower types. Without its prompt a row differs by about half.
 _EXACT, _ROUGH = 2e-3, 5e-2
 
 _KNOWN: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
@@ -46,10 +47,10 @@ def groups_of(input_ids: Any, attention_mask: Any, keep: int) -> list[Group]:
     """The rows (rows, columns) by their prompts, which are all but the last ``keep`` columns, left-padded."""
     heads = input_ids[:, :-keep].tolist()
     starts = (attention_mask[:, :-keep] == 0).sum(1).tolist()
-    found: dict[tuple[int, ...], list[int]] = {}
+    rows_of: dict[tuple[int, ...], list[int]] = {}
     for row, (ids, start) in enumerate(zip(heads, starts, strict=True)):
-        found.setdefault((start, *ids[start:]), []).append(row)
-    return [Group(input_ids[rows[0], start:-keep], start, rows) for (start, *_), rows in found.items()]
+        rows_of.setdefault((start, *ids[start:]), []).append(row)
+    return [Group(input_ids[rows[0], start:-keep], start, rows) for (start, *_), rows in rows_of.items()]
 
 
 def shared_logps(model: Any, input_ids: Any, attention_mask: Any, keep: int) -> Logps | None:
@@ -140,11 +141,11 @@ class _States:
 
 
 def _borrowed(cache: Any, copies: int) -> Any:
-    """A prompt's cache as its rows see it: each continues the prompt, none writes into it."""
+    """The prompt's cache for its rows: each appends to it, the cache itself is not changed."""
     kind: Any = package("transformers").Cache
     layers = [copy(layer) for layer in cache.layers]
-    for layer, own in zip(layers, cache.layers, strict=True):
-        layer.update = partial(_continued, own, copies)
+    for layer, prompt_layer in zip(layers, cache.layers, strict=True):
+        layer.update = partial(_continued, prompt_layer, copies)
     return kind(layers=layers)
 
 
@@ -163,14 +164,14 @@ def _called(function: Callable[..., Any], *args: Any) -> Any:
 @contextmanager
 def _replaced(module: Any, forward: Callable[..., Any]) -> Generator[None]:
     """While it is open, a module's forward is another."""
-    own: Any = module.__dict__.get("forward")
+    replaced: Any = module.__dict__.get("forward")
     module.forward = forward
     try:
         yield
     finally:
         del module.forward
-        if own is not None:
-            module.forward = own
+        if replaced is not None:
+            module.forward = replaced
 
 
 def _checkpointing(module: Any) -> list[Any]:
@@ -293,14 +294,14 @@ class SharedPrefix:
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         stock: Any = super()
-        own: Any = self
-        before: Any = own._buffered_inputs
+        trainer: Any = self
+        before: Any = trainer._buffered_inputs
         inputs: Any = stock._prepare_inputs(generation_batch)
-        after: Any = own._buffered_inputs
+        after: Any = trainer._buffered_inputs
         if after is None or after is before:
             return inputs
-        own._buffered_inputs = after = regrouped(after)
-        return after[own._step % own.args.steps_per_generation]
+        trainer._buffered_inputs = after = regrouped(after)
+        return after[trainer._step % trainer.args.steps_per_generation]
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -314,7 +315,7 @@ class SharedPrefix:
         **images: Any,
     ) -> tuple[Any, Any, Any]:
         stock: Any = super()
-        own: Any = self
+        trainer: Any = self
         plain: Any = stock._get_per_token_logps_and_entropies
         if not self._shares(model, compute_aux_loss, images):
             return plain(
@@ -325,25 +326,25 @@ class SharedPrefix:
         parts: list[Logps] = []
         size = batch_size or len(input_ids)
         for ids, mask in zip(input_ids.split(size), attention_mask.split(size), strict=True):
-            with own.accelerator.autocast():
+            with trainer.accelerator.autocast():
                 part = shared_logps(model, ids, mask, logits_to_keep)
             parts.append(part or plain(model, ids, mask, logits_to_keep, None, compute_entropy)[:2])
         logps = torch.cat([p[0] for p in parts])
         return logps, torch.cat([p[1] for p in parts]) if compute_entropy else None, None
 
     def _shares(self, model: Any, auxiliary: bool, images: dict[str, Any]) -> bool:
-        own: Any = self
+        trainer: Any = self
         why = ""
         if auxiliary:
             why = "the load-balancing loss counts every token of the batch"
         elif any(value is not None for value in images.values()):
             why = "the batch has images or token types"
-        elif own.is_fsdp_enabled or own.is_deepspeed_enabled:
+        elif trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             why = "with sharded parameters every process must make the same passes"
-        said: set[str] = own.__dict__.setdefault("_prefix_said", set())
+        said: set[str] = trainer.__dict__.setdefault("_prefix_said", set())
         if why and why not in said:
             said.add(why)
-            self.say(f"prompts are not shared, every row computes its own: {why}")
+            self.say(f"prompts are not shared, every row computes its trainer: {why}")
         return not why and obstacle(model, self.say) is None
 
 

@@ -3,7 +3,7 @@
 from jurist.data.overlap.clean import Marks, check_target, write_clean
 from jurist.data.overlap.index import Index
 from jurist.data.overlap.match import Hit, Match, match
-from jurist.data.overlap.report import SORTS, Clean, Count, Report, Summary, file_hash, stamp
+from jurist.data.overlap.report import SORTS, Clean, Count, Report, Summary, stamp
 from jurist.data.overlap.rows import RowCase, read_cases
 from jurist.data.overlap.rule import Rule
 
@@ -20,7 +20,6 @@ __all__ = [
     "Rule",
     "Summary",
     "check_target",
-    "file_hash",
     "match",
     "read_cases",
     "stamp",

@@ -11,7 +11,7 @@ import msgspec
 from jurist.core.errors import ConfigError, InputError, StoreError
 from jurist.data.overlap.report import Clean
 from jurist.data.overlap.rows import RowCase
-from jurist.inputs.files import open_source
+from jurist.inputs import read_rows
 
 _UNSEEN, _KEEP, _DROP = 0, 1, 2
 
@@ -84,8 +84,8 @@ def _lines(marks: Marks) -> Iterator[tuple[bool, bytes]]:
 
 def _rows(marks: Marks) -> Iterator[tuple[bool, bytes]]:
     """The rows that stay, all their fields, one JSON object a line."""
-    for number, row in enumerate(open_source(marks.source), 1):
-        if marks.keeps(number):
+    for row in read_rows(marks.source, lambda row: row, on_bad=lambda _error: None):
+        if marks.keeps(row.number):
             yield True, msgspec.json.encode(row.fields) + b"\n"
 
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from os import PathLike, fspath
 from pathlib import Path
 from typing import IO, Literal, Self
 
@@ -157,17 +156,6 @@ def stamp(summary: Summary, report: str) -> str:
         f"jurist {summary.jurist}",
     ]
     return "; ".join(part for part in parts if part)
-
-
-def file_hash(path: str | PathLike[str]) -> str | None:
-    """sha256 of a file; None for what is no file."""
-    if not Path(fspath(path)).is_file():
-        return None
-    taken = sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            taken.update(block)
-    return taken.hexdigest()
 
 
 def _sort(hit: Hit) -> Sort:

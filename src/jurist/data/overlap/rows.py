@@ -1,13 +1,12 @@
 """Rows in, cases with their places out, also of data without pairs: a guard must see what is trained on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from difflib import get_close_matches
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any, NamedTuple, cast
 
-from jurist.core.errors import InputError
 from jurist.core.types import Case
-from jurist.inputs.files import open_source
+from jurist.inputs import OnBad, handler, read_rows
 from jurist.inputs.lines import Fields, Row
 from jurist.inputs.rows import PROMPTS, RESPONSES, case_of
 
@@ -29,7 +28,7 @@ def read_cases(
     source: str | PathLike[str],
     *,
     skip_bad: bool = False,
-    on_bad: Callable[[InputError], None] | None = None,
+    on_bad: OnBad | None = None,
 ) -> Iterator[RowCase]:
     """The rows of whatever ``load_cases`` reads, and of prompts alone or with an answer beside them.
 
@@ -37,25 +36,12 @@ def read_cases(
     ``solution`` or ``ground_truth``, or a list of ``messages`` whose last assistant turn is the response.
     Ids may come twice: lines tell rows apart. Raises and skips as ``load_cases`` does.
     """
-    return _read(open_source(fspath(source)), skip_bad, on_bad)
+    return read_rows(source, _row_case, handler(skip_bad=skip_bad, on_bad=on_bad))
 
 
-def _read(
-    rows: Iterator[Row], skip_bad: bool, on_bad: Callable[[InputError], None] | None
-) -> Iterator[RowCase]:
-    for number, row in enumerate(rows, 1):
-        try:
-            if isinstance(row.fields, InputError):
-                raise row.fields
-            case = case_of(_judgeable(row.fields), row.default_id)
-        except InputError as error:
-            placed = InputError(f"{row.place}: {error.message}", error.hint)
-            if not skip_bad:
-                raise placed from None
-            if on_bad:
-                on_bad(placed)
-            continue
-        yield RowCase(number, row.place.line, row.fields, case)
+def _row_case(row: Row) -> RowCase:
+    case = case_of(_judgeable(row.fields), row.default_id)
+    return RowCase(row.number, row.place.line, row.fields, case)
 
 
 def _judgeable(fields: Fields) -> Fields:

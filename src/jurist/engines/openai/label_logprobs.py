@@ -1,40 +1,50 @@
 """Which label comes next: a forced verdict's log-probabilities over HTTP, by the route that a server has.
 
-vLLM and llama.cpp offer a raw continuation that shows any token's probability. Elsewhere the chat request
-ends with the assistant's turn so far, and the labels are looked for among the 20 likeliest tokens.
+vLLM and llama.cpp offer a raw continuation that shows any token's probability. Elsewhere, and where that
+fails, the chat request ends with the assistant's turn so far, and the labels are looked for among the 20
+likeliest tokens.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from jurist.core.types import Completion, Message, Query, Usage
+from jurist.engines.base import failed
+from jurist.engines.openai.errors import Refused, WireError
+from jurist.engines.openai.json_values import list_of, number_of, object_of, objects_of, text_of
+from jurist.engines.openai.replies import read_json, read_reply
 from jurist.engines.openai.routes import Routes
-from jurist.engines.openai.wire import WireError, chat_messages, read_json
+from jurist.engines.openai.wire import chat_messages, present
 
-T = TypeVar("T")
-Some = Annotated[list[T], msgspec.Meta(min_length=1)]
-"""A list that is not empty."""
+# How many of the likeliest tokens are asked for: some servers show five at most, some none.
+_TOPS = (20, 5, 0)
+# What a log-probability of minus infinity is written as: JSON has no such number (vLLM writes the same).
+_IMPOSSIBLE = -9999.0
+_SPACES = " \t\n\u0120\u2581"  # also as GPT-2's and SentencePiece's vocabularies write one
+_NO_TOPS = re.compile(
+    r"not (?:be )?(?:supported|allowed|available)|n't support|unsupported|unrecognized|unknown", re.I
+)
+_TOKEN_ID = re.compile(r"token_id:\d+")
+
+Shown = dict[str, float | None]
+"""A token's text and its log-probability; None where the server shows the token without a usable one."""
 
 
-# The parts of each server's reply that are read; msgspec checks their shape.
-class _LegacyLogprobs(msgspec.Struct):
-    top_logprobs: Some[dict[str, float]]
+class _Choice(msgspec.Struct):
+    logprobs: Any = None
 
 
-class _LegacyChoice(msgspec.Struct):
-    logprobs: _LegacyLogprobs
-
-
-class _Legacy(msgspec.Struct):
-    choices: Some[_LegacyChoice]
+class _Choices(msgspec.Struct):
+    choices: list[_Choice]
 
 
 class _Prob(msgspec.Struct):
     id: int
-    prob: float
+    prob: Any = None
 
 
 class _Position(msgspec.Struct):
@@ -42,44 +52,8 @@ class _Position(msgspec.Struct):
 
 
 class _Native(msgspec.Struct):
-    completion_probabilities: Some[_Position]
-    tokens_evaluated: int = 0
-
-
-class _Top(msgspec.Struct):
-    token: str
-    logprob: float
-
-
-class _Content(msgspec.Struct):
-    top_logprobs: list[_Top] = []
-
-
-class _ChatLogprobs(msgspec.Struct):
-    content: list[_Content] | None = None
-
-
-class _ChatMessage(msgspec.Struct):
-    content: str | None = None
-
-
-class _ChatChoice(msgspec.Struct):
-    message: _ChatMessage
-    logprobs: _ChatLogprobs | None = None
-
-    def top(self) -> list[_Top]:
-        """The likeliest next tokens, if the server shows any."""
-        content = self.logprobs.content if self.logprobs else None
-        return content[0].top_logprobs if content else []
-
-
-class _ChatUsage(msgspec.Struct):
-    prompt_tokens: int | None = None
-
-
-class _Chat(msgspec.Struct):
-    choices: Some[_ChatChoice]
-    usage: _ChatUsage | None = None
+    completion_probabilities: list[_Position]
+    tokens_evaluated: Any = 0
 
 
 class Labels:
@@ -88,15 +62,33 @@ class Labels:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
         self._ids: dict[str, int] = {}
+        self._top = _TOPS[0]
 
     async def read(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
         """A completion whose ``logprobs`` hold every choice, or whose text is the likeliest one."""
-        route = await self._routes.route()
-        if route == "vllm":
-            return await self._vllm(query, model, extra)
-        if route == "llama.cpp":
-            return await self._llama_cpp(query, extra)
-        return await self._chat(query, model, extra)
+        route = await self._routes.route(model)
+        if route == "chat":
+            return await self._chat(query, model, extra)
+        native = self._vllm if route == "vllm" else self._llama_cpp
+        try:
+            own = await native(query, model, extra)
+        except _TwoTokens:
+            raise
+        except (Refused, WireError) as error:
+            if isinstance(error, Refused) and (error.too_long or error.of_key):
+                raise
+            own = failed(str(error))
+        if own.finish != "error":
+            return own
+        # Not every server with vLLM's or llama.cpp's mark has its routes.
+        try:
+            chat = await self._chat(query, model, extra)
+        except (Refused, WireError):
+            return own
+        if chat.finish == "error":
+            return own
+        self._routes.only_chat()
+        return chat
 
     async def _vllm(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
         prompt = await self._routes.vllm_prompt(query, model, extra)
@@ -110,21 +102,24 @@ class Labels:
             "logprob_token_ids": list(ids.values()),
             "return_tokens_as_token_ids": True,
         }
-        reply = await self._routes.ask("POST", "/completions", body, _Legacy)
-        seen = reply.choices[0].logprobs.top_logprobs[0]
-        found = {c: seen.get(f"token_id:{i}") for c, i in ids.items()}
-        return _completion(query, found, len(prompt))
+        reply = await self._routes.ask("POST", "/completions", body, _Choices)
+        tops = _legacy(reply.choices[0].logprobs) if reply.choices else None
+        if not tops:
+            raise WireError("/completions answered with another shape than expected: no log-probabilities")
+        shown = {c: tops[f"token_id:{i}"] for c, i in ids.items() if f"token_id:{i}" in tops}
+        return _completion(query, shown, len(prompt))
 
     async def _vllm_label(self, label: str, model: str) -> int:
         if label not in self._ids:
             self._ids[label] = _single(label, await self._routes.vllm_ids(label, model))
         return self._ids[label]
 
-    async def _llama_cpp(self, query: Query, extra: Mapping[str, Any]) -> Completion:
-        prompt = await self._routes.llama_prompt(query, extra)
-        ids = {c: await self._llama_label(c) for c in query.choices}
+    async def _llama_cpp(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
+        prompt = await self._routes.llama_prompt(query, model, extra)
+        ids = {c: await self._llama_label(c, model) for c in query.choices}
         # An equal bias on all labels leaves their ratios as they are and makes all of them visible.
         body = {
+            "model": model,
             "prompt": prompt,
             "n_predict": 1,
             "n_probs": len(ids),
@@ -136,64 +131,128 @@ class Labels:
             "cache_prompt": extra.get("cache_prompt", True),
         }
         reply = await self._routes.ask("POST", "//completion", body, _Native)
-        shown = {p.id: p.prob for p in reply.completion_probabilities[0].top_probs}
-        found = {c: _log(shown.get(i)) for c, i in ids.items()}
-        return _completion(query, found, reply.tokens_evaluated)
+        if not reply.completion_probabilities:
+            raise WireError("/completion answered with another shape than expected: no probabilities")
+        probabilities = {p.id: number_of(p.prob) for p in reply.completion_probabilities[0].top_probs}
+        shown = {c: _log(probabilities[i]) for c, i in ids.items() if i in probabilities}
+        return _completion(query, shown, int(number_of(reply.tokens_evaluated) or 0))
 
-    async def _llama_label(self, label: str) -> int:
+    async def _llama_label(self, label: str, model: str) -> int:
         if label not in self._ids:
-            self._ids[label] = _single(label, await self._routes.llama_ids(label))
+            self._ids[label] = _single(label, await self._routes.llama_ids(label, model))
         return self._ids[label]
 
     async def _chat(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
+        """By the chat route, with as many of the likeliest tokens as the server shows."""
+        while True:
+            try:
+                return await self._chat_top(query, model, extra, self._top)
+            except Refused as error:
+                if not error.of_request or "logprob" not in str(error) or not self._top:
+                    raise
+                self._top = 0 if _NO_TOPS.search(str(error)) else _TOPS[_TOPS.index(self._top) + 1]
+
+    async def _chat_top(self, query: Query, model: str, extra: Mapping[str, Any], top: int) -> Completion:
         turns = (*query.messages, Message("assistant", query.prefill or ""))
         body: dict[str, Any] = {
             "model": model,
             "messages": chat_messages(turns),
             "max_tokens": 1,
             "temperature": 0.0,
-            "logprobs": True,
-            "top_logprobs": 20,
+            **({"logprobs": True, "top_logprobs": top} if top else {}),
         }
 
         async def send(more: Mapping[str, Any]) -> bytes:
-            whole = {name: value for name, value in {**body, **more, **extra}.items() if value is not None}
-            return await self._routes.request("POST", "/chat/completions", whole)
+            return await self._routes.request("POST", "/chat/completions", present({**body, **more, **extra}))
 
         data = await self._routes.continued(send)
-        reply = read_json(data, _Chat, "/chat/completions answered with another shape than expected")
-        choice = reply.choices[0]
-        read = (reply.usage and reply.usage.prompt_tokens) or 0
-        shown: dict[str, float] = {}
-        for token in choice.top():
-            shown.setdefault(token.token.strip(), token.logprob)
-        return _completion(
-            query, {c: shown.get(c) for c in query.choices}, read, choice.message.content or ""
-        )
+        written = read_reply(data)[0]
+        if written.finish in ("error", "filter"):
+            return written
+        reply = read_json(data, _Choices, "/chat/completions answered with another shape than expected")
+        shown: Shown = {}
+        for token, logprob in _likeliest(reply.choices[0].logprobs):
+            shown.setdefault(token.strip(_SPACES), logprob)
+        # A parser of reasoning may have taken the label for a thought.
+        text = written.text or written.thinking or ""
+        return _completion(query, shown, written.usage.prompt_tokens, text)
+
+
+class _TwoTokens(WireError):
+    """A label that no single token stands for: no route could show its probability."""
 
 
 def _completion(
-    query: Query, found: Mapping[str, float | None], prompt_tokens: int, text: str = ""
+    query: Query, shown: Mapping[str, float | None], prompt_tokens: int, text: str = ""
 ) -> Completion:
-    """All labels seen: their log-probabilities. Some: the likeliest as a choice. None: a failure."""
-    seen = {c: p for c, p in found.items() if p is not None}
+    """All labels shown: their log-probabilities. Else the likeliest one, or the written one, as a choice.
+
+    Without either it is a failure.
+    """
     usage = Usage(prompt_tokens, 1)
-    if not seen:
-        written = text.removeprefix(query.prefill or "").strip()
-        if written in query.choices:
-            return Completion(written, usage=usage)
-        return Completion(
-            finish="error", usage=usage, error="the server shows no probability of the verdict's labels"
-        )
-    best = max(seen, key=lambda c: seen[c])
-    return Completion(best, usage=usage, logprobs=seen if len(seen) == len(found) else None)
+    seen = {c: p for c in query.choices if (p := shown.get(c)) is not None}
+    if len(seen) == len(query.choices) and max(seen.values()) > _IMPOSSIBLE:
+        return Completion(max(seen, key=lambda c: seen[c]), usage=usage, logprobs=seen)
+    written = _label_in(text.removeprefix(query.prefill or ""), query.choices)
+    # A label that is shown without its number may be the likeliest; what was written then is.
+    if written and (not seen or shown.get(written, 0.0) is None):
+        return Completion(written, usage=usage)
+    if seen:
+        return Completion(max(seen, key=lambda c: seen[c]), usage=usage)
+    return Completion(
+        finish="error", usage=usage, error="the server shows no probability of the verdict's labels"
+    )
+
+
+def _label_in(text: str, labels: Sequence[str]) -> str | None:
+    """The label with which a text begins, if nothing but punctuation follows it at once."""
+    text = text.strip(_SPACES)
+    longest_first = sorted(labels, key=len, reverse=True)
+    return next((c for c in longest_first if re.match(rf"{re.escape(c)}(?:\W*\Z|[\])}}<\"*])", text)), None)
+
+
+def _likeliest(logprobs: Any) -> list[tuple[str, float | None]]:
+    """The first position's likeliest tokens of a chat completion, in today's shape or the older one."""
+    fields = object_of(logprobs)
+    content = objects_of(fields.get("content"))
+    if not content:
+        return list((_legacy(fields) or {}).items())
+    return [(_token(t), logprob_of(t.get("logprob"))) for t in objects_of(content[0].get("top_logprobs"))]
+
+
+def _token(fields: dict[str, Any]) -> str:
+    """A token's text; of one that is shown by its number, what its bytes say."""
+    token, data = text_of(fields.get("token")), list_of(fields.get("bytes"))
+    if _TOKEN_ID.fullmatch(token) and data:
+        try:
+            return bytes(data).decode("utf-8", "replace")
+        except (TypeError, ValueError):
+            return token
+    return token
+
+
+def _legacy(logprobs: Any) -> Shown | None:
+    """The first position's tokens in the shape of /completions; None without any."""
+    tops = objects_of(object_of(logprobs).get("top_logprobs"))
+    return {token: logprob_of(value) for token, value in tops[0].items()} if tops else None
+
+
+def logprob_of(value: Any) -> float | None:
+    """A log-probability; minus infinity, and what stands for it, as a large negative number."""
+    if value == -math.inf:
+        return _IMPOSSIBLE
+    logprob = number_of(value)
+    return None if logprob is None or logprob > 1e-3 else max(logprob, _IMPOSSIBLE)
 
 
 def _single(label: str, ids: list[int]) -> int:
     if len(ids) != 1:
-        raise WireError(f"the verdict's label {label!r} is {len(ids)} tokens in this model's vocabulary")
+        raise _TwoTokens(f"the verdict's label {label!r} is {len(ids)} tokens in this model's vocabulary")
     return ids[0]
 
 
 def _log(probability: float | None) -> float | None:
-    return math.log(probability) if probability else None
+    """The logarithm of a probability; one that was rounded to nothing is impossible."""
+    if probability is None:
+        return None
+    return math.log(probability) if probability > 0 else _IMPOSSIBLE

@@ -6,9 +6,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from jurist.core.types import Completion, Message, Query
+from jurist.engines.openai.errors import Refused, WireError
+from jurist.engines.openai.replies import read_native, read_raw, read_reply
 from jurist.engines.openai.routes import Routes, native_extra
 from jurist.engines.openai.thinking_budget import Capping
-from jurist.engines.openai.wire import NEUTRAL, chat_body, read_native, read_raw, read_reply, sampling_body
+from jurist.engines.openai.wire import NEUTRAL, chat_body, present, sampling_body
 
 _THINK_TAGS = ["<think>", "</think>"]
 
@@ -24,33 +26,44 @@ class Continuing:
         self, query: Query, model: str, neutral: Mapping[str, Any], extra: Mapping[str, Any]
     ) -> Completion:
         """What comes after ``query.prefill``. ``neutral`` and ``extra`` are fields of chat requests."""
-        route = await self._routes.route()
-        if route == "vllm":
-            return await self._vllm(query, model, extra)
-        if route == "llama.cpp":
-            return await self._llama_cpp(query, extra)
-        return await self._chat(query, model, neutral, extra)
+        route = await self._routes.route(model)
+        if route == "chat":
+            return await self._chat(query, model, neutral, extra)
+        native = self._vllm if route == "vllm" else self._llama_cpp
+        try:
+            return await native(query, model, extra)
+        except (Refused, WireError) as error:
+            if isinstance(error, Refused) and not error.no_route:
+                raise
+            # Not every server with vLLM's or llama.cpp's mark has its routes.
+            try:
+                completion = await self._chat(query, model, neutral, extra)
+            except (Refused, WireError):
+                raise error from None
+            self._routes.only_chat()
+            return completion
 
     async def _vllm(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
         prompt = await self._routes.vllm_prompt(query, model, extra)
         body = {"model": model, "prompt": prompt, **sampling_body(query.sampling)}
 
         async def send(more: Mapping[str, Any]) -> bytes:
-            whole = _present({**body, **NEUTRAL["vllm"], **more, **native_extra(extra)})
+            whole = present({**body, **NEUTRAL["vllm"], **more, **native_extra(extra)})
             return await self._routes.request("POST", "/completions", whole)
 
         return read_raw(await self._capping.sent(query.sampling, send))
 
-    async def _llama_cpp(self, query: Query, extra: Mapping[str, Any]) -> Completion:
+    async def _llama_cpp(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
         sampling = sampling_body(query.sampling)
         sampling["n_predict"] = sampling.pop("max_tokens")
         body: dict[str, Any] = {
-            "prompt": await self._routes.llama_prompt(query, extra),
+            "model": model,
+            "prompt": await self._routes.llama_prompt(query, model, extra),
             **sampling,
             # Some vocabularies hold these as control tokens, which are left out of a text.
             "preserved_tokens": _THINK_TAGS,
         }
-        whole = _present({**body, **NEUTRAL["llamacpp"], **native_extra(extra)})
+        whole = present({**body, **NEUTRAL["llamacpp"], **native_extra(extra)})
         return read_native(await self._routes.request("POST", "//completion", whole))
 
     async def _chat(
@@ -80,7 +93,3 @@ def _new(completion: Completion, prefill: str) -> Completion:
     closed = prefill.rfind("</think>") > prefill.rfind("<think>")
     tag = "\n</think>\n\n" if thought and text and not closed else ""
     return replace(completion, text=thought + tag + text, thinking=None)
-
-
-def _present(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if value is not None}

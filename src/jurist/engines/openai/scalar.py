@@ -1,6 +1,7 @@
 """A scalar reward model behind a server: the raw score, by the route that vLLM or SGLang has for it."""
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Annotated, Any, Generic, TypeVar
@@ -12,7 +13,11 @@ from jurist.core.types import Completion, Conversation, Message, Query, Usage
 from jurist.engines.base import failed
 from jurist.engines.chat_template import ChatError
 from jurist.engines.openai.client import HttpEngine
-from jurist.engines.openai.wire import Refused, WireError, chat_messages, read_json
+from jurist.engines.openai.connection import NETWORK_ERRORS
+from jurist.engines.openai.errors import Refused, Retried, WireError
+from jurist.engines.openai.models import explained, find_model
+from jurist.engines.openai.replies import read_json, usage_of
+from jurist.engines.openai.wire import chat_messages, present
 from jurist.engines.scalar import WRITES_NOTHING, WholeChat
 
 T = TypeVar("T")
@@ -35,13 +40,9 @@ class _Embedded(msgspec.Struct):
     embedding: list[float]
 
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-
-
 class _Reply(msgspec.Struct, Generic[T]):
     data: Annotated[list[T], msgspec.Meta(min_length=1)]
-    usage: _Usage | None = None
+    usage: Any = None
 
 
 class _ModelInfo(msgspec.Struct):
@@ -61,8 +62,10 @@ class ScalarHttpEngine(HttpEngine):
     """
 
     def __init__(self, url: str, model: str | None = None, **options: Any) -> None:
-        root = url.removeprefix("scalar+").rstrip("/").removesuffix("/v1")
-        super().__init__(f"{root}/v1", model, **options)
+        super().__init__(url.strip().removeprefix("scalar+"), model, **options)
+        if not self._connection.address.base.endswith("/v1"):
+            address = self._connection.address
+            self._connection.address = dataclasses.replace(address, base=f"{address.base}/v1")
         self._score: Score | None = None
         self._finding = asyncio.Lock()
         self._whole: WholeChat | None = None
@@ -77,11 +80,13 @@ class ScalarHttpEngine(HttpEngine):
             return failed(WRITES_NOTHING)
         return (await self._attempts(lambda: self._scored(query)))[0]
 
-    async def _find_model(self) -> None:
-        async with asyncio.timeout(min(self._timeout, 30)):
-            data = await self.request("GET", "/models", None)
-        self._choose_model(data)
-        await self._found()
+    async def check(self) -> None:
+        """Find the model, and the route by which the server scores a conversation. Raises ``EngineError``."""
+        self._adopt(await find_model(self._connection, self.model, self._timeout, probe=False))
+        try:
+            await self._found()
+        except (Refused, WireError, Retried, *NETWORK_ERRORS) as error:
+            raise explained(error, self._connection) from None
 
     async def _scored(self, query: Query) -> list[Completion]:
         try:
@@ -104,7 +109,7 @@ class ScalarHttpEngine(HttpEngine):
             try:
                 await score(_PROBE)
             except (Refused, WireError) as error:
-                if str(error).startswith(("HTTP 401", "HTTP 403")):
+                if isinstance(error, Refused) and error.of_key:
                     raise
                 complaints.append(f"{name}: {error}")
             else:
@@ -159,12 +164,12 @@ class ScalarHttpEngine(HttpEngine):
         return WholeChat(made, name)
 
     async def _ask(self, path: str, body: Mapping[str, Any] | None, kind: type[T]) -> T:
-        sent = body and {name: value for name, value in body.items() if value is not None}
-        data = await self.request("POST" if sent else "GET", path, sent)
+        sent = body and present(body)
+        data = await self._connection.request("POST" if sent else "GET", path, sent)
         return read_json(data, kind, f"{path.removeprefix('/')} answered with another shape than expected")
 
 
-def _completion(numbers: Sequence[float | list[float]], usage: _Usage | None) -> Completion:
+def _completion(numbers: Sequence[float | list[float]], usage: Any) -> Completion:
     if len(numbers) != 1 or isinstance(numbers[0], list):
         raise WireError(f"the model gives {len(numbers)} numbers; a scalar reward model gives one")
-    return Completion(repr(numbers[0]), usage=Usage((usage and usage.prompt_tokens) or 0, 0))
+    return Completion(repr(numbers[0]), usage=Usage(usage_of(usage).prompt_tokens, 0))

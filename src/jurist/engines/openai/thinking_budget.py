@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from jurist.core.types import Sampling
+from jurist.engines.openai.errors import Refused, Retried, WireError
+from jurist.engines.openai.replies import read_json
 from jurist.engines.openai.routes import Request, Send
-from jurist.engines.openai.wire import Refused, WireError, read_json
 
 _VLLM = "thinking_token_budget"
 _SGLANG = "custom_params"
@@ -107,4 +108,7 @@ class Capping:
                 return read_json(await self._request("GET", path, None), _ServerInfo, "no settings").caps()
             except (Refused, WireError):
                 continue
+            except Retried as error:
+                if error.most is None:
+                    raise
         return False

@@ -11,7 +11,7 @@ from jurist.reports.audit.calibration import Calibration
 from jurist.reports.audit.cells import STYLES, Matrix
 from jurist.reports.audit.findings import Finding, percent, points
 from jurist.reports.audit.leanings import Leaning
-from jurist.reports.views.comparison import between
+from jurist.reports.views.style import borderless, interval
 
 _NOTE = (
     "[x, y] are 95% intervals. “shown”: the interval leaves out what a judge without the habit would show; "
@@ -54,9 +54,8 @@ def _section(title: str, parts: Sequence[RenderableType]) -> list[RenderableType
 
 def _marked(lines: Iterable[tuple[bool | None, str]]) -> Table:
     """Lines with a mark: shown, not shown, or nothing to tell."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(width=9)
-    table.add_column(overflow="fold")
+    table = borderless("", words=[""], header=False)
+    table.columns[0].width = 9
     marks = {True: Text("shown", style="yellow"), False: Text("not shown", style="green"), None: Text("")}
     for shown, sentence in lines:
         table.add_row(marks[shown], Text(sentence))
@@ -64,7 +63,7 @@ def _marked(lines: Iterable[tuple[bool | None, str]]) -> Table:
 
 
 def _leanings(leanings: Iterable[Leaning]) -> Table:
-    table = _table("more of", "pairs", "preferred", "by gold", "right if so", "if not", "gap")
+    table = borderless("more of", "pairs", "preferred", "by gold", "right if so", "if not", "gap", title=True)
     for found in leanings:
         cells = [f"{found.n:,}", percent(found.prefers, found.interval, found.n)]
         cells += ["" if found.gold is None else percent(found.gold)]
@@ -81,7 +80,7 @@ def _leaning_sentences(leanings: Iterable[Leaning]) -> Table:
 
 
 def _matrix(matrix: Matrix) -> Table:
-    table = _table("right when", *[f"wrong is {style}" for style in STYLES])
+    table = borderless("right when", *[f"wrong is {style}" for style in STYLES], title=True)
     for style, row in zip(STYLES, matrix.accuracy, strict=True):
         table.add_row(f"right is {style}", *[f"{share:.1%}" for share in row])
     return table
@@ -89,11 +88,10 @@ def _matrix(matrix: Matrix) -> Table:
 
 def _bins(found: Calibration) -> Table:
     """Reliability as bars: how far accuracy reaches, and a mark where the confidence stands."""
-    table = _table("confidence", "cases", "right", "accuracy", "95% interval", "")
+    table = borderless("confidence", "cases", "right", "accuracy", "95% interval", words=[""], title=True)
     for b in found.bins:
-        cells = f"{b.n:,}", f"{b.right:,}", f"{b.accuracy:.1%}", between(b.interval)
+        cells = f"{b.n:,}", f"{b.right:,}", f"{b.accuracy:.1%}", interval(b.interval)
         table.add_row(f"{b.confidence:.1%}", *cells, _bar(b.accuracy, b.confidence))
-    table.columns[-1].justify = "left"
     if found.ties:
         table.caption = Text(f"ties, in no bin: {found.ties:,}", style="dim")
         table.caption_justify = "left"
@@ -104,11 +102,3 @@ def _bar(accuracy: float, confidence: float) -> Text:
     cells = ["█" if i < round(accuracy * _WIDTH) else "·" for i in range(_WIDTH)]
     cells[min(_WIDTH - 1, round(confidence * _WIDTH))] = "│"
     return Text("".join(cells))
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(Text(title, style="bold not dim"), overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table

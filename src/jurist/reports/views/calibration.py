@@ -5,15 +5,13 @@ from rich.table import Table
 from rich.text import Text
 
 from jurist.deliberation.calibration import Calibration, Threshold
+from jurist.reports.views.style import borderless, interval
 
 
 def calibration_view(found: Calibration) -> Group:
     """The two judges alone, cascades between them, the chosen one, and what it does on held-out cases."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("threshold", justify="right")
-    for name in ("score", "95% interval", "asked", "tokens/case"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+    table = borderless("threshold", "score", "95% interval", "asked", "tokens/case", words=[""])
+    table.columns[0].justify = "right"
     _row(table, "0", found.cheap.value, found.cheap.interval, 0.0, 0.0, "the cheap judge alone")
     for step in found.steps:
         _step(table, f"{step.value:.3g}", step, "")
@@ -33,11 +31,11 @@ def _row(
     table: Table,
     name: str,
     value: float,
-    interval: tuple[float, float] | None,
+    bounds: tuple[float, float] | None,
     asked: float,
     tokens: float,
     note: str,
     style: str = "",
 ) -> None:
-    between = f"{interval[0]:.1%} to {interval[1]:.1%}" if interval else ""
-    table.add_row(name, f"{value:.2%}", between, f"{asked:.0%}", f"{tokens:,.0f}", note, style=style)
+    cells = f"{value:.2%}", interval(bounds), f"{asked:.0%}", f"{tokens:,.0f}"
+    table.add_row(name, *cells, note, style=style)

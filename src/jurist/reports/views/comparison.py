@@ -7,10 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jurist.core.statistics import Interval
 from jurist.core.types import Decision, Status, winner
 from jurist.reports.comparison import Against, Comparison, Difference, Flip, Judged
 from jurist.reports.views.scorecard import said
+from jurist.reports.views.style import borderless, interval, label, signed
 
 ALPHA = 0.05
 """Below this p-value a difference is called shown."""
@@ -32,8 +32,15 @@ def comparison_view(found: Comparison, flips: int = 10) -> Group:
 
 
 def _accuracies(found: Comparison) -> Table:
-    table = _table(
-        f"{found.n:,} cases", "right", "accuracy", "95% interval", "difference", "95% interval", "p"
+    table = borderless(
+        f"{found.n:,} cases",
+        "right",
+        "accuracy",
+        "95% interval",
+        "difference",
+        "95% interval",
+        "p",
+        title=True,
     )
     base, *others = found.judges
     table.add_row(Text(f"{base.name}  (baseline)"), *_accuracy(base))
@@ -43,7 +50,7 @@ def _accuracies(found: Comparison) -> Table:
 
 
 def _accuracy(judge: Judged) -> tuple[str, str, str]:
-    return f"{judge.right:,}", f"{judge.accuracy:.2%}", between(judge.interval)
+    return f"{judge.right:,}", f"{judge.accuracy:.2%}", interval(judge.interval)
 
 
 def _difference(d: Difference) -> tuple[str, str, Text]:
@@ -72,7 +79,7 @@ def _chance(p: float) -> str:
 
 
 def _all_pairs(found: Comparison) -> Table:
-    table = _table("all pairs", "", "difference", "p", "p, corrected")
+    table = borderless("all pairs", "", "difference", "p", "p, corrected", title=True)
     for pair in found.all_pairs:
         cells = signed(pair.value), p_text(pair.p), p_text(pair.holm)
         table.add_row(Text(pair.judge), Text(f"against {pair.baseline}"), *cells)
@@ -84,10 +91,11 @@ def _groups(against: Against) -> Iterator[RenderableType]:
     yield Text(f"{against.judge} against {against.baseline}", style="bold")
     if not against.groups:
         return
-    table = _table("group", "n", *_headings(against), "difference", "95% interval", "p", "gained", "lost")
+    names = _headings(against)
+    table = borderless("group", "n", *names, "difference", "95% interval", "p", "gained", "lost", title=True)
     for d in against.groups:
         shares = f"{d.baseline_right / d.n:.1%}", f"{d.right / d.n:.1%}"
-        table.add_row(Text(d.group), f"{d.n:,}", *shares, *_difference(d), f"{d.gained:,}", f"{d.lost:,}")
+        table.add_row(label(d.group), f"{d.n:,}", *shares, *_difference(d), f"{d.gained:,}", f"{d.lost:,}")
     yield table
 
 
@@ -98,9 +106,9 @@ def _flips(against: Against, shown: int) -> Iterator[RenderableType]:
     if not some:
         return
     yield Text("")
-    table = _table("flipped case", "group", "gold", *_headings(against), left=True)
+    table = borderless("flipped case", words=("group", "gold", *_headings(against)), title=True)
     for flip in some:
-        table.add_row(Text(flip.case_id), Text(flip.group or ""), *_said(flip))
+        table.add_row(label(flip.case_id), label(flip.group or ""), *_said(flip))
     yield table
     if len(against.flips) > shown:
         yield Text(
@@ -137,7 +145,7 @@ def _cost(judges: Sequence[Judged]) -> Table:
         "seconds each": ["" if j.seconds is None else f"{j.seconds:,.2f}" for j in judges],
     }
     recorded = {name: cells for name, cells in columns.items() if any(cells)}
-    table = _table("answers", *recorded)
+    table = borderless("answers", *recorded, title=True)
     for judge, *cells in zip(judges, *recorded.values(), strict=True):
         table.add_row(Text(judge.name), *cells)
     return table
@@ -159,25 +167,6 @@ def _notes(found: Comparison) -> Iterator[Text]:
         yield Text(f"Left out: {reason}.", style="yellow")
 
 
-def signed(share: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    points = f"{100 * share:+.1f}".replace("-", "−")
-    return "0.0" if points in ("+0.0", "−0.0") else points
-
-
-def between(interval: Interval) -> str:
-    """An interval of shares, in percent."""
-    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
-
-
 def p_text(p: float) -> Text:
     """A p-value; bold where it is small."""
     return Text("<0.001" if p < 0.001 else f"{p:.3f}", style="bold" if p < ALPHA else "")
-
-
-def _table(title: str, *columns: str, left: bool = False) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(Text(title, style="bold not dim"), overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=not left)
-    return table

@@ -5,27 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from jurist.judging.curve import Point
 from jurist.reports.views.plotting import COLOURS, INK, figure, plain, save
+from jurist.reports.views.style import borderless, interval
 
 
 def curve_view(points: Sequence[Point], name: str) -> Group:
     """A line per policy: its score with the interval, what it cost per case; efficient ones are marked."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(Text(name, style="bold not dim"), overflow="fold")
-    for column in ("score", "95% interval", "asks", "written", "read", "no verdict"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = borderless(name, "score", "95% interval", "asks", "written", "read", "no verdict", title=True)
     for p in points:
-        low, high = p.score.interval or (None, None)
-        between = f"{100 * low:.1f} to {100 * high:.1f}" if low is not None and high is not None else ""
         costs = (f"{p.judgments:.1f}", f"{p.tokens:,.0f}", f"{p.read:,.0f}")
         missing = f"{p.unresolved:.1%}" if p.unresolved else ""
         style = "bold green" if p.efficient else ""
         policy = Text.assemble(("• " if p.efficient else "  ", "green"), p.policy)
-        table.add_row(policy, Text(f"{p.score.value:.1%}", style=style), between, *costs, missing)
+        table.add_row(
+            policy, Text(f"{p.score.value:.1%}", style=style), interval(p.score.interval), *costs, missing
+        )
     words = "Per case: judgments, tokens written and read. •: no other policy reached as much and wrote less."
     return Group(table, Text(words, style="dim"))
 

@@ -6,7 +6,6 @@ from textwrap import shorten
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 
 from jurist.core.types import Case, Decision, Judgment, Order, response_text, winner
@@ -15,6 +14,7 @@ from jurist.protocols.chain import EVIDENCE as _EVIDENCE
 from jurist.protocols.chain import Chain, read_chain
 from jurist.protocols.guard import restore
 from jurist.reports.views.scorecard import said
+from jurist.reports.views.style import borderless
 
 WAYS = {
     "text": "written by the model",
@@ -42,7 +42,7 @@ def decision_view(decision: Decision, case: Case | None = None) -> Group:
 def judgment_view(judgment: Judgment) -> Group:
     """One judgment: its parts where it wrote a chain of rubrics, else its text."""
     order = judgment.query.order
-    shown = ", ".join(f"{slot} = response {r + 1}" for slot, r in zip("ABCDEFGH", order, strict=False))
+    shown = ", ".join(f"{_slot(place)} = response {r + 1}" for place, r in enumerate(order))
     head = ", ".join(filter(None, (shown, _how(judgment))))
     parts: list[RenderableType] = [Text(""), Text(f"judgment  {head}", style="bold")]
     thinking, answer = split_thinking(judgment.completion)
@@ -55,6 +55,11 @@ def judgment_view(judgment: Judgment) -> Group:
         parts.append(_indented(restore(answer.strip()) or "(no text)"))
     parts.append(_verdict(judgment))
     return Group(*parts)
+
+
+def _slot(place: int) -> str:
+    """The letter under which a protocol shows a response, its number where the letters are used up."""
+    return chr(ord("A") + place) if place < 26 else str(place + 1)
 
 
 def _how(judgment: Judgment) -> str:
@@ -78,10 +83,8 @@ def _chain(chain: Chain, order: Order) -> Iterator[RenderableType]:
     if chain.task:
         yield _indented(f"task: {chain.task}")
     if chain.criteria:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("weight", justify="right")
-        table.add_column("criterion")
-        table.add_column("what it asks", overflow="fold")
+        table = borderless("weight", words=("criterion", "what it asks"))
+        table.columns[0].justify = "right"
         for c in chain.criteria:
             table.add_row(f"{c.weight:g}%", c.name, c.text)
         yield Padding(table, (0, 0, 0, 2))
@@ -109,13 +112,19 @@ def _evaluation(text: str, order: Order) -> Text:
 
 
 def _verdict(judgment: Judgment) -> Text:
+    """What the judgment says, in terms of the case's responses; its scores are in their ascending order."""
     verdict = judgment.verdict
     if verdict.scores is None:
         note = f": {verdict.note}" if verdict.note else ""
         return Text(f"  no verdict, {verdict.status}{note}", style="yellow")
+    judged = sorted(judgment.query.order) or list(range(len(verdict.scores)))
     best = winner(verdict.scores)
     single = len(verdict.scores) == 1
-    what = f"rating {verdict.scores[0]:.2f}" if single else "tie" if best is None else f"response {best + 1}"
+    if single:
+        whose = f"response {judged[0] + 1}: " if judged[0] else ""
+        what = f"{whose}rating {verdict.scores[0]:.2f}"
+    else:
+        what = "tie" if best is None else f"response {judged[best] + 1}"
     sure = "" if single else f" ({max(verdict.scores):.2f})"
     return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {WAYS[verdict.via]}", "dim"))
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jurist.core.types import Record, Scorecard
+from jurist.reports.views.style import borderless
 
 _MARKS = "¹²³⁴⁵⁶⁷⁸⁹"
 
@@ -63,8 +64,7 @@ def known_view(card: Scorecard) -> RenderableType | None:
 
 
 def _table(groups: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(Text("known judges, percent", style="bold not dim"), overflow="fold")
+    table = borderless("known judges, percent", title=True)
     for name in ("overall", *groups):
         table.add_column(name.replace(" ", "\n"), justify="right")
     return table

@@ -8,10 +8,11 @@ from rich.text import Text
 
 from jurist.core.types import Case, Decision, response_text
 from jurist.reports.views.scorecard import grade
-from jurist.rewards.ranking import Ranking, Rating, Reward, ranking_of, rewards_of
+from jurist.reports.views.style import borderless, label
+from jurist.rewards.ranking import Ranking, Rating, RewardMapping, ranking_of, rewards_of
 
 
-def ranking_row(decision: Decision, case: Case, rating: Rating, reward: Reward) -> dict[str, Any]:
+def ranking_row(decision: Decision, case: Case, rating: Rating, reward: RewardMapping) -> dict[str, Any]:
     """A ranking as one flat JSON row."""
     ranking = ranking_of(decision, len(case.responses), rating)
     return {
@@ -48,16 +49,12 @@ def best_row(decision: Decision, case: Case) -> dict[str, Any]:
 
 def rankings_view(decided: Sequence[tuple[Decision, Case]], rating: Rating, more: int = 0) -> Table:
     """One line per case: responses from best to worst (counted from 1), with their ratings."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("case", overflow="fold")
-    table.add_column(f"best to worst ({rating})")
-    for name in ("matches", "tokens"):
-        table.add_column(name, justify="right")
-    table.add_column("gold")
+    table = borderless("case", f"best to worst ({rating})", "matches", "tokens", words=["gold"])
+    table.columns[1].justify, table.columns[1].no_wrap = "left", False
     for decision, case in decided:
         ranking = ranking_of(decision, len(case.responses), rating)
         row = [f"{ranking.matches}", f"{decision.usage.completion_tokens:,}"]
-        table.add_row(Text(case.id), _said(decision, ranking), *row, grade(decision))
+        table.add_row(label(case.id), _said(decision, ranking), *row, grade(decision))
     if more > 0:
         table.add_row(Text(f"... and {more:,} more", style="dim"))
     return table

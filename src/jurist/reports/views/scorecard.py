@@ -7,9 +7,24 @@ from rich.table import Table
 from rich.text import Text
 
 from jurist.core.types import Decision, Scorecard, Status, agrees, winner
+from jurist.reports.views.style import borderless, interval, label
 
 SHOWN = 24
 """How many decisions a table lists before it says how many more there are."""
+
+_REASONS = 3
+"""So many reasons are told."""
+
+_MANY = 0.1
+"""What may mend a status is said where it befalls a greater share of the judgments."""
+
+_MENDS = {
+    Status.UNPARSED: "--forced missing reads the verdict from the labels' probabilities; --protocol "
+    "rubrics-short or pairwise is easier to follow; a published judge needs its own protocol (rm-r1, rrm)",
+    Status.TRUNCATED: "--max-tokens gives more room; --thinking-budget closes the thinking before the end",
+    Status.REFUSED: "the server's content filter refuses these cases: another engine may judge them",
+    Status.FAILED: "once the engine is mended, the same command with --out asks again for what failed",
+}
 
 _ALWAYS = ("consistency", "first_shown_wins")
 _WORDS = {
@@ -24,34 +39,61 @@ _WORDS = {
 
 
 def scorecard_view(card: Scorecard) -> Group:
-    """The headline with its interval, the groups, and what was not answered."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(Text(card.name, style="bold not dim"))
-    for name in ("score", "95% interval", "n"):
-        table.add_column(name, justify="right")
-    for row in filter(None, (card.headline, *card.groups)):
-        between = f"{row.interval[0]:.1%} to {row.interval[1]:.1%}" if row.interval else ""
+    """The headline with its interval, the groups, what was not answered, and why.
+
+    There is no headline where no judgment has a verdict: then the number would say nothing of the judge.
+    """
+    lines = [*_reasons(card), Text(_statuses(card), style="dim")]
+    if _answered(card):
+        others = (_statistics(card), _others(card), _cost(card))
+        lines += [Text(line, style="dim") for line in others if line]
+    return Group(_head(card), *[line for line in lines if line])
+
+
+def _head(card: Scorecard) -> RenderableType:
+    if not _answered(card):
+        total = sum(card.statuses.values())
+        what = f"no score: none of {total:,} judgments has a verdict"
+        return Text.assemble((card.name, "bold"), "  ", (what, "bold red"))
+    if card.headline is None:
+        return Text(card.name, style="bold")
+    table = borderless(card.name, "score", "95% interval", "n", title=True)
+    for row in (card.headline, *card.groups):
         style = "bold" if row is card.headline else ""
-        table.add_row(row.name, f"{row.value:.2%}", between, f"{row.n:,}", style=style)
-    lines = [_statuses(card), _statistics(card), _others(card), _cost(card)]
-    head: RenderableType = table if card.headline else Text(card.name, style="bold")
-    return Group(head, *[Text(line, style="dim") for line in lines if line])
+        table.add_row(label(row.name), f"{row.value:.2%}", interval(row.interval), f"{row.n:,}", style=style)
+    return table
+
+
+def _answered(card: Scorecard) -> bool:
+    """Whether any judgment has a verdict; imported results have no judgments, and a score all the same."""
+    return not card.statuses or bool(card.statuses.get(Status.OK))
+
+
+def _reasons(card: Scorecard) -> list[Text]:
+    """The most frequent reasons for which there is no verdict, and what may mend most of them."""
+    total = sum(card.statuses.values())
+    missing = total - card.statuses.get(Status.OK, 0)
+    reasons = [*card.reasons.items()][:_REASONS]
+    lines = [Text(f"{n:,} x {reason}", style="yellow") for reason, n in reasons]
+    rest = missing - sum(n for _, n in reasons)
+    if lines and rest > 0:
+        lines.append(Text(f"{rest:,} x other reasons", style="yellow"))
+    for status, mend in _MENDS.items():
+        told = any("mend: " in reason for reason, _ in reasons if reason.startswith(status))
+        if card.statuses.get(status, 0) > _MANY * total and not told:
+            lines.append(Text.assemble(("mend: ", "bold cyan"), mend))
+    return lines
 
 
 def decisions_view(decisions: Sequence[Decision], more: int = 0) -> Table:
     """One line per decision: what it prefers, how sure, whether gold says the same."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
     graded = any(d.gold for d in decisions)
-    table.add_column("case", overflow="fold")
-    table.add_column("verdict")
-    for name in ("scores", "agreement", "tokens"):
-        table.add_column(name, justify="right")
-    if graded:
-        table.add_column("gold")
+    table = borderless("case", "verdict", "scores", "agreement", "tokens", words=["gold"] * graded)
+    table.columns[1].justify = "left"
     for decision in decisions:
         scores = decision.verdict.scores or ()
         cells = [
-            Text(decision.case_id),
+            label(decision.case_id),
             said(decision),
             Text(" ".join(f"{s:.3f}" for s in scores)),
             Text("" if decision.agreement is None else f"{decision.agreement:.0%}"),
@@ -76,8 +118,8 @@ def said(decision: Decision) -> Text:
 
 
 def grade(decision: Decision) -> Text:
-    """Whether gold says the same; empty where nobody knows."""
-    if decision.gold is None or len(decision.gold) < 2:
+    """Whether gold says the same; empty where nobody knows, and where the judge could not be asked."""
+    if decision.gold is None or len(decision.gold) < 2 or decision.verdict.status is Status.FAILED:
         return Text("")
     right = agrees(decision.verdict.scores, decision.gold)
     return Text("right", style="green") if right else Text("wrong", style="red")

@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, JuristError
-from jurist.core.files import write_whole
-from jurist.core.store import RUN, read_digests
+from jurist.core.files import file_hash, write_whole
+from jurist.core.runs import read_digests
+from jurist.core.store import RUN
 from jurist.core.types import Record, winner
-from jurist.data.overlap import file_hash
 from jurist.data.rows import Writer
 from jurist.inputs import load_cases
 from jurist.judging.pool import spread

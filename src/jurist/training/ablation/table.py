@@ -10,13 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from jurist.benchmarks.base import UNRESOLVED, score_pairs
+from jurist.core.runs import read_decisions
 from jurist.core.statistics import holm, wilson
-from jurist.core.store import SCORECARD, read_decisions
+from jurist.core.store import SCORECARD
 from jurist.core.types import Record, Scorecard, Status, agrees
 from jurist.core.version import __version__
 from jurist.judging.pool import slim
 from jurist.reports.comparison import difference
-from jurist.reports.views.comparison import between, p_text, signed
+from jurist.reports.views.comparison import p_text
+from jurist.reports.views.style import borderless, interval, signed
 from jurist.training.ablation.plan import Plan, Planned
 from jurist.training.metrics import read_metrics
 from jurist.training.session import METRICS, RESULT, Result
@@ -146,7 +148,7 @@ def columns(found: Ablation) -> tuple[list[str], list[list[str]]]:
         [
             row.name,
             f"{row.accuracy:.1%}",
-            between(row.interval),
+            interval(row.interval, unit=""),
             "" if row.difference is None else signed(row.difference),
             "" if row.p is None else p_text(row.p).plain,
             _share(row.consistent),
@@ -172,11 +174,8 @@ def view(found: Ablation) -> Group:
 
 
 def _part(head: Sequence[str], cells: Sequence[Sequence[str]], which: Iterable[int]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(head[0], overflow="fold")
     chosen = list(which)
-    for i in chosen:
-        table.add_column(head[i], justify="right", no_wrap=True)
+    table = borderless(head[0], *[head[i] for i in chosen])
     for line in cells:
         table.add_row(Text(line[0]), *(Text(line[i]) for i in chosen))
     return table

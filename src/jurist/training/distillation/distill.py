@@ -2,26 +2,70 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace as changed
 
-from jurist.core.errors import InputError, JuristError
+from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.files import Warn, write_whole
-from jurist.core.store import Store
+from jurist.core.store import Store, input_facts
 from jurist.core.types import Ask, Case, Decision, winner
+from jurist.data.rows import RowsInOrder
 from jurist.deliberation.combine import majority
 from jurist.deliberation.votes import decide
-from jurist.judging.build import JudgeSetup
+from jurist.judging.build import JudgeSetup, Say, assemble
+from jurist.judging.config import JudgeConfig, config_of
 from jurist.judging.judge import Judge, check_arity
 from jurist.judging.pool import Watch, decide_all
 from jurist.training.distillation.passes import Method, Passes, Teacher
-from jurist.training.distillation.rows import RowFile
+from jurist.training.distillation.rows import row_of
 from jurist.training.distillation.tally import Summary, Tally
 
 DISTILLATION = "distillation.json"
+
+# What a chain is has to be the same for the teacher, the repairer and the student.
+_SHARED = ("protocol", "family", "rule", "system", "protocol_file")
+
+# Options of a judge that have no meaning for a teacher, and why.
+_REFUSED = {
+    "deliberation": "chains are asked for one by one; --samples and --both-orders say how many",
+    "forced": "a chain has to write its own verdict",
+    "thinking_budget": "a chain that was cut teaches cutting; --longest leaves long ones out",
+    "first": "there is one teacher",
+}
+
+
+def teacher_of(config: JudgeConfig, method: Method, say: Say) -> JudgeSetup:
+    """The judge that writes the chains; raises ``ConfigError`` for options and protocols that cannot."""
+    if method.samples < 1 or method.longest < 1:
+        raise ConfigError(f"--samples {method.samples} and --longest {method.longest} have to be 1 or more")
+    for name, reason in _REFUSED.items():
+        if getattr(config, name) not in (None, "never"):
+            raise ConfigError(f"--{name.replace('_', '-')} does not go with distill", hint=reason)
+    votes = f"vote({method.samples})" if method.samples > 1 else "once"
+    teacher = assemble(replace(config, deliberation=votes, forced="never"), say)
+    if teacher.protocol.arity != 2:
+        raise ConfigError(
+            f"the protocol {teacher.protocol.name!r} does not judge pairs",
+            hint="distil with a protocol of pairs, such as --protocol rubrics",
+        )
+    if teacher.protocol.opens_thinking and not method.keep_thinking:
+        raise ConfigError(
+            f"students of {teacher.protocol.name} think before they answer: their thinking cannot be dropped",
+            hint="leave --thinking out",
+        )
+    return teacher
+
+
+def repairer_of(path: Path, teacher: JudgeConfig, say: Say) -> JudgeSetup:
+    """Who writes flawed chains anew, from a TOML file of options; it writes in the teacher's protocol."""
+    legal = {f.name for f in fields(JudgeConfig)} - {*_SHARED, *_REFUSED}
+    chosen = config_of(path, legal)
+    shared = {name: getattr(teacher, name) for name in _SHARED}
+    config = replace(chosen, **shared, deliberation="once", forced="never")
+    return assemble(config, lambda line: say(f"repairer: {line}"))
 
 
 async def distil(
@@ -46,9 +90,9 @@ async def distil(
     await setup.check()
     if repairer:
         await repairer.check()
-    config = {**setup.fingerprint(), "deliberation": None, "input": source, "distil": True}
+    config = {**setup.fingerprint(), "deliberation": None, **input_facts(source), "distil": True}
     config["repairer"] = repairer.fingerprint() | {"deliberation": None} if repairer else None
-    with Store(out, config, warn=warn) as store, RowFile(rows) as file:
+    with Store(out, config, warn=warn) as store, RowsInOrder(rows) as file:
         teacher = Teacher(setup.judge(store), _repairer(setup, repairer, store))
         work = _Work(Passes(teacher, method), store, file)
         stream = decide_all(
@@ -81,7 +125,7 @@ class _Work:
 
     passes: Passes
     store: Store
-    file: RowFile
+    file: RowsInOrder
     tally: Tally = field(default_factory=Tally)
     places: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -103,9 +147,11 @@ class _Work:
 
     async def pair(self, ask: Ask, case: Case) -> Decision:
         """Both passes over a pair; the decision is that of the first, which did not know the label."""
+        self.store.begin(case)
         outcome, judgments = await self.passes.outcome(ask, case)
         self.tally.add(outcome)
-        self.file.add(self.places.pop(case.id), outcome.rows)
+        protocol = self.passes.teacher.judge.protocol
+        self.file.add(self.places.pop(case.id), [row_of(draft, protocol) for draft in outcome.rows])
         decision = decide(case, majority([j.verdict for j in judgments]), judgments)
         known = self.store.decided(case.id, case.digest)
         if known is None or len(known.judgments) != len(judgments):

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from msgspec import structs
+
 from jurist.core.errors import InputError
 from jurist.core.types import Ask, Case, Judgment, Order, winner
 from jurist.deliberation.votes import gather
@@ -49,6 +51,12 @@ class Attempt(NamedTuple):
         return not any(Reason.FAILED in reasons for _, reasons in self.judged)
 
 
+class FlawedCase(Case, frozen=True):
+    """A case whose judgment is to be written anew: what an ask for a repair is about."""
+
+    flawed: Judged | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Teacher:
     """A judge that writes chains and, if there is a second pass, the one that repairs them."""
@@ -57,11 +65,20 @@ class Teacher:
     repairer: Judge | None = None
 
     async def ask(
-        self, case: Case, order: Order | None = None, sample: int = 0, *, flawed: Judged | None = None
+        self,
+        case: Case,
+        order: Order | None = None,
+        sample: int = 0,
+        among: Order | None = None,
+        /,
+        *,
+        budget: int | None = None,
+        first: bool = False,
     ) -> Judgment:
-        """A judgment of the teacher; of a ``flawed`` one, what the repairer makes of it."""
+        """A judgment of the teacher; about a ``FlawedCase``, what the repairer makes of the flawed one."""
+        flawed = case.flawed if isinstance(case, FlawedCase) else None
         if flawed is None or self.repairer is None:
-            return await self.judge.ask(case, order, sample)
+            return await self.judge.ask(case, order, sample, among, budget=budget, first=first)
         draft, reasons = flawed
         protocol = repairing(
             self.judge.protocol,
@@ -135,7 +152,8 @@ class Passes:
             if not _flawed(judged):
                 return judged[0]
             query = judged[0].query
-            judgment = await ask(case, query.order, query.sample, flawed=judged)
+            flawed = FlawedCase(**structs.asdict(case), flawed=judged)
+            judgment = await ask(flawed, query.order, query.sample)
             return self.teacher.mended(judged[0], judgment)
 
         drafts = await gather(*[one(judged) for judged in attempt.judged])

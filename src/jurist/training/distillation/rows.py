@@ -1,14 +1,8 @@
 """A judgment as its student has to write it, and the rows of training data made from it."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryFile
-from types import TracebackType
 from typing import Literal
 
-import msgspec
-
-from jurist.core.errors import StoreError
 from jurist.core.types import (
     Completion,
     Conversation,
@@ -51,7 +45,10 @@ class Draft(Record, frozen=True):
 
 
 class Row(Record, frozen=True, omit_defaults=False, rename={"turn": "pass"}):
-    """One line of training data, in TRL's conversational prompt-completion format."""
+    """One line of training data, in TRL's conversational prompt-completion format.
+
+    ``protocol`` is the name of the one that the prompt is of, such as "rm-r1-instruct".
+    """
 
     prompt: Conversation
     completion: Conversation
@@ -59,6 +56,7 @@ class Row(Record, frozen=True, omit_defaults=False, rename={"turn": "pass"}):
     order: Order
     turn: Literal[1, 2]
     tokens: int
+    protocol: str
 
 
 def content_of(thinking: str, answer: str) -> str:
@@ -82,11 +80,12 @@ def drafted(judgment: Judgment, query: Query, thinking: str, answer: str, turn: 
     return Draft(query, thinking, answer, judgment.verdict, completion.finish, tokens, written, turn)
 
 
-def row_of(draft: Draft) -> Row:
-    """The row that teaches a draft."""
+def row_of(draft: Draft, protocol: Protocol) -> Row:
+    """The row that teaches a draft of a protocol."""
     completion = (Message("assistant", draft.content),)
     query = draft.query
-    return Row(query.messages, completion, query.case_id, query.order, draft.turn, draft.tokens)
+    tokens, name = draft.tokens, protocol.name
+    return Row(query.messages, completion, query.case_id, query.order, draft.turn, tokens, name)
 
 
 def chosen(drafts: Sequence[Draft], keep: Keep) -> list[Draft]:
@@ -101,45 +100,6 @@ def chosen(drafts: Sequence[Draft], keep: Keep) -> list[Draft]:
         "longest": lambda: max(distinct, key=lambda d: len(d.content)),
     }
     return [best[keep]()]
-
-
-class RowFile:
-    """Rows in the order of their cases, however these fall; the file is there, whole, after ``finish``."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._draft = TemporaryFile(dir=path.parent)  # noqa: SIM115, it is closed on exit
-        except OSError as error:
-            raise StoreError(f"cannot write beside {path}: {error.strerror or error}") from error
-        self._blocks: list[tuple[int, int, int]] = []
-
-    def add(self, place: int, drafts: Sequence[Draft]) -> None:
-        """Note the rows of the case at this place of the source."""
-        block = b"".join(msgspec.json.encode(row_of(draft)) + b"\n" for draft in drafts)
-        if block:
-            self._blocks.append((place, self._draft.tell(), len(block)))
-            self._draft.write(block)
-
-    def finish(self) -> None:
-        """Write the file in one step: readers see the old one or the new one."""
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        try:
-            with temporary.open("wb") as file:
-                for _, start, size in sorted(self._blocks):
-                    self._draft.seek(start)
-                    file.write(self._draft.read(size))
-            temporary.replace(self.path)
-        except OSError as error:
-            raise StoreError(f"cannot write {self.path}: {error.strerror or error}") from error
-
-    def __enter__(self) -> "RowFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._draft.close()
 
 
 def _tokens(completion: Completion, content: str) -> int:

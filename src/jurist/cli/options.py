@@ -1,0 +1,85 @@
+"""Options that commands share: their types, short flags, and the groups under which help shows them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter, Token
+
+from jurist.judging.config import JudgeConfig
+
+CASES = Group("What is judged", sort_key=1)
+JUDGE = Group("Judge", sort_key=2)
+SAMPLING = Group("Sampling and thinking", sort_key=3)
+DELIBERATION = Group("Deliberation", sort_key=4)
+NETWORK = Group("Network", sort_key=5)
+OUTPUT = Group("Output", sort_key=6)
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+Source = Annotated[str, Parameter(allow_leading_hyphen=True, group=CASES)]
+Many = Annotated[list[str] | None, Parameter(negative="")]
+
+Prompt = Annotated[str | None, Parameter(allow_leading_hyphen=True, group=CASES)]
+Responses = Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, negative="", group=CASES)]
+SkipBad = Annotated[bool, Parameter(negative="", group=CASES, show_default=False)]
+Limit = Annotated[int | None, Parameter(group=CASES, show_default=lambda _: "all")]
+Data = Annotated[Path | None, Parameter(group=CASES)]
+Json = Annotated[bool, Parameter(negative="", group=OUTPUT, show_default=False)]
+
+
+def _folder(_: Any, tokens: Sequence[Token]) -> Path:
+    if not tokens[0].value.strip():
+        raise ValueError("it is empty, and would stand for the current folder: name one, such as runs/mine")
+    return Path(tokens[0].value).expanduser()
+
+
+Out = Annotated[Path, Parameter(alias="-o", group=OUTPUT, converter=_folder)]
+MaybeOut = Annotated[Path | None, Parameter(alias="-o", group=OUTPUT, converter=_folder)]
+Judge = Annotated[JudgeConfig, Parameter(name="*")]
+
+# Each option of a judge: its group, its short flag, and what stands for a default that is resolved later.
+_JUDGE_OPTIONS: dict[str, tuple[Group, str | None, str | None]] = {
+    "engine": (JUDGE, "-e", None),
+    "model": (JUDGE, "-m", "the one that the server has"),
+    "protocol": (JUDGE, "-p", "by the model's name, else rubrics; embedded: rubrics-short"),
+    "family": (JUDGE, None, "by the model's name"),
+    "rule": (JUDGE, None, None),
+    "system": (JUDGE, None, None),
+    "protocol_file": (JUDGE, None, None),
+    "deliberation": (DELIBERATION, "-d", "pairs: swapped"),
+    "forced": (DELIBERATION, None, "never; embedded: always"),
+    "first": (DELIBERATION, None, "the judge itself, without thinking"),
+    "seed": (DELIBERATION, None, None),
+    "temperature": (SAMPLING, None, "by the protocol; votes: 0.6 where that is 0"),
+    "top_p": (SAMPLING, None, "by the protocol"),
+    "max_tokens": (SAMPLING, None, "by the protocol"),
+    "thinking_budget": (SAMPLING, None, "no cap"),
+    "answer_tokens": (SAMPLING, None, None),
+    "concurrency": (NETWORK, None, "servers: 64"),
+    "timeout": (NETWORK, None, None),
+    "retry_for": (NETWORK, None, None),
+    "samples_per_request": (NETWORK, None, None),
+    "extra": (NETWORK, None, None),
+    "give_up_after": (NETWORK, None, None),
+}
+
+
+def _group_judge_options() -> None:
+    """Tell cyclopts the group of each field of ``JudgeConfig``, which itself knows no command line."""
+    for name, (group, short, default) in _JUDGE_OPTIONS.items():
+        how: dict[str, Any] = {"group": group, "alias": short}
+        if default is not None:
+            how["show_default"] = _constant(default)
+        hint = JudgeConfig.__annotations__[name]
+        JudgeConfig.__annotations__[name] = Annotated[hint, Parameter(**how)]
+
+
+def _constant(text: str) -> Callable[[object], str]:
+    def shown(_: object) -> str:
+        return text
+
+    return shown
+
+
+_group_judge_options()

@@ -1,0 +1,473 @@
+"""Where each record of a run folder stands: an SQLite file that can always be made again from the lines."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from jurist.core.errors import StoreError
+from jurist.core.files import is_sealed, lines_from, read_line
+from jurist.core.records import (
+    CASES,
+    DECISIONS,
+    FILES,
+    JUDGMENTS,
+    PROMPTS,
+    CaseHead,
+    DecisionHead,
+    JudgmentHead,
+    OldJudgmentHead,
+    PromptHead,
+)
+from jurist.core.types import Status
+
+INDEX = "index.sqlite"
+WAITING = 2000
+"""Records that are written to the index at once."""
+PAGE = 1000
+"""Rows that are read at once: no reader holds a lock while its records are worked on."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, size INT, last INT, crc INT);
+CREATE TABLE IF NOT EXISTS damaged (name TEXT, at INT, PRIMARY KEY (name, at)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cases (digest TEXT PRIMARY KEY, at INT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS prompts (id BLOB PRIMARY KEY, at INT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS judgments (key BLOB PRIMARY KEY, at INT, failed INT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS decisions
+  (case_id TEXT, digest TEXT, at INT, complete INT, place INT, PRIMARY KEY (case_id, digest)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS in_order ON decisions (place, at);
+"""
+
+_CHECKSUM_AT = 68
+"""Offset of SQLite's application id: the checksum of a closed index, 0 while it is written to."""
+
+_OLD = 1 << 60
+"""Is taken from the place of a decision whose case is not in the folder: it stands before all others."""
+
+
+class DecisionPlace(NamedTuple):
+    """Where a decision stands."""
+
+    case_id: str
+    digest: str
+    at: int
+    complete: bool
+    place: int
+
+
+@dataclass(slots=True)
+class _FileState:
+    """How much of a file is in the index: ``size`` bytes, the last line of which begins at ``last``."""
+
+    size: int = 0
+    last: int = 0
+    crc: int = 0
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Records that are in the files and not yet in the database."""
+
+    cases: dict[str, int] = field(default_factory=dict[str, int])
+    prompts: dict[str, int] = field(default_factory=dict[str, int])
+    judgments: dict[str, tuple[int, bool]] = field(default_factory=dict[str, tuple[int, bool]])
+    decisions: dict[tuple[str, str], DecisionPlace] = field(
+        default_factory=dict[tuple[str, str], DecisionPlace]
+    )
+    count: int = 0
+
+
+class Index:
+    """The index of a folder: kept beside the files by the one who writes them, else in a temporary file.
+
+    ``unsealed`` as in ``Records``. Opening it reads what the files hold beyond it; an index that does not
+    fit the files, or is damaged, is made again.
+    """
+
+    def __init__(self, folder: Path, unsealed: dict[str, int], *, write: bool = False) -> None:
+        self._folder, self._unsealed, self._write = folder, unsealed, write
+        self._waiting = _Waiting()
+        self._states: dict[str, _FileState] = {}
+        self._database = self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
+        path = self._folder / INDEX
+        for fresh in (False, True):
+            database = None
+            try:
+                if not fresh:
+                    _check_whole(path)
+                database = _connect(path, fresh=fresh) if self._write else _read(path, fresh=fresh)
+                self._database = database
+                self._catch_up()
+                return database
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                if database:
+                    database.close()
+                if fresh:
+                    raise StoreError(f"cannot keep the index {path}: {error}") from error
+            except BaseException:
+                if database:
+                    database.close()
+                raise
+        raise AssertionError("an index is opened or refused")
+
+    def close(self, *, write: bool = True) -> None:
+        """Write what waits, if anything is to be written, and close the file."""
+        write = write and self._write
+        try:
+            if write:
+                self.flush()
+                _commit(self._database)
+        finally:
+            self._database.close()
+        if write:
+            _write_checksum(self._folder / INDEX, _checksum(self._folder / INDEX))
+
+    def again(self) -> None:
+        """Make the index again from the files: it named a record that is not where it says."""
+        self._database.close()
+        self._waiting, self._states = _Waiting(), {}
+        self._database = _connect(self._folder / INDEX, fresh=True) if self._write else _temporary()
+        self._catch_up()
+
+    # What a record's line was written at.
+
+    def add_case(self, digest: str, at: int, size: int) -> None:
+        """A line of cases.jsonl that begins at ``at``; ``size``: of the file with it (so of all of these)."""
+        self._waiting.cases[digest] = at
+        self._added(CASES, at, size)
+
+    def add_prompt(self, prompt_id: str, at: int, size: int) -> None:
+        """A line of prompts.jsonl; shared texts have no id."""
+        if prompt_id:
+            self._waiting.prompts[prompt_id] = at
+        self._added(PROMPTS, at, size)
+
+    def add_judgment(self, key: str, at: int, size: int, *, failed: bool) -> None:
+        """A line of judgments.jsonl. One that did not fail is not replaced by one that did."""
+        known = self._waiting.judgments.get(key)
+        if known is None or not failed or known[1]:
+            self._waiting.judgments[key] = at, failed
+        self._added(JUDGMENTS, at, size)
+
+    def add_decision(self, head: DecisionHead, at: int, size: int) -> None:
+        """A line of decisions.jsonl; it replaces an earlier one about the same case."""
+        place = at - _OLD if head.case is None else head.case
+        row = DecisionPlace(head.case_id, head.digest, at, head.complete, place)
+        self._waiting.decisions[head.case_id, head.digest] = row
+        self._added(DECISIONS, at, size)
+
+    # Where records stand.
+
+    def case(self, digest: str) -> int | None:
+        """Where the case with this digest stands."""
+        at = self._waiting.cases.get(digest)
+        return at if at is not None else self._one("SELECT at FROM cases WHERE digest = ?", digest)
+
+    def prompt(self, prompt_id: str) -> int | None:
+        """Where the prompt with this hash stands."""
+        at = self._waiting.prompts.get(prompt_id)
+        return at if at is not None else self._one("SELECT at FROM prompts WHERE id = ?", _blob(prompt_id))
+
+    def judgment(self, key: str, *, failed: bool = False) -> int | None:
+        """Where the judgment of this key stands; ``failed``: also one whose call failed."""
+        known = self._waiting.judgments.get(key)
+        if known is not None and (failed or not known[1]):
+            return known[0]
+        which = "" if failed else " AND failed = 0"
+        return self._one(f"SELECT at FROM judgments WHERE key = ?{which}", _blob(key))
+
+    def decision(self, case_id: str, digest: str) -> int | None:
+        """Where the decision about this very case stands, if no judgment under it failed."""
+        known = self._waiting.decisions.get((case_id, digest))
+        if known is not None:
+            return known.at if known.complete else None
+        sql = "SELECT at FROM decisions WHERE case_id = ? AND digest = ? AND complete = 1"
+        return self._one(sql, case_id, digest)
+
+    def last(self, case_id: str) -> int | None:
+        """Where the last decision about a case of this id stands."""
+        self.flush()
+        return self._one("SELECT max(at) FROM decisions WHERE case_id = ?", case_id)
+
+    def counts(self) -> tuple[int, int]:
+        """(judgments that did not fail, decisions under which none failed)."""
+        self.flush()
+        judgments = self._one("SELECT count(*) FROM judgments WHERE failed = 0") or 0
+        return judgments, self._one("SELECT count(*) FROM decisions WHERE complete = 1") or 0
+
+    def decisions(self) -> int:
+        """How many cases have a decision."""
+        self.flush()
+        return self._one("SELECT count(DISTINCT case_id) FROM decisions") or 0
+
+    def in_order(self, prefix: str = "", after: tuple[int, int] | None = None) -> Iterator[DecisionPlace]:
+        """The last decision of each case, in the order of the cases; ids that begin with ``prefix``.
+
+        ``after``: only those behind this (place, at).
+        """
+        self.flush()
+        sql = f"""SELECT case_id, digest, at, complete, place FROM decisions AS d
+            WHERE (place, at) > (?, ?) AND substr(case_id, 1, {len(prefix)}) = ? AND NOT EXISTS
+            (SELECT 1 FROM decisions AS e WHERE e.case_id = d.case_id AND e.at > d.at)
+            ORDER BY place, at LIMIT {PAGE}"""
+        place, at = after or (-(1 << 62), -1)
+        while rows := self._rows(sql, place, at, prefix):
+            for row in rows:
+                yield DecisionPlace(*row)
+            place, at = rows[-1][4], rows[-1][2]
+
+    def damaged(self) -> list[tuple[str, int]]:
+        """(file, offset) of lines that could not be read when they were indexed."""
+        return [(name, at) for name, at in self._rows("SELECT name, at FROM damaged ORDER BY name, at")]
+
+    # What was found to be damaged.
+
+    def forget_damage(self) -> None:
+        """The damaged lines are blank now."""
+        self._change("DELETE FROM damaged")
+
+    def drop_case(self, digest: str) -> None:
+        """Forget a case, so that it is written again."""
+        self._waiting.cases.pop(digest, None)
+        self._change("DELETE FROM cases WHERE digest = ?", digest)
+
+    def drop_prompt(self, prompt_id: str) -> None:
+        """Forget a prompt, so that it is written again."""
+        self._waiting.prompts.pop(prompt_id, None)
+        self._change("DELETE FROM prompts WHERE id = ?", _blob(prompt_id))
+
+    def drop_judgment(self, key: str) -> None:
+        """Forget a judgment, so that it is asked again."""
+        self._waiting.judgments.pop(key, None)
+        self._change("DELETE FROM judgments WHERE key = ?", _blob(key))
+
+    def flush(self) -> None:
+        """Put what waits into the database, with how far each file is in it, in one transaction."""
+        waiting, self._waiting = self._waiting, _Waiting()
+        if not waiting.count:
+            return
+        self._seen_last()
+        try:
+            run = self._database.executemany
+            run("INSERT OR REPLACE INTO cases VALUES (?, ?)", waiting.cases.items())
+            rows = [(_blob(prompt), at) for prompt, at in waiting.prompts.items()]
+            run("INSERT OR REPLACE INTO prompts VALUES (?, ?)", rows)
+            run(
+                "INSERT INTO judgments VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "at = excluded.at, failed = excluded.failed WHERE excluded.failed <= failed",
+                [(_blob(key), at, failed) for key, (at, failed) in waiting.judgments.items()],
+            )
+            run("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?)", waiting.decisions.values())
+            states = [(name, s.size, s.last, s.crc) for name, s in self._states.items()]
+            run("INSERT OR REPLACE INTO files (name, size, last, crc) VALUES (?, ?, ?, ?)", states)
+            _commit(self._database)
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"cannot write to {self._folder / INDEX}: {error}",
+                hint="run the same command again: what was judged so far is kept",
+            ) from error
+        except sqlite3.DatabaseError:
+            self.again()
+
+    def _added(self, name: str, at: int, size: int) -> None:
+        state = self._states.setdefault(name, _FileState())
+        state.size, state.last = size, at
+        self._waiting.count += 1
+        if self._waiting.count >= WAITING:
+            self.flush()
+
+    def _seen_last(self) -> None:
+        """Note the checksum of each file's last line: by it a file that was exchanged is recognised."""
+        for name, state in self._states.items():
+            state.crc = self._crc(name, state)
+
+    def _crc(self, name: str, state: _FileState) -> int:
+        try:
+            file = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return -1
+        try:
+            return crc32(read_line(file, state.last))
+        finally:
+            os.close(file)
+
+    def _one(self, sql: str, *values: object) -> int | None:
+        rows = self._rows(sql, *values)
+        return rows[0][0] if rows else None
+
+    def _rows(self, sql: str, *values: object) -> list[Any]:
+        """The rows of a question; a damaged index is made again first."""
+        try:
+            return self._database.execute(sql, values).fetchall()
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"cannot read {self._folder / INDEX}: {error}") from error
+        except sqlite3.DatabaseError:
+            self.again()
+            return self._database.execute(sql, values).fetchall()
+
+    def _change(self, sql: str, *values: object) -> None:
+        try:
+            self._database.execute(sql, values)
+        except sqlite3.DatabaseError:
+            self.again()
+            self._database.execute(sql, values)
+
+    # Reading the files.
+
+    def _catch_up(self) -> None:
+        """Read the lines that are not in the index; all where it is not that of these files."""
+        kept = self._database.execute("SELECT name, size, last, crc FROM files").fetchall()
+        self._states = {name: _FileState(size, last, crc) for name, size, last, crc in kept}
+        sizes = {name: _size(self._folder / name) for name in FILES}
+        for name, state in self._states.items():
+            if state.size > sizes.get(name, 0) or (state.size and state.crc != self._crc(name, state)):
+                raise sqlite3.DatabaseError("the files are not those that were indexed")
+        behind = [name for name in FILES if sizes[name] > self._state(name).size]
+        if not behind:
+            return
+        if not self._write:
+            self._database = _copied(self._database)
+        for name in behind:
+            for at, line in lines_from(self._folder / name, self._state(name).size):
+                if line.strip():
+                    self._read_line(name, at, line)
+        self.flush()
+
+    def _state(self, name: str) -> _FileState:
+        return self._states.get(name) or _FileState()
+
+    def _read_line(self, name: str, at: int, line: bytes) -> None:
+        size, old = at + len(line) + 1, at < self._unsealed.get(name, 0)
+        try:
+            if not (old or is_sealed(line)):
+                raise msgspec.DecodeError("its checksum is wrong")
+            if name == CASES:
+                self.add_case(_decode_case(line).digest, at, size)
+            elif name == PROMPTS:
+                self.add_prompt(_decode_prompt(line).id, at, size)
+            elif name == DECISIONS:
+                self.add_decision(_decode_decision(line), at, size)
+            elif old:
+                head = _decode_old_judgment(line)
+                self.add_judgment(head.key, at, size, failed=_failed(head.judgment.verdict.status))
+            else:
+                head = _decode_judgment(line)
+                self.add_judgment(head.key, at, size, failed=_failed(head.verdict.status))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self._database.execute("INSERT OR REPLACE INTO damaged VALUES (?, ?)", (name, at))
+            self._added(name, at, size)
+
+
+def _failed(status: Status) -> bool:
+    return status is Status.FAILED
+
+
+def _blob(digits: str) -> bytes | str:
+    """A hash as bytes; what is none (imported runs may have other names) as it is."""
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        return digits
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def _check_whole(path: Path) -> None:
+    """Raise ``sqlite3.DatabaseError`` where a closed index is not what was written."""
+    if path.is_symlink() or not path.is_file():
+        return
+    with path.open("rb") as file:
+        written = int.from_bytes(os.pread(file.fileno(), 4, _CHECKSUM_AT))
+    if written and written != _checksum(path):
+        raise sqlite3.DatabaseError("the index is damaged")
+
+
+def _checksum(path: Path) -> int:
+    total, at = 0, 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            if not at:
+                block = block[:_CHECKSUM_AT] + bytes(4) + block[_CHECKSUM_AT + 4 :]
+            total, at = crc32(block, total), at + len(block)
+    return total or 1
+
+
+def _write_checksum(path: Path, checksum: int) -> None:
+    with suppress(OSError), path.open("r+b") as file:
+        os.pwrite(file.fileno(), checksum.to_bytes(4), _CHECKSUM_AT)
+
+
+def _connect(path: Path, *, fresh: bool) -> sqlite3.Connection:
+    for name in (path, path.with_name(path.name + "-journal")):
+        if name.is_symlink():
+            raise StoreError(f"cannot open {name}: it is a link")
+        if fresh:
+            with suppress(OSError):
+                name.unlink()
+    if path.exists():
+        _write_checksum(path, 0)
+    database = _set(sqlite3.connect(path, timeout=60, check_same_thread=False))
+    database.executescript(_TABLES)
+    return _begun(database)
+
+
+def _read(path: Path, *, fresh: bool) -> sqlite3.Connection:
+    if fresh or path.is_symlink() or not path.is_file():
+        return _temporary()
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+    return _set(database)
+
+
+def _temporary() -> sqlite3.Connection:
+    database = _set(sqlite3.connect("", check_same_thread=False))
+    database.executescript(_TABLES)
+    return _begun(database)
+
+
+def _copied(database: sqlite3.Connection) -> sqlite3.Connection:
+    copy = _set(sqlite3.connect("", check_same_thread=False))
+    database.backup(copy)
+    database.close()
+    return _begun(copy)
+
+
+def _begun(database: sqlite3.Connection) -> sqlite3.Connection:
+    """A transaction is always open, so that a look-up takes no lock: 5 µs instead of 40. Others can read."""
+    database.isolation_level = None
+    database.execute("BEGIN")
+    return database
+
+
+def _commit(database: sqlite3.Connection) -> None:
+    if database.in_transaction:
+        database.execute("COMMIT")
+    database.execute("BEGIN")
+
+
+def _set(database: sqlite3.Connection) -> sqlite3.Connection:
+    # The lines are what is kept: a power loss that damages the index costs making it again.
+    database.execute("PRAGMA synchronous = OFF")
+    database.execute("PRAGMA trusted_schema = OFF")
+    database.execute("PRAGMA cell_size_check = ON")
+    database.execute("PRAGMA cache_size = -16000")
+    return database
+
+
+_decode_case = msgspec.json.Decoder(CaseHead).decode
+_decode_prompt = msgspec.json.Decoder(PromptHead).decode
+_decode_judgment = msgspec.json.Decoder(JudgmentHead).decode
+_decode_old_judgment = msgspec.json.Decoder(OldJudgmentHead).decode
+_decode_decision = msgspec.json.Decoder(DecisionHead).decode

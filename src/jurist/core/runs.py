@@ -1,0 +1,227 @@
+"""Reading a run folder: nothing is written, little is held in memory, what is damaged is listed."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import msgspec
+
+from jurist.core.errors import StoreError
+from jurist.core.files import lines_from, read_regular
+from jurist.core.index import DecisionPlace, Index
+from jurist.core.records import (
+    DECISIONS,
+    JUDGMENTS,
+    Damage,
+    DamagedError,
+    DecisionLine,
+    Records,
+    decision_of,
+)
+from jurist.core.store import SCORECARD, read_run
+from jurist.core.types import Case, Decision, Judgment, Scorecard
+
+
+class Run(AbstractContextManager["Run"]):
+    """A run folder, open for reading, also while somebody writes it: then it is as it was when opened.
+
+    ``config`` is what run.json says. ``damage`` lists what could not be read so far, ``lost`` counts the
+    judgments and decisions among it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        facts = read_run(folder)
+        self.folder, self.config = folder, facts.config
+        self.damage: list[Damage] = []
+        self.lost = 0
+        self._records = Records(folder, facts.unsealed if facts.version > 1 else _all_unsealed())
+        self._index = Index(folder, self._records.unsealed)
+        self._fresh = False
+        self._note_damage()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._records.close()
+        self._index.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """How many cases have a decision."""
+        return self._index.decisions()
+
+    def ids(self, prefix: str = "") -> Iterator[str]:
+        """The ids of the decided cases that begin so, in the order of the input."""
+        return (place.case_id for place in self._index.in_order(prefix))
+
+    def decisions(self, *, slim: bool = False) -> Iterator[Decision]:
+        """The last decision about each case, in the order of the input; ``slim``: without texts.
+
+        The order is that in which cases were first begun, so that of the input. Decisions whose case the
+        folder does not hold (old and imported runs) come in the order in which they were taken.
+        """
+        after: tuple[int, int] | None = None
+        while True:
+            for place in self._index.in_order(after=after):
+                line = self._line(place)
+                if line is None and not self._fresh:
+                    break
+                after = place.place, place.at
+                decision = self._joined(line, texts=not slim) if line is not None else None
+                if decision is not None:
+                    yield decision
+            else:
+                return
+            # Either the record is damaged or the index is: only a new index tells.
+            self._again()
+
+    def decision(self, case_id: str) -> Decision | None:
+        """The last decision about a case; None where there is none."""
+        line = self._last(case_id)
+        return None if line is None else self._joined(line, texts=True)
+
+    def case(self, case_id: str) -> Case | None:
+        """A decided case; None where the folder does not hold it (old and imported runs)."""
+        line = self._last(case_id)
+        if line is None or line.case is None:
+            return None
+        try:
+            return self._records.case(line.case).case
+        except DamagedError as error:
+            self._note(error)
+            return None
+
+    def judgments(self) -> Iterator[Judgment]:
+        """Every judgment, in the order in which they came."""
+        path = self.folder / JUDGMENTS
+        for offset, line in lines_from(path) if path.exists() else ():
+            if line.strip() and (judgment := self._judgment(offset, None, texts=True)) is not None:
+                yield judgment
+
+    def digests(self) -> dict[str, str]:
+        """The hash of each case that was decided, by its id; empty strings where the run was imported."""
+        return {place.case_id: place.digest for place in self._index.in_order()}
+
+    def _last(self, case_id: str) -> DecisionLine | None:
+        offset = self._index.last(case_id)
+        if offset is None:
+            return None
+        line = self._line(DecisionPlace(case_id, "", offset, True, 0))
+        if line is None and not self._fresh:
+            self._again()
+            return self._last(case_id)
+        return line
+
+    def _again(self) -> None:
+        self._index.again()
+        self._fresh = True
+        self._note_damage()
+
+    def _line(self, place: DecisionPlace) -> DecisionLine | None:
+        try:
+            line = self._records.decision(place.at)
+        except DamagedError:
+            return None
+        return line if line.case_id == place.case_id else None
+
+    def _joined(self, line: DecisionLine, *, texts: bool) -> Decision | None:
+        try:
+            meta = self._records.meta(line)
+        except DamagedError as error:
+            self._note(error)
+            self.lost += 1
+            return None
+        judgments = [self._judgment(at, key, texts=texts) for at, key in line.places()]
+        return decision_of(line, tuple(j for j in judgments if j is not None), meta)
+
+    def _judgment(self, offset: int | None, key: str | None, *, texts: bool) -> Judgment | None:
+        if offset is None and key is not None:
+            offset = self._index.judgment(key, failed=True)
+        if offset is None:
+            self.lost += 1
+            return None
+        try:
+            if key is not None and not texts:
+                return self._records.slim_judgment(offset, key)
+            try:
+                return self._records.judgment(offset, key)
+            except DamagedError as error:
+                if error.file == JUDGMENTS:
+                    raise
+                # Its prompt is damaged, or the case that the prompt quotes; what it says stands.
+                self._note(error)
+                return self._records.judgment(offset, key, prompt=False)
+        except DamagedError as error:
+            self._note(error)
+            self.lost += 1
+            return None
+
+    def _note(self, error: DamagedError) -> None:
+        damage = self._records.damage(error)
+        if damage not in self.damage:
+            self.damage.append(damage)
+
+    def _note_damage(self) -> None:
+        for name, offset in self._index.damaged():
+            before = len(self.damage)
+            self._note(DamagedError(name, offset, "it cannot be read"))
+            self.lost += len(self.damage) > before and name in (JUDGMENTS, DECISIONS)
+
+
+def open_run(folder: Path) -> Run:
+    """A run folder for reading; raises ``StoreError`` where it is none."""
+    return Run(folder)
+
+
+def read_decisions(folder: Path) -> Iterator[Decision]:
+    """The last decision about each case with its judgments, in the order of the input; see ``Run``."""
+    with Run(folder) as run:
+        yield from run.decisions()
+
+
+def read_judgments(folder: Path) -> Iterator[Judgment]:
+    """Every judgment of a run, in the order in which they came."""
+    with Run(folder) as run:
+        yield from run.judgments()
+
+
+def read_digests(folder: Path) -> dict[str, str]:
+    """The hash of each case that a run decided, by its id; empty strings where the run was imported."""
+    with Run(folder) as run:
+        return run.digests()
+
+
+def read_scorecard(folder: Path) -> Scorecard:
+    """The scorecard of a run; raises ``StoreError`` where there is none that can be read."""
+    path = folder / SCORECARD
+    try:
+        return msgspec.json.decode(read_regular(path), type=Scorecard)
+    except msgspec.DecodeError as error:
+        raise StoreError(f"cannot read {path}: {error}", hint=f"jurist score {folder} makes it") from None
+
+
+Rows = Literal["decisions", "judgments"]
+
+
+def export_rows(folder: Path, rows: Rows = "decisions") -> Iterator[dict[str, Any]]:
+    """Plain rows of a run, each whole: a decision with its case, or a judgment with its prompt."""
+    with Run(folder) as run:
+        if rows == "judgments":
+            for judgment in run.judgments():
+                yield {"key": judgment.query.key, **msgspec.to_builtins(judgment)}
+            return
+        for decision in run.decisions(slim=True):
+            case = run.case(decision.case_id)
+            row = {**msgspec.to_builtins(decision), "judgments": [j.query.key for j in decision.judgments]}
+            yield row if case is None else {**msgspec.to_builtins(case), **row}
+
+
+def _all_unsealed() -> dict[str, int]:
+    """A folder before version 2: no line has a checksum."""
+    return {JUDGMENTS: sys.maxsize, DECISIONS: sys.maxsize}

@@ -1,0 +1,98 @@
+"""Where the thinking of a completion ends: the marks of the model families, open or closed."""
+
+import re
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from jurist.core.types import Completion
+
+_NAME = r"(?:[a-z]\w{0,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)(?:[:_][\w.-]{1,40})?"
+# The families' marks, as their chat templates and vLLM's parsers (vllm/reasoning) name them.
+_OPENINGS = (
+    rf"<\s*{_NAME}\s*>",  # <think>, <thinking>, <reasoning>, <seed:think>, <longcat_think>
+    r"\[THINK\]",  # Magistral
+    r"\[unused16\]",  # Pangu
+    r"◁think▷",  # Kimi
+    r"<\|(?:START_THINKING|inner_prefix|begin_of_thought|think(?:ing)?)\|>",  # Command, Apertus, Sky-T1, Solar
+    r"<\|channel(?:\|>|>)(?!\s*final)",  # gpt-oss (every channel but the final one), Gemma
+)
+_CLOSINGS = (
+    rf"<\s*/\s*{_NAME}\s*>",
+    r"\[/THINK\]",
+    r"\[unused17\]",
+    r"◁/think▷",
+    r"<\|(?:END_THINKING|inner_suffix|end_of_thought|/think(?:ing)?|content)\|>",
+    r"<\|channel\|>\s*final[^<]{0,100}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>",
+    r"<channel\|>",
+)
+THINKING_MARK = re.compile("|".join(_OPENINGS + _CLOSINGS), re.I)
+_CLOSING = re.compile("|".join(_CLOSINGS), re.I)
+# Words that open the thinking where a completion begins with them, and the words that then close it: Granite 3,
+# and gpt-oss where the server left its control tokens out.
+_HERE_IS = r"Here(?: i|['’])s my"
+_WORDS = (
+    (re.compile(rf"\s*{_HERE_IS} thought process:"), re.compile(rf"{_HERE_IS} response:")),
+    (re.compile(r"\s*(?:assistant)?analysis(?=\w)"), re.compile(r"assistantfinal")),
+)
+THINKING_WORDS = re.compile(rf"{_HERE_IS} (?:thought process|response):|assistantfinal")
+_TURN = re.compile(r"(?:<\|end\|>)?(?:<\|start\|>assistant)?\Z")
+
+
+def split_thinking(completion: Completion, *, opens: bool = False) -> tuple[str, str]:
+    """(thinking, answer) of a completion: nothing inside the thinking counts as an answer.
+
+    The answer begins after the last mark that closes a thinking, and ends where another one opens. Where the
+    template opens the thinking (``opens``), a text that was cut before it closed has no answer; a text that
+    stopped by itself is one.
+    """
+    completion = unparted(completion)
+    parted = completion.thinking is not None
+    closed, answer_start = _last_closing(completion.text)
+    head, answer = completion.text[:closed], completion.text[answer_start:]
+    if opens and not parted and not answer_start and completion.finish != "stop":
+        head, answer = completion.text, ""
+    opening = _first_opening(head.strip())
+    thinking = head.strip()[opening[1] :] if opening and opening[0] == 0 else head.strip()
+    if completion.thinking is not None:
+        # A server that parts them at the first closing mark leaves a second one in the text.
+        thinking = f"{completion.thinking}\n{thinking}".strip() if thinking else completion.thinking
+    opening = _first_opening(answer)
+    if opening:
+        thinking = f"{thinking}\n{answer[opening[1] :]}" if thinking else answer[opening[1] :]
+        answer = answer[: opening[0]]
+    return thinking, answer
+
+
+def unparted(completion: Completion) -> Completion:
+    """The completion with its thinking as its text, where a server delivered the whole answer as reasoning.
+
+    Reasoning parsers do that to a text that never closes its thinking (content null, finish "stop").
+    """
+    if completion.thinking and completion.finish == "stop" and not completion.text.strip():
+        return replace(completion, text=completion.thinking, thinking=None)
+    return completion
+
+
+def _last_closing(text: str) -> tuple[int, int]:
+    """(start, end) of the last mark that closes a thinking; (0, 0) where there is none."""
+    spans = [mark.span() for mark in THINKING_MARK.finditer(text) if _CLOSING.fullmatch(mark[0])]
+    for opening, closing in _WORDS:
+        if opening.match(text):
+            spans += [words.span() for words in closing.finditer(text)]
+    start, end = max(spans, default=(0, 0))
+    return _TURN.search(text, max(0, start - 40), start).start() if start else start, end
+
+
+def _first_opening(text: str) -> tuple[int, int] | None:
+    """(start, end) of the first mark that opens a thinking."""
+    return next(_openings(text), None)
+
+
+def _openings(text: str) -> Iterator[tuple[int, int]]:
+    for opening, _ in _WORDS:
+        if words := opening.match(text):
+            yield words.span()
+    for mark in THINKING_MARK.finditer(text):
+        if not _CLOSING.fullmatch(mark[0]):
+            yield mark.span()
