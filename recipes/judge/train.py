@@ -60,7 +60,8 @@ class Trainer:
 
         self.chosen = chosen
         self.device = "cuda" if torch.cuda.is_available() and chosen.device != "cpu" else "cpu"
-        folder = chosen.base or str(embedded_folder())
+        base = Path(chosen.base) if chosen.base else None
+        folder = str(base if base and base.is_dir() else embedded_folder(base))
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(self.device)
         torch.manual_seed(chosen.seed)
@@ -150,7 +151,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("rows", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="state.pt of another training whose weights are taken")
-    parser.add_argument("--base", help="folder of the model (default: the embedded one)")
+    parser.add_argument("--base", help="folder or GGUF file of the model (default: the embedded one)")
     parser.add_argument("--rank", type=int, default=48)
     parser.add_argument("--lowest", type=int, default=10, help="first decoder layer that is trained")
     parser.add_argument("--scale", type=float, default=2.0)

@@ -6,10 +6,10 @@ orders agree by construction; the two ratings are compared afterwards.
 
 from functools import partial
 
-from jurist.protocols.base import Protocol, VerdictSlot, flatten, messages
-from jurist.protocols.rubrics import fill, turns_text
-from jurist.protocols.verdicts import parse_rating
 from jurist.core.types import Case, Conversation, Sampling
+from jurist.protocols.base import Protocol, VerdictSlot, messages
+from jurist.protocols.text import fill, flatten, turns_text
+from jurist.protocols.verdicts import parse_rating
 
 _SYSTEM = "Assess the reply: rubric, evidence, rating."
 

@@ -84,9 +84,12 @@ def check_base(options: TrainOptions, checkpoint: Path) -> None:
         )
 
 
-def embedded_folder() -> Path:
-    """The embedded model as a Hugging Face folder, made from its GGUF file once and cached."""
-    source = packaged()
+def embedded_folder(file: Path | None = None) -> Path:
+    """The embedded model as a Hugging Face folder, made from its GGUF file once and cached.
+
+    ``file``: where the GGUF file lies, if its package is not installed.
+    """
+    source = file or packaged()
     target = cache_folder("models") / f"{source.stem}-{stamp(source)}-hf2"
     if (target / "config.json").exists():
         return target
