@@ -14,19 +14,20 @@ from jurist.engines.low_rank import LowRank, write_updates
 
 _NAMES = {"q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output",
           "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down"}  # fmt: skip
-_HEADS = {"q_proj": 9, "k_proj": 3}
-"""Heads of SmolLM2-135M: GGUF's llama turns neighbours where transformers turns halves."""
+_HEADS = (9, 3)
+"""Heads of SmolLM2-135M's queries and keys: GGUF's llama turns neighbours where transformers turns halves."""
 
 
 def updates_of(state: dict[str, Any]) -> dict[str, LowRank]:
     """The updates of a training by GGUF's names."""
     found: dict[str, LowRank] = {}
+    heads_of = dict(zip(("q_proj", "k_proj"), state.get("heads", _HEADS), strict=True))
     for name, down in state["masters"].items():
         if not name.endswith(".down"):
             continue
         layer, _, projection = name.removesuffix(".down").split(".")
         up = state["masters"][f"{name.removesuffix('.down')}.up"]
-        if heads := _HEADS.get(projection):
+        if heads := heads_of.get(projection):
             up = up.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
         matrix = f"blk.{layer}.{_NAMES[projection]}.weight"
         found[matrix] = LowRank(down.cpu().numpy(), up.contiguous().cpu().numpy(), state["scale"])

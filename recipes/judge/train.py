@@ -128,7 +128,8 @@ class Trainer:
     def save(self, out: Path) -> None:
         """Everything that is needed to go on, written whole."""
         state = {"masters": self.masters, "optimizer": self.optimizer.state_dict(), "step": self.step,
-                 "rows": self.rows_seen, "seconds": self.seconds, "scale": self.chosen.scale, "rank": self.chosen.rank}  # fmt: skip
+                 "rows": self.rows_seen, "seconds": self.seconds, "scale": self.chosen.scale, "rank": self.chosen.rank,
+                 "heads": (self.model.config.num_attention_heads, self.model.config.num_key_value_heads)}  # fmt: skip
         draft = out / "state.tmp"
         torch.save(state, draft)
         draft.replace(out / "state.pt")
