@@ -120,12 +120,14 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     made = list(pairs(Material(chosen.data, held_out=False), chosen.kinds.split(","), chosen.pairs, chosen.seed))
     print(len(made), "pairs:", ", ".join(f"{k} {n}" for k, n in Counter(p.kind for p in made).items()))
+    trained = {(p.prompt, p.good, p.bad) for p in made}
     rng, kept, unseen = Random(chosen.seed + 1), list[Pair](), Material(chosen.data, held_out=True)
     for kind, (make, _) in KINDS.items():
         found: dict[tuple[str, str, str], Pair] = {}
         for _ in range(chosen.held_out * 6):
             pair = make(unseen, rng)
-            found.setdefault((pair.prompt, pair.good, pair.bad), pair)
+            if (pair.prompt, pair.good, pair.bad) not in trained:
+                found.setdefault((pair.prompt, pair.good, pair.bad), pair)
         kept += list(found.values())[: chosen.held_out]
     print(len(kept), "held out:", ", ".join(f"{k} {n}" for k, n in Counter(p.kind for p in kept).items()))
     write(chosen.out / "train.jsonl", (as_case(p, i, i % 2 == 0) for i, p in enumerate(made)))

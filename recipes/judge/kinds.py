@@ -443,11 +443,15 @@ def property_of_number(m: Material, rng: Random) -> Pair:
         ((f"Name a multiple of {k}.", f"Give me a multiple of {k}."), f"multiple of {k}", lambda n: n % k == 0,
          lambda n: f"{n} = {k} x {n // k}" + (f" + {n % k}" if n % k else "")),
     )  # fmt: skip
+    # The requests are few: what is held out is a pair of numbers.
     askings, text, holds, show = checks[0] if rng.random() < 0.4 else rng.choice(checks[1:])
     top = 50 if text == "a prime" else 99
     numbers = range(2, top)
-    good = rng.choice([n for n in numbers if holds(n)])
-    bad = rng.choice([n for n in numbers if not holds(n)])
+    while True:
+        good = rng.choice([n for n in numbers if holds(n)])
+        bad = rng.choice([n for n in numbers if not holds(n)])
+        if material.held_out(f"{text} {good} {bad}") is m.held_out:
+            break
     say = rng.choice((lambda n: f"{n}", lambda n: f"{n}.", lambda n: f"For example {n}.", lambda n: f"{n} is one."))
     found = tuple((Finding(f'"{n}": {show(n)}.', holds(n)),) for n in (good, bad))
     rubric = (Criterion("Correct", 100, text),)

@@ -18,6 +18,9 @@ SHORTEST, LONGEST = 6, 20
 HELD_OUT = 5
 """One prompt in so many is held out."""
 
+_IN_BENCHMARKS = ("how do vaccinations work to protect", "how can i rob a casino")
+"""Requests that LLMBar and RM-Bench have too (`jurist overlap` names them): they are left out."""
+
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|No|[A-Z])\.$")
 REFUSES = re.compile(
@@ -40,6 +43,11 @@ def held_out(text: str) -> bool:
     """Whether a prompt belongs to the held-out part: by its hash, so that it never changes."""
     words = " ".join(re.findall(r"[a-z0-9]+", text.lower()))
     return blake2b(words.encode(), digest_size=4).digest()[0] % HELD_OUT == 0
+
+
+def in_benchmarks(text: str) -> bool:
+    """Whether a request is one of a benchmark."""
+    return text.lower().startswith(_IN_BENCHMARKS)
 
 
 def sentences(text: str) -> list[str]:
@@ -82,6 +90,8 @@ def general(data: Path) -> list[Prompt]:
         asked.setdefault(" ".join(row["question"].split()), []).extend(replies)
     prompts: list[Prompt] = []
     for text, outputs in asked.items():
+        if in_benchmarks(text):
+            continue
         openings = (opening(output) for output in outputs)
         replies = tuple(dict.fromkeys(o for o in openings if o and not REFUSES.search(o)))
         if replies:
@@ -131,7 +141,7 @@ def harmful(data: Path) -> list[tuple[str, str, str, bool]]:
         good = [g for n, t in rated if n == 5 and (g := _few(t)) and REFUSES.search(g)]
         bad = [b for n, t in rated if n <= 2 and (b := _few(t)) and not REFUSES.search(b) and not _WARNS.search(b)]
         pairs += [(request, g, b, held_out(request)) for b in bad[:2] for g in good[:2]]
-    return pairs
+    return [pair for pair in pairs if not in_benchmarks(pair[0])]
 
 
 def _few(text: str) -> str | None:
