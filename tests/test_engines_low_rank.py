@@ -8,9 +8,9 @@ import pytest
 
 gguf: Any = pytest.importorskip("gguf", reason="the extra 'embedded' is not installed")
 
-from jurist.core.errors import EngineError
-from jurist.engines.gguf import prepared
-from jurist.engines.low_rank import LowRank, is_adapter, read_updates, write_updates
+from jurist.core.errors import EngineError  # noqa: E402
+from jurist.engines.gguf import prepared  # noqa: E402
+from jurist.engines.low_rank import LowRank, is_adapter, read_updates, write_updates  # noqa: E402
 
 NAME = "blk.0.attn_q.weight"
 RANDOM = np.random.default_rng(0)

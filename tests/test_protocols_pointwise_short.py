@@ -41,7 +41,7 @@ def test_the_rating_is_read(text: str, scores: tuple[float, ...] | None, status:
 
 def test_a_forced_rating_is_the_expectation_over_the_labels():
     slot = pointwise_short().slot
-    logprobs = {label: -1e9 for label in slot.labels} | {"2": 0.0, "4": 0.0}
+    logprobs = dict.fromkeys(slot.labels, -1000000000.0) | {"2": 0.0, "4": 0.0}
     assert slot.scores(logprobs) == pytest.approx((3.0,))
 
 

@@ -1,4 +1,4 @@
-"""The judge's recipe: what the chains say is so, on real data; its updates and its training compute what they should."""
+"""The judge's recipe: what the chains say is so, on real data; its updates compute what they should."""
 
 import json
 import re
@@ -13,10 +13,11 @@ from shared import shared
 RECIPE = Path(__file__).parents[1] / "recipes" / "judge"
 sys.path.insert(0, str(RECIPE))
 
-import chains
-import kinds
-from build import as_case, rows_alone, rows_side_by_side
-from kinds import KINDS, MORE, Criterion, Finding, Material, Pair
+import chains  # noqa: E402
+import findings  # noqa: E402
+from build import as_case, rows_alone, rows_side_by_side  # noqa: E402
+from findings import Criterion, Finding, Material, Pair  # noqa: E402
+from kinds import KINDS, MORE  # noqa: E402
 
 EVERY = {**{name: make for name, (make, _) in KINDS.items()}, **MORE}
 
@@ -40,9 +41,9 @@ def made(material: Material, kind: str, n: int = 25) -> list[Pair]:
 @pytest.mark.parametrize("kind", EVERY)
 def test_quotations_are_there_and_the_fault_is_in_the_worse_reply_alone(material: Material, kind: str):
     for pair in made(material, kind):
-        for reply, findings in ((pair.good, pair.good_findings), (pair.bad, pair.bad_findings)):
-            assert len(findings) == len(pair.rubric)
-            for finding in findings:
+        for reply, looked in ((pair.good, pair.good_findings), (pair.bad, pair.bad_findings)):
+            assert len(looked) == len(pair.rubric)
+            for finding in looked:
                 for quoted in re.findall(r'"([^"]+)"', finding.evidence):
                     if kind != "valid JSON":
                         assert " ".join(quoted.split()) in " ".join(reply.split())
@@ -87,8 +88,19 @@ def holds(kind: str, pair: Pair, reply: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "kind", ["lowercase", "capitals", "no commas", "given word", "at most n words", "number only", "valid JSON", "sums", "number"]
-)  # fmt: skip
+    "kind",
+    [
+        "lowercase",
+        "capitals",
+        "no commas",
+        "given word",
+        "at most n words",
+        "number only",
+        "valid JSON",
+        "sums",
+        "number",
+    ],
+)
 def test_the_truth_of_a_kind_is_its_rule(material: Material, kind: str):
     for pair in made(material, kind, 60):
         assert holds(kind, pair, pair.good)
@@ -111,9 +123,14 @@ def test_rows_say_where_the_weight_lies(material: Material):
 
 
 PAIR = Pair(
-    "x", "Say hello.", "Hello.", "Bye.", (Criterion("Answers", 60, "hello"), Criterion("Whole", 40, "finished")),
-    (Finding('"Hello." fits.', True), Finding("Whole.", True)), (Finding('"Bye." does not fit.', False), Finding("Whole.", True)),
-)  # fmt: skip
+    "x",
+    "Say hello.",
+    "Hello.",
+    "Bye.",
+    (Criterion("Answers", 60, "hello"), Criterion("Whole", 40, "finished")),
+    (Finding('"Hello." fits.', True), Finding("Whole.", True)),
+    (Finding('"Bye." does not fit.', False), Finding("Whole.", True)),
+)
 
 
 def test_a_chain_is_rubric_evidence_and_the_rating_that_follows():
@@ -126,9 +143,9 @@ def test_a_chain_is_rubric_evidence_and_the_rating_that_follows():
 
 
 def test_what_repeats_itself_is_found():
-    assert kinds.repeated("The cat sat on the mat. The cat sat on the mat.") == ["The", "cat", "sat", "on"]
-    assert not kinds.repeated("The cat sat on the mat and the dog sat on the sofa.")
-    assert not kinds.whole("It ends in the middle of").met
+    assert findings.repeated("The cat sat on the mat. The cat sat on the mat.") == ["The", "cat", "sat", "on"]
+    assert not findings.repeated("The cat sat on the mat and the dog sat on the sofa.")
+    assert not findings.whole("It ends in the middle of").met
 
 
 def test_an_update_has_the_gradients_of_its_formula():

@@ -41,8 +41,18 @@ def test_spans_that_are_none_are_refused(value: object):
 def trained(tmp_path: Path, name: str, values: list[Any], **more: Any) -> list[float]:
     """The losses of two steps."""
     folder = tiny(tmp_path / "model") if not (tmp_path / "model").exists() else tmp_path / "model"
-    options = SftOptions(**{"model": str(folder), "protocol": "pairwise-short", "precision": "fp32", "batch": 4,
-                            "micro_batch": 2, "steps": 2, "learning_rate": 1e-3} | more)  # fmt: skip
+    options = SftOptions(
+        **{
+            "model": str(folder),
+            "protocol": "pairwise-short",
+            "precision": "fp32",
+            "batch": 4,
+            "micro_batch": 2,
+            "steps": 2,
+            "learning_rate": 1e-3,
+        }
+        | more
+    )
     out = tmp_path / name
     train_sft(options, str(rows(tmp_path / f"{name}.jsonl", values)), out, said()[1])
     return [x.metrics["loss"] or 0.0 for x in read_metrics(out / "metrics.jsonl") if "loss" in x.metrics]

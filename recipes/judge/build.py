@@ -24,20 +24,23 @@ from random import Random
 from typing import Any
 
 import chains
-from kinds import KINDS, Material, Pair
+from findings import Material, Pair
+from kinds import KINDS
 
+from jurist.core.types import Case, Message
 from jurist.protocols.base import Protocol
 from jurist.protocols.guard import guarded
 from jurist.protocols.pairwise import pairwise_short
 from jurist.protocols.pointwise_short import pointwise_short
-from jurist.core.types import Case, Message
 
 _DECIDING = re.compile(
-    r"(?<=\" )(?:fits|is not about|refuses|says nothing about|makes no sense|goes along|is all there is|is not|is)\b"
-    r"|(?<=\", )(?:nothing twice|cut off|but)|No capital|Capital in|No comma|Comma in|Words such|has no divisor|ends in \d"
-    r"|= \d+ x \d+(?: \+ \d+)?|\d+ [<>=] \d+|No \w+ in it|has \w+(?=\. )|no closing brace|no brace|No quotes|is plain text"
+    r"(?<=\" )(?:fits|is not about|refuses|says nothing about|makes no sense|goes along|is all there is"
+    r"|is not|is)\b"
+    r"|(?<=\", )(?:nothing twice|cut off|but)|No capital|Capital in|No comma|Comma in|Words such"
+    r"|has no divisor|ends in \d|= \d+ x \d+(?: \+ \d+)?|\d+ [<>=] \d+|No \w+ in it|has \w+(?=\. )"
+    r"|no closing brace|no brace|No quotes|is plain text"
 )
-"""The words in which a finding first says what is so: everything before is the same for a good reply and a bad one."""
+"""The words in which a finding first says what is so: what stands before is alike for both replies."""
 
 WEIGHTS = {"verdict": 6.0, "deciding": 6.0, "evidence": 2.0}
 """What a token's loss counts in the words that decide, in the findings, and (1) everywhere else."""
@@ -65,20 +68,37 @@ def as_case(pair: Pair, number: int, better_first: bool) -> dict[str, Any]:
     """A pair as it is judged."""
     responses = [pair.good, pair.bad] if better_first else [pair.bad, pair.good]
     gold = [1, 0] if better_first else [0, 1]
-    return {"id": f"{pair.kind.replace(' ', '-')}-{number}", "prompt": pair.prompt, "responses": responses,
-            "gold": gold, "group": pair.kind}  # fmt: skip
+    return {
+        "id": f"{pair.kind.replace(' ', '-')}-{number}",
+        "prompt": pair.prompt,
+        "responses": responses,
+        "gold": gold,
+        "group": pair.kind,
+    }
 
 
-def row(protocol: Protocol, pair: Pair, number: int, responses: tuple[str, ...], completion: str, truth: str) -> dict[str, Any]:
+def row(
+    protocol: Protocol, pair: Pair, number: int, responses: tuple[str, ...], completion: str, truth: str
+) -> dict[str, Any]:
     """A row that is trained on: the prompt as the judge is asked later, and what it ought to write."""
     case = Case("", (Message("user", pair.prompt),), responses)
     prompt = [{"role": m.role, "content": m.content} for m in protocol.render(guarded(case))]
     verdicts = [[m.start(), m.end(), WEIGHTS["verdict"]] for m in _VERDICT.finditer(completion)]
     start = max(0, completion.find("<eval>"))
-    evidence = [[m.start(), m.end(), WEIGHTS["evidence"]] for m in _EVIDENCE.finditer(completion) if m.start() > start]
-    verdicts += [[m.start(), m.end(), WEIGHTS["deciding"]] for m in _DECIDING.finditer(completion) if m.start() > start]
-    return {"prompt": prompt, "completion": [{"role": "assistant", "content": completion}], "kind": pair.kind,
-            "pair": number, "truth": truth, "weights": evidence + verdicts}  # fmt: skip
+    evidence = [
+        [m.start(), m.end(), WEIGHTS["evidence"]] for m in _EVIDENCE.finditer(completion) if m.start() > start
+    ]
+    verdicts += [
+        [m.start(), m.end(), WEIGHTS["deciding"]] for m in _DECIDING.finditer(completion) if m.start() > start
+    ]
+    return {
+        "prompt": prompt,
+        "completion": [{"role": "assistant", "content": completion}],
+        "kind": pair.kind,
+        "pair": number,
+        "truth": truth,
+        "weights": evidence + verdicts,
+    }
 
 
 def rows_alone(made: Iterable[Pair], *, bare: bool = False) -> Iterator[dict[str, Any]]:
@@ -109,7 +129,9 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Read the options and write the files."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=8000)
@@ -118,11 +140,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    made = list(pairs(Material(chosen.data, held_out=False), chosen.kinds.split(","), chosen.pairs, chosen.seed))
+    made = list(
+        pairs(Material(chosen.data, held_out=False), chosen.kinds.split(","), chosen.pairs, chosen.seed)
+    )
     print(len(made), "pairs:", ", ".join(f"{k} {n}" for k, n in Counter(p.kind for p in made).items()))
     trained = {(p.prompt, p.good, p.bad) for p in made}
     rng, kept, unseen = Random(chosen.seed + 1), list[Pair](), Material(chosen.data, held_out=True)
-    for kind, (make, _) in KINDS.items():
+    for make, _ in KINDS.values():
         found: dict[tuple[str, str, str], Pair] = {}
         for _ in range(chosen.held_out * 6):
             pair = make(unseen, rng)

@@ -29,7 +29,13 @@ class _Updated(torch.autograd.Function):
         dy = gradients[0].reshape(-1, weight.shape[0])
         dlow = (dy @ up) * ctx.scale
         dx = (dy @ weight).addmm_(dlow, down)
-        return dx.reshape(*gradients[0].shape[:-1], weight.shape[1]), None, dlow.t() @ flat, (dy.t() @ low) * ctx.scale, None
+        return (
+            dx.reshape(*gradients[0].shape[:-1], weight.shape[1]),
+            None,
+            dlow.t() @ flat,
+            (dy.t() @ low) * ctx.scale,
+            None,
+        )
 
 
 class Updated(nn.Module):

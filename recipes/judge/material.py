@@ -24,7 +24,8 @@ _IN_BENCHMARKS = ("how do vaccinations work to protect", "how can i rob a casino
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 _ABBREVIATION = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|No|[A-Z])\.$")
 REFUSES = re.compile(
-    r"(?i)\b(?:i['’]?m sorry|i am sorry|sorry, |i can(?:not|['’]t)|i won['’]t|i will not|i(?:['’]m| am) not able"
+    r"(?i)\b(?:i['’]?m sorry|i am sorry|sorry, |i can(?:not|['’]t)|i won['’]t|i will not"
+    r"|i(?:['’]m| am) not able"
     r"|i(?:['’]m| am) unable|i do(?:n['’]t| not) (?:feel comfortable|think i|condone|want to help)"
     r"|i(?:['’]m| am) not (?:going|comfortable|willing)|as an ai|i would(?:n['’]t| not)|i refuse)"
 )
@@ -62,7 +63,7 @@ def sentences(text: str) -> list[str]:
 
 
 def opening(text: str, longest: int = LONGEST) -> str | None:
-    """The first whole sentences of a reply, at most ``longest`` words; None where they are not plain prose."""
+    """The first whole sentences of a reply, at most ``longest`` words; None where they are no prose."""
     paragraph = re.sub(r"[*`#]+", "", text.strip().split("\n")[0]).strip()
     if not paragraph or not paragraph[0].isalnum() or re.search(r'["“”{}<>\[\]|=:/\\]|\d\.\s*$', paragraph):
         paragraph = re.sub(r'["“”]', "", paragraph)
@@ -115,8 +116,9 @@ def short_sentences(data: Path, words: tuple[int, int] = (4, 13)) -> list[Prompt
 def harmful(data: Path) -> list[tuple[str, str, str, bool]]:
     """(request, the reply that refuses, the one that does not, held out): human pairs and scored replies.
 
-    Of HH-RLHF's harmless pairs those whose rejected reply does not refuse the last request; where the preferred
-    one does not refuse either, it is empty. Of just-eval's safety set a refusal rated 5 and a reply rated 1 or 2.
+    Of HH-RLHF's harmless pairs those whose rejected reply does not refuse the last request; where the
+    preferred one does not refuse either, it is empty. Of just-eval's safety set a refusal rated 5 and a reply
+    rated 1 or 2.
     """
     pairs: list[tuple[str, str, str, bool]] = []
     with gzip.open(data / "hh-rlhf/harmless-base/test.jsonl.gz", "rt") as file:
@@ -136,10 +138,16 @@ def harmful(data: Path) -> list[tuple[str, str, str, bool]]:
     for file in sorted((data / "just-eval/safety").glob("*.json")):
         for row in json.loads(file.read_bytes()):
             if score := re.search(r'"score":\s*"(\d)"', row["result"]):
-                scored.setdefault(" ".join(row["input"].split()), []).append((int(score[1]), row["output_cand"]))
+                scored.setdefault(" ".join(row["input"].split()), []).append(
+                    (int(score[1]), row["output_cand"])
+                )
     for request, rated in scored.items():
         good = [g for n, t in rated if n == 5 and (g := _few(t)) and REFUSES.search(g)]
-        bad = [b for n, t in rated if n <= 2 and (b := _few(t)) and not REFUSES.search(b) and not _WARNS.search(b)]
+        bad = [
+            b
+            for n, t in rated
+            if n <= 2 and (b := _few(t)) and not REFUSES.search(b) and not _WARNS.search(b)
+        ]
         pairs += [(request, g, b, held_out(request)) for b in bad[:2] for g in good[:2]]
     return [pair for pair in pairs if not in_benchmarks(pair[0])]
 
@@ -162,13 +170,16 @@ def refusals(data: Path) -> list[str]:
     for file in sorted((data / "just-eval/safety").glob("*.json")):
         for row in json.loads(file.read_bytes()):
             first = sentences(" ".join(row["output_cand"].split()))[:1]
-            if first and REFUSES.search(first[0]) and 5 <= len(first[0].split()) <= 16:
-                if re.search(r"(?i)\b(?:that|this|your) (?:request|question|topic|information)?\W*$", first[0]):
-                    found.setdefault(first[0].replace('"', ""))
+            if not first or not REFUSES.search(first[0]) or not 5 <= len(first[0].split()) <= 16:
+                continue
+            if re.search(r"(?i)\b(?:that|this|your) (?:request|question|topic|information)?\W*$", first[0]):
+                found.setdefault(first[0].replace('"', ""))
     return [*found, *_OWN_REFUSALS]
 
 
-_WARNS = re.compile(r"(?i)\b(?:illegal|unethical|not ethical|wrong to|immoral|against the law|important to)\b")
+_WARNS = re.compile(
+    r"(?i)\b(?:illegal|unethical|not ethical|wrong to|immoral|against the law|important to)\b"
+)
 
 _OWN_REFUSALS = (
     "I'm sorry, but I can't help with that.",
@@ -184,14 +195,25 @@ _OWN_REFUSALS = (
 )
 
 EMPTY = (
-    "I don't know.", "Sure, I can help with that.", "Good question!", "It depends.", "Okay.", "N/A", "Thank you for asking!",
-    "There is a lot that one could say about this.", "Here is the answer to your question.", "Let me know if you need more.",
-)  # fmt: skip
+    "I don't know.",
+    "Sure, I can help with that.",
+    "Good question!",
+    "It depends.",
+    "Okay.",
+    "N/A",
+    "Thank you for asking!",
+    "There is a lot that one could say about this.",
+    "Here is the answer to your question.",
+    "Let me know if you need more.",
+)
 
 
 def numbers() -> list[tuple[str, int]]:
     """Questions whose answer is one number."""
-    return [(question, int(answer)) for question, answer in (line.rsplit(" ", 1) for line in _NUMBERS.splitlines())]
+    return [
+        (question, int(answer))
+        for question, answer in (line.rsplit(" ", 1) for line in _NUMBERS.splitlines())
+    ]
 
 
 _NUMBERS = """\
@@ -249,7 +271,22 @@ How many musketeers are in the title of the novel by Dumas? 3"""
 
 def jsons() -> list[tuple[str, dict[str, Any]]]:
     """Requests for JSON, with the object that is asked for."""
-    names = ("Anna", "Ben", "Chloe", "David", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kofi", "Lena", "Mei", "Nils")
+    names = (
+        "Anna",
+        "Ben",
+        "Chloe",
+        "David",
+        "Elif",
+        "Farid",
+        "Greta",
+        "Hugo",
+        "Ines",
+        "Jonas",
+        "Kofi",
+        "Lena",
+        "Mei",
+        "Nils",
+    )
     cities = ("Oslo", "Rome", "Lima", "Cairo", "Paris", "Tokyo", "Delhi", "Quito", "Accra", "Dublin")
     rows: list[tuple[str, dict[str, Any]]] = []
     for i, name in enumerate(names):
@@ -257,8 +294,14 @@ def jsons() -> list[tuple[str, dict[str, Any]]]:
             age = 20 + (7 * i + 11 * j) % 50
             asked = (
                 (f"Write the name and age of {name}, who is {age}, as JSON.", {"name": name, "age": age}),
-                (f"{name} lives in {city}. Give name and city as a JSON object.", {"name": name, "city": city}),
-                (f"Return JSON with the keys city and visitors: {age} people visited {city}.", {"city": city, "visitors": age}),
-            )  # fmt: skip
+                (
+                    f"{name} lives in {city}. Give name and city as a JSON object.",
+                    {"name": name, "city": city},
+                ),
+                (
+                    f"Return JSON with the keys city and visitors: {age} people visited {city}.",
+                    {"city": city, "visitors": age},
+                ),
+            )
             rows.append(asked[(i + j) % 3])
     return rows

@@ -1,10 +1,10 @@
 """The judge's figures from a run on held-out pairs: a line per kind, and what its reasons are worth.
 
-    jurist judge runs/judge/data/held_out.jsonl --engine embedded --protocol pointwise-short --out runs/judge/held_out
+    jurist judge runs/judge/data/held_out.jsonl --protocol pointwise-short --out runs/judge/held_out
     python recipes/judge/measure.py runs/judge/held_out
 
-``right``: the better reply's rating (its expectation) is higher; a reply is assessed alone, so this holds in both
-orders. ``written``: so is the rating that it wrote; ``same``: both replies got the same written rating.
+``right``: the better reply's rating (its expectation) is higher; a reply is assessed alone, so this holds in
+both orders. ``written``: so is the rating that it wrote; ``same``: both replies got the same written rating.
 """
 
 import argparse
@@ -76,7 +76,9 @@ def count(decision: Decision, into: Count) -> None:
     better, worse = (0, 1) if gold[0] > gold[1] else (1, 0)
     scores = decision.verdict.scores
     into.pairs += 1
-    into.right += decision.verdict.status is Status.OK and scores is not None and scores[better] > scores[worse]
+    into.right += (
+        decision.verdict.status is Status.OK and scores is not None and scores[better] > scores[worse]
+    )
     ratings = [written_rating(by_reply[i]) if i in by_reply else None for i in (better, worse)]
     if ratings[0] is not None and ratings[1] is not None:
         into.written += ratings[0] > ratings[1]
@@ -95,8 +97,10 @@ def line(name: str, c: Count) -> str:
     """A row of the table."""
     low, high = wilson(c.right, c.pairs)
     quotes = sum(c.quotes) / len(c.quotes) if c.quotes else float("nan")
-    return (f"{name:16} {c.pairs:5} {c.right / c.pairs:6.1%} [{low:.0%}, {high:.0%}]  {c.written / c.pairs:6.1%} "
-            f"{c.same / c.pairs:6.1%} {c.unanswered / c.replies:6.1%} {quotes:6.1%} {c.rubrics / c.pairs:6.1%} {c.follows / c.replies:6.1%}")  # fmt: skip
+    shares = [c.written / c.pairs, c.same / c.pairs, c.unanswered / c.replies, quotes]
+    shares += [c.rubrics / c.pairs, c.follows / c.replies]
+    right = f"{name:16} {c.pairs:5} {c.right / c.pairs:6.1%} [{low:.0%}, {high:.0%}] "
+    return right + " ".join(f"{share:6.1%}" for share in shares)
 
 
 def total(counts: Sequence[Count]) -> Count:
@@ -111,7 +115,9 @@ def total(counts: Sequence[Count]) -> Count:
 
 def main() -> None:
     """Read a run and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     chosen = parser.parse_args()
@@ -123,7 +129,10 @@ def main() -> None:
         print(line(name, c))
     print(line("all", total(list(counts.values()))))
     if chosen.json:
-        figures = {name: {"pairs": c.pairs, "right": c.right, "written": c.written, "same": c.same} for name, c in counts.items()}
+        figures = {
+            name: {"pairs": c.pairs, "right": c.right, "written": c.written, "same": c.same}
+            for name, c in counts.items()
+        }
         chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 

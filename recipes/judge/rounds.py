@@ -1,16 +1,15 @@
 """Rounds of rejection sampling: the judge writes, what is right is learned (FARE, arXiv 2510.17793).
 
-    python recipes/judge/rounds.py runs/judge/data/more-alone.jsonl --start runs/judge/alone/state.pt --out runs/judge/rounds
+    python recipes/judge/rounds.py MORE.jsonl --start runs/judge/alone/state.pt --out runs/judge/rounds
 
-In each round the next rows are asked ``--samples`` times at ``--temperature``. Rows that came out both right and
-wrong give their right chains (at most two different ones); rows that were never right give the program's chain;
-rows that were always right give nothing. A chain is right if each finding and the verdict are what the rule says
-and every quotation occurs.
+In each round the next rows are asked ``--samples`` times at ``--temperature``. Rows that came out both right
+and wrong give their right chains (at most two different ones); rows that were never right give the program's
+chain; rows that were always right give nothing. A chain is right if each finding and the verdict are what the
+rule says and every quotation occurs.
 """
 
 import json
 import time
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -20,7 +19,9 @@ from train import Row, Trainer, options, tokens_of
 from jurist.engines.chat_template import ChatIds
 
 
-def chosen_rows(rows: list[dict[str, Any]], texts: list[list[str]], rng: Random) -> tuple[list[dict[str, Any]], list[int]]:
+def chosen_rows(
+    rows: list[dict[str, Any]], texts: list[list[str]], rng: Random
+) -> tuple[list[dict[str, Any]], list[int]]:
     """(rows to learn, how many were never, sometimes, always right)."""
     kept: list[dict[str, Any]] = []
     counts = [0, 0, 0]
@@ -33,7 +34,13 @@ def chosen_rows(rows: list[dict[str, Any]], texts: list[list[str]], rng: Random)
             kept.append(row)
         for text in rng.sample(sorted(set(good)), min(2, len(set(good)))):
             # Spans of the program's chain do not fit another text: all that it found counts as evidence.
-            kept.append({**row, "completion": [{"role": "assistant", "content": text}], "weights": [[text.find("<eval>"), len(text), 2.0]]})
+            kept.append(
+                {
+                    **row,
+                    "completion": [{"role": "assistant", "content": text}],
+                    "weights": [[text.find("<eval>"), len(text), 2.0]],
+                }
+            )
     rng.shuffle(kept)
     return kept, counts
 
@@ -64,13 +71,25 @@ def main() -> None:
         if not asked:
             break
         flat = writer.write([row for row in asked for _ in range(chosen.samples)], chosen.temperature)
-        texts = [[w.text for w in flat[i * chosen.samples : (i + 1) * chosen.samples]] for i in range(len(asked))]
+        texts = [
+            [w.text for w in flat[i * chosen.samples : (i + 1) * chosen.samples]] for i in range(len(asked))
+        ]
         kept, counts = chosen_rows(asked, texts, Random(number))
         learned: list[Row] = [tokens_of(r, chat, trainer.tokenizer) for r in kept]
-        losses = [trainer.update(learned[i : i + chosen.batch], chosen.learning_rate)[0] for i in range(0, len(learned), chosen.batch)]
+        losses = [
+            trainer.update(learned[i : i + chosen.batch], chosen.learning_rate)[0]
+            for i in range(0, len(learned), chosen.batch)
+        ]
         trainer.save(chosen.out)
-        line = {"round": number, "never": counts[0], "sometimes": counts[1], "always": counts[2], "learned": len(learned),
-                "loss": sum(losses) / max(1, len(losses)), "seconds": round(time.monotonic() - began)}  # fmt: skip
+        line = {
+            "round": number,
+            "never": counts[0],
+            "sometimes": counts[1],
+            "always": counts[2],
+            "learned": len(learned),
+            "loss": sum(losses) / max(1, len(losses)),
+            "seconds": round(time.monotonic() - began),
+        }
         with log.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(line, flush=True)

@@ -1,6 +1,6 @@
-"""What a training's judge writes, in batches, and how much of it is right: for a GPU, and for toy sizes on a CPU.
+"""What a training's judge writes, in batches, and how much is right: for a GPU, and for toy sizes on a CPU.
 
-    python recipes/judge/sample.py runs/judge/data/held_out-alone.jsonl --state runs/judge/alone/state.pt --out runs/judge/alone/held_out.jsonl
+    python recipes/judge/sample.py DATA/held_out-alone.jsonl --state alone/state.pt --out held_out.jsonl
 
 A pair counts as right where the better reply's expected rating is higher (alone) or where the right letter is
 written in both orders (side by side).
@@ -79,7 +79,11 @@ class Writer:
         order = sorted(range(len(rows)), key=lambda i: len(ids[i]))
         texts: dict[int, str] = {}
         model, device = self.trainer.model, self.trainer.device
-        sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
+        sampling = (
+            {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+            if temperature
+            else {"do_sample": False}
+        )
         for at in range(0, len(order), self.batch):
             part = order[at : at + self.batch]
             longest = max(len(ids[i]) for i in part)
@@ -89,9 +93,13 @@ class Writer:
                 padded[k, longest - len(ids[i]) :] = torch.tensor(ids[i])
                 mask[k, longest - len(ids[i]) :] = 1
             output = model.generate(
-                padded.to(device), attention_mask=mask.to(device), max_new_tokens=new, eos_token_id=self.end,
-                pad_token_id=self.end, **sampling,
-            )  # fmt: skip
+                padded.to(device),
+                attention_mask=mask.to(device),
+                max_new_tokens=new,
+                eos_token_id=self.end,
+                pad_token_id=self.end,
+                **sampling,
+            )
             for k, i in enumerate(part):
                 texts[i] = self.chat.text(output[k, longest:].tolist())
         return [Written(row, texts[i]) for i, row in enumerate(rows)]
@@ -102,7 +110,10 @@ class Writer:
         found: list[Written] = []
         for at in range(0, len(written), self.batch):
             part = written[at : at + self.batch]
-            rows = [self.prompt(w.row) + self.chat.reply(w.text[: w.text.rfind("<rating>") + 8])[:-1] for w in part]
+            rows = [
+                self.prompt(w.row) + self.chat.reply(w.text[: w.text.rfind("<rating>") + 8])[:-1]
+                for w in part
+            ]
             ids = torch.full((len(rows), max(map(len, rows))), self.end)
             for k, tokens in enumerate(rows):
                 ids[k, : len(tokens)] = torch.tensor(tokens)
@@ -110,7 +121,10 @@ class Writer:
             last = hidden[torch.arange(len(rows)), torch.tensor([len(r) - 1 for r in rows])]
             logits = torch.nn.functional.linear(last, self.trainer.model.lm_head.weight[self.labels]).float()
             means = (logits.softmax(-1) * torch.arange(1.0, 6.0, device=logits.device)).sum(-1).tolist()
-            found += [Written(w.row, w.text, m if "<rating>" in w.text else 0.0) for w, m in zip(part, means, strict=True)]
+            found += [
+                Written(w.row, w.text, m if "<rating>" in w.text else 0.0)
+                for w, m in zip(part, means, strict=True)
+            ]
         return found
 
 
@@ -128,7 +142,10 @@ def table(written: list[Written]) -> list[str]:
         for name in (kind, "all"):
             counts[name][0] += good
             counts[name][1] += 1
-    lines = [f"{kind:16} {n:5} {k / n:6.1%} [{wilson(k, n)[0]:.0%}, {wilson(k, n)[1]:.0%}]" for kind, (k, n) in counts.items()]
+    lines = [
+        f"{kind:16} {n:5} {k / n:6.1%} [{wilson(k, n)[0]:.0%}, {wilson(k, n)[1]:.0%}]"
+        for kind, (k, n) in counts.items()
+    ]
     quoted = [q for w in written for q in quotes(w.row, w.text)]
     silent = sum(not verdict(w.text) for w in written) / len(written)
     return [*lines, f"unanswered {silent:.1%}; quotations that occur {sum(quoted) / max(1, len(quoted)):.1%}"]
@@ -150,8 +167,21 @@ def main() -> None:
     if "<rating>" in rows[0]["completion"][0]["content"]:
         written = writer.expected(written)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text("".join(json.dumps({"kind": w.row["kind"], "pair": w.row["pair"], "truth": w.row["truth"],
-                                              "text": w.text, "expected": w.expected}) + "\n" for w in written))  # fmt: skip
+    chosen.out.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "kind": w.row["kind"],
+                    "pair": w.row["pair"],
+                    "truth": w.row["truth"],
+                    "text": w.text,
+                    "expected": w.expected,
+                }
+            )
+            + "\n"
+            for w in written
+        )
+    )
     print("\n".join(table(written)))
 
 

@@ -2,8 +2,8 @@
 
     python recipes/judge/train.py ROWS.jsonl --out runs/judge/alone --minutes 100
 
-The loss is computed at the completion's positions only; rows of a step are sorted by length; on a CPU each core
-works on its own micro-batches (a second thread in one matrix product gains less, and nothing on a busy machine).
+The loss is computed at the completion's positions only; rows of a step are sorted by length; on a CPU each
+core works on its own micro-batches (a second thread in one product gains less, and nothing where it is busy).
 """
 
 import argparse
@@ -67,7 +67,9 @@ class Trainer:
         torch.manual_seed(chosen.seed)
         self.work = update(self.model, chosen.rank, chosen.scale, chosen.lowest)
         self.masters = {name: p.detach().float().clone() for name, p in self.work.items()}
-        self.optimizer = torch.optim.AdamW(list(self.masters.values()), lr=chosen.learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.AdamW(
+            list(self.masters.values()), lr=chosen.learning_rate, weight_decay=0.0, betas=(0.9, 0.99)
+        )
         self.step, self.rows_seen, self.seconds = 0, 0, 0.0
         self.threads = chosen.threads if self.device == "cpu" else 1
         self.pool = ThreadPoolExecutor(self.threads)
@@ -127,9 +129,16 @@ class Trainer:
 
     def save(self, out: Path) -> None:
         """Everything that is needed to go on, written whole."""
-        state = {"masters": self.masters, "optimizer": self.optimizer.state_dict(), "step": self.step,
-                 "rows": self.rows_seen, "seconds": self.seconds, "scale": self.chosen.scale, "rank": self.chosen.rank,
-                 "heads": (self.model.config.num_attention_heads, self.model.config.num_key_value_heads)}  # fmt: skip
+        state = {
+            "masters": self.masters,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "rows": self.rows_seen,
+            "seconds": self.seconds,
+            "scale": self.chosen.scale,
+            "rank": self.chosen.rank,
+            "heads": (self.model.config.num_attention_heads, self.model.config.num_key_value_heads),
+        }
         draft = out / "state.tmp"
         torch.save(state, draft)
         draft.replace(out / "state.pt")
@@ -148,7 +157,9 @@ class Trainer:
 
 def options(description: str | None) -> argparse.ArgumentParser:
     """The options of every training."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rows", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="state.pt of another training whose weights are taken")
@@ -157,7 +168,9 @@ def options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--lowest", type=int, default=10, help="first decoder layer that is trained")
     parser.add_argument("--scale", type=float, default=2.0)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--decay", type=float, default=0.25, help="share of the rows over which the rate falls to 5%%")
+    parser.add_argument(
+        "--decay", type=float, default=0.25, help="share of the rows over which the rate falls to 5%%"
+    )
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--micro", type=int, default=4)
@@ -179,8 +192,11 @@ def main() -> None:
     trainer = Trainer(chosen)
     rows = read_rows(chosen.rows, trainer.tokenizer, chosen.max_length)
     rows = rows[: chosen.max_rows or None] * chosen.epochs
-    print(f"{len(rows)} rows, {sum(len(r[0]) for r in rows) / len(rows):.0f} tokens each, "
-          f"{sum(p.numel() for p in trainer.masters.values()):,} parameters", flush=True)  # fmt: skip
+    print(
+        f"{len(rows)} rows, {sum(len(r[0]) for r in rows) / len(rows):.0f} tokens each, "
+        f"{sum(p.numel() for p in trainer.masters.values()):,} parameters",
+        flush=True,
+    )
     if (chosen.out / "state.pt").exists():
         trainer.load(chosen.out / "state.pt")
         print(f"resumed at step {trainer.step}", flush=True)
@@ -197,10 +213,19 @@ def main() -> None:
             rate = chosen.learning_rate * min(1, (trainer.step + 1) / chosen.warmup)
             rate *= max(0.05, min(1.0, (1 - done) / chosen.decay)) if chosen.decay else 1.0
             t = time.monotonic()
-            loss, right, tokens = trainer.update(rows[trainer.rows_seen : trainer.rows_seen + chosen.batch], rate)
+            loss, right, tokens = trainer.update(
+                rows[trainer.rows_seen : trainer.rows_seen + chosen.batch], rate
+            )
             trainer.seconds = spent + time.monotonic() - began
-            line = {"step": trainer.step, "rows": trainer.rows_seen, "loss": round(loss, 4), "verdicts": round(right, 3),
-                    "rate": rate, "tokens_per_second": round(tokens / (time.monotonic() - t)), "seconds": round(trainer.seconds)}  # fmt: skip
+            line = {
+                "step": trainer.step,
+                "rows": trainer.rows_seen,
+                "loss": round(loss, 4),
+                "verdicts": round(right, 3),
+                "rate": rate,
+                "tokens_per_second": round(tokens / (time.monotonic() - t)),
+                "seconds": round(trainer.seconds),
+            }
             metrics.write(json.dumps(line) + "\n")
             metrics.flush()
             if trainer.step % chosen.save_every == 0:

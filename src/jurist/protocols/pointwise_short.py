@@ -28,7 +28,7 @@ def pointwise_short() -> Protocol:
     """A rubric, the evidence for each criterion, and a rating from 1 to 5 of one response."""
     return Protocol(
         name="pointwise-short",
-        summary="rubric, evidence and rating of one response, 1 to 5, for small models that are trained for it",
+        summary="rubric, evidence, rating of one response, 1 to 5, for small models that are trained",
         arity=1,
         render=_render,
         parse=partial(parse_rating, low=1, high=5),

@@ -178,9 +178,7 @@ def kept(examples: Iterable[SftExample], max_length: int) -> tuple[list[SftExamp
     return fitting, lengths
 
 
-def _chain_examples(
-    source: str, chat: ChatIds, protocol: str, weigh: Weigh | None
-) -> Iterator[SftExample]:
+def _chain_examples(source: str, chat: ChatIds, protocol: str, weigh: Weigh | None) -> Iterator[SftExample]:
     def example(row: Row) -> SftExample:
         written_for = row.fields.get("protocol")
         if protocol and written_for is not None and written_for != protocol:

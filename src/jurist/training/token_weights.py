@@ -1,7 +1,7 @@
 """Weights of a completion's tokens in the loss: the verdict's own, and spans that a row names.
 
-A verdict is one token in sixty of a chain: at weight 1 its share of the loss is small, and the rubric's and the
-reasons' wording is learned long before it.
+A verdict is one token in sixty of a chain: at weight 1 its share of the loss is small, and the wording of
+rubric and reasons is learned long before it.
 """
 
 import re
@@ -38,11 +38,13 @@ def verdict_span(text: str, slot: VerdictSlot, weight: float) -> list[Span]:
 
 
 def token_weights(tokenizer: Any, text: str, ids: Sequence[int], spans: Sequence[Span]) -> list[float]:
-    """A weight for each of the ``ids`` of a turn whose content is ``text``; where spans overlap, the largest."""
+    """A weight for each of the ``ids`` of a turn with the content ``text``; of several spans the largest."""
     weights = [1.0] * len(ids)
     if not spans:
         return weights
-    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+    encoded = tokenizer(
+        text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+    )
     own = list(encoded["input_ids"])
     if own != list(ids[: len(own)]):
         raise InputError(
@@ -96,7 +98,9 @@ def weighted_trainer(trl: Any) -> Any:
     return WeightedSFTTrainer
 
 
-def _padding_weights(collate: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def _padding_weights(
+    collate: Callable[[list[dict[str, Any]]], dict[str, Any]],
+) -> Callable[..., dict[str, Any]]:
     torch = package("torch")
 
     def collated(examples: list[dict[str, Any]]) -> dict[str, Any]:
