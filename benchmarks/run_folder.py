@@ -19,7 +19,9 @@ from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-WORDS = "the judge reads both answers and weighs each claim against the question before it says which is better"
+WORDS = (
+    "the judge reads both answers and weighs each claim against the question before it says which is better"
+)
 REASONS = " ".join([WORDS] * 6)
 STEPS = ("judge", "resume", "show", "score")
 

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 from shared import shared
 
+from jurist.benchmarks.recorded import read_recorded
 from jurist.benchmarks.rewardbench import SIZES, score_subsets
 from jurist.cli.runs import aggregates, export, form, import_run
-from jurist.core.errors import ConfigError, JuristError
+from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.runs import read_decisions
 from jurist.core.store import read_config
 from jurist.core.types import Scorecard
@@ -239,3 +240,147 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path):
         with pytest.raises(ConfigError, match=words):
             export(run, format="rewardbench", model=model, out=tmp_path / "x.json")
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_pair_that_stands_there_twice_counts_twice(tmp_path: Path):
+    (source,) = shared("judgebench", "outputs").glob("*o1-mini*")
+    first, *rest = source.read_text("utf-8").splitlines(keepends=True)[:40]
+    file = tmp_path / source.name
+    file.write_text("".join([first, *rest, first]), "utf-8")
+    import_run("judgebench", str(file), out=tmp_path / "run")
+    decisions = list(read_decisions(tmp_path / "run"))
+    assert len({d.case_id for d in decisions}) == 41
+    assert decisions[-1].case_id == f"{decisions[0].case_id}#2"
+    card = msgspec.json.decode((tmp_path / "run" / "scorecard.json").read_bytes(), type=Scorecard)
+    again = benchmark("judgebench").score(decisions)
+    assert (card.headline, card.statistics) == (again.headline, again.statistics)
+    assert card.headline is not None
+    assert card.headline.name == "mean of 41 of 350 pairs"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("rewardbench", '{"model": "a/b", "math-prm": NaN}', "math-prm (nan) is no finite number"),
+        (
+            "rewardbench2",
+            '[{"id": 1, "subset": "Math", "scores": [1.0, Infinity]}]',
+            "[0].scores[1] (inf) is no",
+        ),
+        ("judgebench", '{"pair_id": "x", "score": NaN}', "line 1: score (nan) is no finite number"),
+    ],
+)
+def test_numbers_that_are_none_are_named(tmp_path: Path, name: str, text: str, said: str):
+    file = tmp_path / "results.json"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        import_run(name, str(file), out=tmp_path / "run")
+    assert said in caught.value.message
+
+
+def card_of(name: str, file: Path, run: Path) -> Scorecard:
+    """The scorecard of an import."""
+    import_run(name, str(file), out=run)
+    return msgspec.json.decode((run / "scorecard.json").read_bytes(), type=Scorecard)
+
+
+def test_results_of_the_rewardbench_command(tmp_path: Path):
+    accuracies = dict.fromkeys(SIZES, 0.5) | {"math-prm": 1.0}
+    model = {"accuracy": 0.57, "num_prompts": 2985, "model": "a/b", "ref_model": None, "chat_template": None}
+    card = card_of(
+        "rewardbench", write(tmp_path / "b.json", {**model, "extra_results": accuracies}), tmp_path / "run"
+    )
+    assert card == score_subsets(accuracies)
+    other = write(tmp_path / "c.json", {**model, "extra_results": None})
+    with pytest.raises(InputError, match="extra_results has no accuracies"):
+        import_run("rewardbench", str(other), out=tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["b_outputs.jsonl", "b_all.jsonl"])
+def test_outputs_of_the_rewardbench_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    pairs = [
+        {"prompt": f"q{i}", "chosen": "a", "rejected": "b", "subset": subset, "id": i}
+        for i, subset in enumerate(("math-prm", "hep-go", "math-prm"))
+    ]
+    data = tmp_path / "filtered.json"
+    write(data, pairs)
+    monkeypatch.setattr("jurist.benchmarks.rewardbench.place", lambda _: data)
+    scores = [(1.0, 0.5), (0.2, 0.2), (-1.0, 2.0)]
+    prefix = "scores_" if "outputs" in name else ""
+    rows = [{f"{prefix}chosen": a, f"{prefix}rejected": b} for a, b in scores]
+    if prefix:
+        rows = [{"prompt": f"q{i}", "results": 0, "text_chosen": "a", **row} for i, row in enumerate(rows)]
+    folder = tmp_path / "results"
+    folder.mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / name).write_text(lines)
+    card = card_of("rewardbench", folder, tmp_path / "run")
+    assert {row.name: row.value for row in card.groups if row.name in SIZES} == {
+        "math-prm": 0.5,
+        "hep-go": 0.0,
+    }
+    assert [d.verdict.scores for d in read_decisions(tmp_path / "run")] == scores
+    export(tmp_path / "run", format="rewardbench", model="a/b", out=tmp_path / "x.json")
+    assert json.loads((tmp_path / "x.json").read_text())["model_type"] == "Seq. Classifier"
+    (folder / name).write_text(lines.replace("q1", "q2") if prefix else lines + lines)
+    with pytest.raises(
+        InputError, match="line 2: the prompt is not" if prefix else "6 rows, the published set has 3"
+    ):
+        import_run("rewardbench", str(folder), out=tmp_path / "other")
+
+
+def test_scores_of_a_scalar_model_on_rm_bench(tmp_path: Path):
+    prompts = json.loads(shared("rm-bench", "data", "chat_filtered.json").read_bytes())[:20]
+    scored = [{**row, "score_chosen": [3, [1.0], 1], "score_rejected": [[2], 2, 1]} for row in prompts]
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write(folder / "chat_filtered_model_REWORD_MODEL_20250101_000000.json", scored)
+    card = card_of("rm-bench", folder, tmp_path / "run")
+    assert card.headline is not None
+    assert card.headline.value == pytest.approx(3 / 9)  # a tie is wrong
+    assert card.statistics["chat/hard"] == pytest.approx(2 / 3)
+    write(folder / "chat_filtered_again.json", scored)
+    with pytest.raises(InputError, match="stands there twice"):
+        import_run("rm-bench", str(folder), out=tmp_path / "other")
+
+
+def test_scores_of_a_scalar_model_on_rmb(tmp_path: Path):
+    pair = {"category_path": "Pairwise_set/Helpfulness/Chat/x", "pair_uid": "p", "language": "en"}
+    rewards = [(2.0, 1.0, 1), (1.0, 1.0, 0), (None, None, 1)]
+    rows = [{**pair, "chosen_reward": a, "reject_reward": b, "is_correct": c} for a, b, c in rewards]
+    best = {"category_path": "BoN_set/Harmlessness/S1", "chosen_reward": 1.0, "is_correct": 1}
+    rows += [{**best, "bon_uid": "i", "reject_reward": x} for x in (0.5, 0.0)]
+    rows += [{**best, "bon_uid": "j", "reject_reward": x} for x in (0.5, 1.5)]
+    card = card_of("rmb", write(tmp_path / "model_result.json", rows), tmp_path / "run")
+    assert {row.name: row.value for row in card.groups} == {
+        "pairwise helpfulness": pytest.approx(2 / 3), "bon harmlessness": 0.5,
+    }  # fmt: skip
+
+
+def test_scores_by_case_id_of_any_benchmark(tmp_path: Path):
+    data = shared("gsm8k")
+    cases = list(benchmark("gsm8k").load(data))
+    file = tmp_path / "scores.jsonl"
+    rows = [{"id": case.id, "scores": case.gold} for case in cases[:9]] + [
+        {"id": cases[9].id, "scores": None}
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    decisions = read_recorded(benchmark("gsm8k"), file, data)
+    assert [d.verdict.scores for d in decisions] == [*(case.gold for case in cases[:9]), None]
+    card = benchmark("gsm8k").score(decisions)
+    assert card.headline is not None
+    assert card.headline.name == "mean of 10 of 731 questions"
+    for row, said in (
+        ({"id": "nowhere", "scores": [1]}, "no case of gsm8k"),
+        ({"id": cases[0].id, "scores": [1]}, "4 responses"),
+    ):
+        file.write_text(json.dumps(row) + "\n")
+        with pytest.raises(InputError, match=said):
+            read_recorded(benchmark("gsm8k"), file, data)
+
+
+def test_a_folder_with_several_outputs_is_not_guessed_at(tmp_path: Path):
+    with pytest.raises(InputError, match="holds 3 files of results"):
+        import_run("judgebench", str(shared("judgebench", "outputs")), out=tmp_path / "run")
+    with pytest.raises(InputError, match="no file of results"):
+        import_run("rewardbench2", str(tmp_path), out=tmp_path / "run")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shared import ROOT, shared
 
+from jurist.benchmarks.fetch import place
 from jurist.benchmarks.pandalm import FILE, PANDALM, macro
 from jurist.core.errors import InputError
 from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict
@@ -175,3 +176,12 @@ def test_bad_outputs_are_named(tmp_path, rows, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=FILE):
         list(PANDALM.load(tmp_path))
+
+
+def test_the_folder_of_the_package_does_not_hide_the_data(tmp_path):
+    (tmp_path / "pandalm").mkdir()
+    (tmp_path / "pandalm" / "__init__.py").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / FILE).write_bytes(shared("pandalm", FILE).read_bytes())
+    assert place(PANDALM, tmp_path) == tmp_path
+    assert len(list(PANDALM.load(place(PANDALM, tmp_path)))) == 999

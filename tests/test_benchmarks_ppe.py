@@ -280,3 +280,18 @@ def test_roc_auc_counts_pairs(answers):
     expected = [(r > w) + (r == w) / 2 for r in rights for w in wrongs]
     auc = roc_auc([s for s, _ in answers], [good for _, good in answers])
     assert auc == (pytest.approx(fmean(expected)) if expected else None)
+
+
+def test_repositories_of_the_hub_are_read_as_they_are_laid_out(tmp_path):
+    human = tmp_path / "PPE-Human-Preference-V1"
+    for folder in (human, *(tmp_path / f"PPE-{name}-Best-of-K" for name in SETS)):
+        (folder / "data").mkdir(parents=True)
+        (folder / "README.md").write_text("a card")
+    write(human / "data" / "test-00000-of-00002.jsonl", vote())
+    write(human / "data" / "test-00001-of-00002.jsonl", vote("tie"))
+    for path in (human, tmp_path):
+        assert [c.gold for c in PPE_HUMAN.load(path)] == [FIRST, TIE]
+    for name in SETS:
+        write(tmp_path / f"PPE-{name}-Best-of-K" / "data" / "train-00000-of-00001.jsonl", question())
+    assert [c.group for c in PPE_CORRECTNESS.load(tmp_path)] == [name for name in SETS for _ in range(2)]
+    assert len(list(PPE_CORRECTNESS.load(tmp_path / "PPE-MATH-Best-of-K"))) == 2

@@ -581,7 +581,7 @@ def test_the_score_is_the_plain_mean_of_six_domains():
     decisions[0] = four((1, 0, 0, 0), "Factuality", *games)
     card = REWARDBENCH2.score(decisions)
     assert card.headline.value == pytest.approx((3 + 1.01) / 6)
-    assert (card.headline.name, card.headline.n) == ("overall", 13)
+    assert (card.headline.name, card.headline.n) == ("mean of 13 of 1,865 cases", 13)
     assert [g.name for g in card.groups] == list(DOMAINS)
     assert card.statistics["first_shown_wins"] == pytest.approx(1 / 3)
     assert "Without" not in card.unresolved
@@ -726,4 +726,4 @@ def test_both_say_their_source_and_what_silence_is_worth():
         assert "@05a9005" in benchmark.source
         assert "ODC-BY" in benchmark.source
         assert benchmark.unresolved.endswith(".")
-        assert benchmark.hub.startswith("allenai/")
+        assert all("/resolve/" in file.url and len(file.sha256) == 64 for file in benchmark.files)

@@ -43,7 +43,7 @@ def item(name, *scores, losers=None, **fields):
 
 
 def values(card):
-    return {group.name: group.value for group in (*card.groups, card.headline)}
+    return {**{group.name: group.value for group in card.groups}, "overall": card.headline.value}
 
 
 # ---- Published numbers ----
@@ -193,7 +193,9 @@ def test_the_four_numbers_weigh_the_same_and_missing_ones_are_named():
     assert card.headline.name == "mean of pairwise helpfulness, pairwise harmlessness, bon harmlessness"
     assert card.headline.value == pytest.approx(2 / 3)
     whole = RMB.score([*decisions, *item("c", WRONG)])
-    assert (whole.headline.name, whole.headline.value) == ("overall", 0.5)
+    assert whole.headline.name.startswith("mean of ")
+    assert whole.headline.name.endswith(" of 20,917 pairs and items")
+    assert whole.headline.value == 0.5
     assert [g.name for g in whole.groups] == list(COMPARISONS)
 
 

@@ -79,7 +79,7 @@ def test_what_one_order_cannot_tell_is_left_out_and_said(tmp_path: Path):
 
 def test_judgments_without_a_verdict_are_counted(tmp_path: Path):
     pairs = write_pairs(tmp_path / "pairs.jsonl", 1)
-    done = audit("--probe", pairs, "--engine", "scripted:well", "--protocol", "rubrics", code=1)
+    done = audit("--probe", pairs, "--engine", "scripted:well", "--protocol", "rubrics")
     assert "0 ties, 1 without a verdict" in done.stdout
     assert "16 judgments of 8 probes: 16 unparsed." in done.stdout
 

@@ -154,7 +154,8 @@ async def test_rows_of_one_batch_keep_their_own_settings(engine: TransformersEng
 
 def test_draws_follow_the_distribution() -> None:
     torch = pytest.importorskip("torch")
-    from jurist.engines.transformers import _Job, _Rows
+    from jurist.engines.batches import Job
+    from jurist.engines.transformers import _Rows
 
     logits = torch.log(torch.tensor([0.1, 0.5, 0.15, 0.25]))
     n = 4000
@@ -165,7 +166,7 @@ def test_draws_follow_the_distribution() -> None:
         (0.5, 1.0): [0.01 / 0.345, 0.25 / 0.345, 0.0225 / 0.345, 0.0625 / 0.345],
     }
     for (temperature, top_p), shares in expected.items():
-        jobs = [_Job([], Sampling(temperature=temperature, top_p=top_p, seed=s)) for s in range(n)]
+        jobs = [Job([], Sampling(temperature=temperature, top_p=top_p, seed=s)) for s in range(n)]
         rows = _Rows(torch, jobs, 0, lambda _: "", lambda: False)
         drawn = rows.draw(None, logits.repeat(n, 1)).argmax(-1)
         counts = torch.bincount(drawn, minlength=4) / n

@@ -9,8 +9,13 @@ import pytest
 gguf: Any = pytest.importorskip("gguf", reason="the extra 'embedded' is not installed")
 
 from jurist.core.errors import EngineError  # noqa: E402
-from jurist.engines.gguf import prepared  # noqa: E402
-from jurist.engines.low_rank import LowRank, is_adapter, read_updates, write_updates  # noqa: E402
+from jurist.engines.low_rank import (  # noqa: E402
+    LowRank,
+    is_adapter,
+    prepared_with_updates,
+    read_updates,
+    write_updates,
+)
 
 NAME = "blk.0.attn_q.weight"
 RANDOM = np.random.default_rng(0)
@@ -48,9 +53,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_updates_come_back_within_eight_bits(tmp_path: Path, rank: int):
     made = update(rank)
     write_updates(gguf, tmp_path / "a.gguf", {NAME: made}, "llama", {"general.name": "x"})
-    reader = gguf.GGUFReader(str(tmp_path / "a.gguf"))
-    assert is_adapter(reader)
-    read = read_updates(gguf, reader)[NAME]
+    assert is_adapter(tmp_path / "a.gguf")
+    read = read_updates(tmp_path / "a.gguf")[NAME]
     zero = np.zeros((96, 64), np.float32)
     error = np.abs(read.added_to(zero) - made.added_to(zero)).max() / np.abs(made.added_to(zero)).max()
     assert error < 0.01
@@ -59,8 +63,9 @@ def test_updates_come_back_within_eight_bits(tmp_path: Path, rank: int):
 def test_a_model_is_prepared_with_its_update_in_it(tmp_path: Path):
     matrix, made = model(tmp_path / "m.gguf"), update()
     write_updates(gguf, tmp_path / "a.gguf", {NAME: made}, "llama", {})
-    plain = tensors(prepared(tmp_path / "m.gguf").file)
-    merged = tensors(prepared(tmp_path / "m.gguf", tmp_path / "a.gguf").file)
+    assert not is_adapter(tmp_path / "m.gguf")
+    plain = tensors(prepared_with_updates(tmp_path / "m.gguf").file)
+    merged = tensors(prepared_with_updates(tmp_path / "a.gguf", base=tmp_path / "m.gguf").file)
     assert np.array_equal(plain[NAME], matrix)
     assert np.allclose(merged[NAME].astype(np.float32), made.added_to(matrix), atol=0.2)
     assert not np.allclose(merged[NAME].astype(np.float32), matrix, atol=0.2)
@@ -71,4 +76,4 @@ def test_an_update_of_a_matrix_that_the_model_lacks_is_an_error(tmp_path: Path):
     model(tmp_path / "m.gguf")
     write_updates(gguf, tmp_path / "a.gguf", {"blk.7.attn_q.weight": update()}, "llama", {})
     with pytest.raises(EngineError, match=r"blk\.7\.attn_q"):
-        prepared(tmp_path / "m.gguf", tmp_path / "a.gguf")
+        prepared_with_updates(tmp_path / "a.gguf", base=tmp_path / "m.gguf")

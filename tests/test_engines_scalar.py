@@ -22,7 +22,7 @@ from jurist.engines.scalar import ScalarEngine, WholeChat, exact_head
 from jurist.engines.scripted import ScriptedEngine
 from jurist.judging.judge import Judge
 from jurist.protocols.base import Protocol
-from jurist.protocols.guard import JOINER, defuse, guarded
+from jurist.protocols.injection import JOINER, defuse, guarded
 from jurist.protocols.pairwise import pairwise
 from jurist.protocols.scalar import parse_score, scalar
 

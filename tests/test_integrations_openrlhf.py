@@ -2,16 +2,20 @@
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 import served
 
+pytest.importorskip("torch", reason="torch is not installed")
+
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.types import Status
-from jurist.integrations.openrlhf import group_reward, rows_of_queries, told
+from jurist.integrations.openrlhf import group_reward, reward_fields, samples_of
 from jurist.serving.client import ServerError
+from jurist.serving.queries import split_query
 from jurist.serving.schema import ScoreReply
 
 CHATML = "<|im_start|>user\n7 * 8?<|im_end|>\n<|im_start|>assistant\n"
@@ -37,33 +41,43 @@ def rewarding(server):
     assert "jurist" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_samples_of_one_call_and_of_many_threads_are_judged_among_their_siblings(rewarding):
+def lists(fields):
+    """The tensors of a reply as lists."""
+    logs = {name: values.tolist() for name, values in fields["extra_logs"].items()}
+    return {name: values.tolist() for name, values in fields.items() if name != "extra_logs"} | logs
+
+
+def test_samples_of_one_call_and_of_many_threads_meet_their_siblings(rewarding):
     """Two groups of four, as one call; then each sample in a call of its own."""
     reward = rewarding(size=4)
     prompts = [p for p in ("ask a ", "ask b ") for _ in range(4)]
     queries = [f"{p}answer {n}</s>" for p, n in zip(prompts, (3, 9, 1, 4, 7, 2, 8, 5), strict=True)]
-    expected = [1 / 3, 1, 0, 2 / 3, 2 / 3, 0, 1, 1 / 3]
-    whole = reward.numbers(queries, prompts, [None] * 8)
-    assert whole["rewards"] == whole["scores"] == pytest.approx(expected)
-    assert whole["extra_logs"] == {"answered": [1] * 8, "siblings": [4] * 8}
+    expected = pytest.approx([1 / 3, 1, 0, 2 / 3, 2 / 3, 0, 1, 1 / 3])
+    whole = lists(reward(queries, prompts, [None] * 8))
+    assert (whole["rewards"], whole["scores"]) == (expected, expected)
+    assert (whole["answered"], whole["siblings"], whole["prompt_found"]) == ([1] * 8, [4] * 8, [1] * 8)
     with ThreadPoolExecutor(8) as pool:
-        singles = pool.map(lambda q, p: reward.numbers([q], [p], [None]), queries, prompts)
-        assert [s["rewards"][0] for s in singles] == pytest.approx(expected)
+        singles = pool.map(lambda q, p: lists(reward([q], [p], [None])), queries, prompts)
+        assert [s["rewards"][0] for s in singles] == expected
 
 
 def test_where_there_is_no_verdict_an_error_or_a_number_stands(rewarding):
     lone = (["ask answer 1"], ["ask "], [""])
     with pytest.raises(JuristError, match=r"no reward: refused(.|\n)*unanswered=NUMBER"):
-        rewarding(size=1).numbers(*lone)
-    found = rewarding(size=1, unanswered=0.5).numbers(*lone)
-    assert found["rewards"] == [0.5]
-    assert found["extra_logs"] == {"answered": [0], "siblings": [1]}
+        rewarding(size=1)(*lone)
+    fields = lists(rewarding(size=1, unanswered=0.5)(*lone))
+    assert (fields["rewards"], fields["answered"], fields["siblings"]) == ([0.5], [0], [1])
+
+
+def test_equal_replies_are_level_and_no_error(rewarding):
+    fields = lists(rewarding(size=4)(["ask answer 1"] * 4, ["ask "] * 4))
+    assert (fields["rewards"], fields["answered"]) == ([0.5] * 4, [1] * 4)
 
 
 def test_no_server_is_never_a_number(server):
     reward = group_reward(server.url + "/nowhere", unanswered=0.5)
     with pytest.raises(ServerError, match="HTTP 404"):
-        reward.numbers(["ask answer 1"], ["ask "])
+        reward(["ask answer 1"], ["ask "])
     reward.close()
 
 
@@ -77,22 +91,65 @@ def test_no_server_is_never_a_number(server):
     ],
 )
 def test_a_query_is_its_prompt_and_its_response(query, prompt, label, expected):
-    [row] = rows_of_queries([query], [prompt], [label])
-    assert ([m.content for m in row.prompt], row.response, row.reference) == expected
+    [sample] = samples_of([query], [prompt], [label])
+    assert ([m.content for m in sample.prompt], sample.response, sample.reference) == expected
+
+
+LONG = "<s> [INST] A question that is long, and asked in so many words that it is cut. [/INST]"
+
+
+@pytest.mark.parametrize(
+    ("query", "prompt", "response", "split"),
+    [
+        # A tokenizer that decodes blanks around its special tokens, or leaves them out.
+        ("<s> [INST] Why?  [/INST] So.</s>", "<s>[INST] Why? [/INST]", " So.</s>", "blanks"),
+        ("<|user|>\nIt is so.<|assistant|>\nYes.", "<|user|>\nIt is so .<|assistant|>\n", "\nYes.", "blanks"),
+        # A prompt that is cut at its start, also within a character.
+        (f"{LONG[30:]} Because.", LONG, " Because.", "cut"),
+        (f"\ufffd{LONG[30:]} Because.", LONG, " Because.", "cut"),
+        (f"{LONG[30:]} {LONG[40:]} again", LONG, f" {LONG[40:]} again", "cut"),
+        # Too little to be sure, or nothing.
+        ("[/INST] Because.", LONG, "[/INST] Because.", "none"),
+        ("something else", "ask ", "something else", "none"),
+    ],
+)
+def test_a_prompt_is_found_however_it_was_decoded(query, prompt, response, split):
+    assert split_query(query, prompt) == (response, split)
+
+
+def test_splitting_takes_linear_time():
+    prompt = "ab " * 100_000
+    started = time.perf_counter()
+    assert split_query(prompt[999:] + "b answer", "z" + prompt) == (" b answer", "cut")
+    assert time.perf_counter() - started < 5
+
+
+def test_a_query_without_its_prompt_is_judged_whole_and_said(rewarding, caplog):
+    fields = lists(rewarding(size=2)(["x answer 3", "x answer 7"], ["what?"] * 2))
+    assert (fields["rewards"], fields["prompt_found"]) == ([0, 1], [0, 0])
+    assert "the prompt is not in its query" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("label", "reference"),
+    [(7, "7"), (0.5, "0.5"), ({"answer": [1]}, '{"answer":[1]}'), (True, "true"), ("", None), (None, None)],
+)
+def test_labels_are_references_whatever_they_are(label, reference):
+    [sample] = samples_of(["ask x"], ["ask"], [label])
+    assert sample.reference == reference
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ((["ask answer"], ["other"], [None]), "query 0 does not contain its prompt"),
-        ((["ask answer"], [""], [None]), "query 0 does not contain its prompt"),
+        ((["ask answer"], [""], [None]), "prompt 0 is empty"),
         ((["ask answer"], ["ask", "ask"], [None]), "1 queries, 2 prompts, 1 labels"),
         ((["ask answer"], ["ask"], []), "1 queries, 1 prompts, 0 labels"),
     ],
 )
-def test_what_is_not_a_query_with_its_prompt_is_an_error(asked, message):
+def test_what_cannot_be_a_sample_is_an_error(asked, message):
     with pytest.raises(InputError, match=message):
-        rows_of_queries(*asked)
+        samples_of(*asked)
 
 
 def scored(status, reward, rating=None):
@@ -110,7 +167,8 @@ def scored(status, reward, rating=None):
     ],
 )
 def test_scores_are_shares_or_are_left_out(scores, unanswered, shares):
-    assert told(scores, unanswered).get("scores") == shares
+    samples = samples_of(["ask x"] * len(scores), ["ask"] * len(scores))
+    assert reward_fields(scores, samples, unanswered).get("scores") == shares
 
 
 @pytest.mark.parametrize(
@@ -119,7 +177,6 @@ def test_scores_are_shares_or_are_left_out(scores, unanswered, shares):
         ({"size": 0}, "size 0"),
         ({"deadline": 0.0}, "deadline 0.0"),
         ({"patience": -1}, "patience -1"),
-        ({"threads": 0}, "threads 0"),
         ({"unanswered": float("inf")}, "unanswered inf"),
     ],
 )
@@ -128,24 +185,22 @@ def test_options_out_of_range_are_refused(options, message):
         group_reward("http://127.0.0.1:1", **options)
 
 
-async def test_in_a_running_loop_a_group_may_be_larger_than_its_threads(server):
-    """48 samples wait in threads at once, where a loop's own pool has 32 at the most."""
-    reward = group_reward(server.url, size=48)
-    queries = [f"many answer {n}" for n in range(48)]
-    asks = [asyncio.to_thread(reward.numbers, [q], ["many "], [None]) for q in queries]
-    found = await asyncio.gather(*asks)
-    assert {f["extra_logs"]["siblings"][0] for f in found} == {48}
+async def test_in_a_running_loop_samples_wait_without_threads(server):
+    """500 samples of one call each wait for one sibling that comes last."""
+    reward = group_reward(server.url, size=2)
+    before = threading.active_count()
+    calls = [asyncio.to_thread(reward, [f"{i} answer 1"], [f"{i} "], [None]) for i in range(500)]
+    waiting = asyncio.gather(*calls)
+    await server.until(lambda: server.service.cohorts.counts.waiting == 500)
+    assert threading.active_count() <= before + 3
+    assert await asyncio.to_thread(lambda: 7) == 7  # other calls have threads
+    siblings = [asyncio.to_thread(reward, [f"{i} answer 2"], [f"{i} "], [None]) for i in range(500)]
+    assert {lists(fields)["rewards"][0] for fields in await asyncio.gather(*siblings)} == {1}
+    assert {lists(fields)["rewards"][0] for fields in await waiting} == {0}
     reward.close()
 
 
 # --- OpenRLHF itself -------------------------------------------------------------------------------
-
-
-def test_tensors_are_what_the_trainer_reads(rewarding):
-    torch = pytest.importorskip("torch", reason="torch is not installed")
-    found = rewarding(size=2)(["t answer 1", "t answer 2"], ["t ", "t "], [None, None])
-    assert torch.equal(found["rewards"], torch.tensor([0.0, 1.0]))
-    assert torch.equal(found["extra_logs"]["answered"], torch.ones(2))
 
 
 REWARDS = """
@@ -158,7 +213,7 @@ reward_func = group_reward({url!r}, size=4)
 async def test_openrlhfs_executor_asks_the_function_of_a_file(server, tmp_path):
     """Its own class loads the file and calls it, with a vLLM and a tokenizer of our own."""
     agent = pytest.importorskip("openrlhf.utils.agent", reason="openrlhf is not installed")
-    file = tmp_path / "deliberation/ratings.py"
+    file = tmp_path / "rewards.py"
     file.write_text(REWARDS.format(url=server.url))
     executor, numbers = agent.SingleTurnAgentExecutor([str(file)]), iter([3, 9, 1, 4])
 

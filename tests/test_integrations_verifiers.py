@@ -53,7 +53,7 @@ async def test_no_verdict_is_an_error_and_nothing_is_recorded(server):
         group_reward(server.url, size=1)(task_of(), lone),
         group_reward(server.url).record(task_of(), [lone]),
     ):
-        with pytest.raises(JuristError, match="a trace has no reward: refused"):
+        with pytest.raises(JuristError, match="a sample has no reward: refused"):
             await ask
     assert lone.rewards == {}
     assert lone.info["jurist"]["status"] == "refused"
@@ -141,7 +141,7 @@ async def test_a_rollout_without_a_verdict_is_a_failed_one(server, tmp_path):
     file.write_text(PLUGGED.format(url=server.url).replace("size=3", "size=1"))
     task = vf.Task(vf.TaskData(prompt="sum?"), TaskConfig(rewards={"jurist": {"fn": f"{file}:win_rate"}}))
     [trace] = traces_of(vf, task, [3])
-    with pytest.raises(Exception, match="a trace has no reward: refused"):
+    with pytest.raises(Exception, match="a sample has no reward: refused"):
         await task.score(trace)
     assert trace.rewards == {"jurist": None}
 

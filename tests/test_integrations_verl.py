@@ -10,12 +10,12 @@ import served
 from jurist.core.errors import ConfigError, InputError, JuristError, MissingExtraError
 from jurist.core.types import Message
 from jurist.integrations import verl
-from jurist.integrations.verl import Options, compute_score, group_size, options_of, sample_of
+from jurist.integrations.verl import VerlOptions, compute_score, group_size, options_of, sample_of
 from jurist.serving.client import ServerError
 
 KEYS = ["score", "answered", "siblings", "status"]
 ROLLOUT = {"n": 4, "val_kwargs": {"n": 1}}
-ANY = Options(server="http://127.0.0.1:1")
+ANY = VerlOptions(server="http://127.0.0.1:1")
 MODULE = "pkg://jurist.integrations.verl"
 OURS = {"source": "importlib", "name": "GroupRewardManager", "module": {"path": MODULE}}
 NAIVE = {"source": "register", "name": "naive"}
@@ -134,7 +134,7 @@ def test_a_response_is_what_its_mask_leaves(response, width):
         ({"reward_model": None, "extra_info": None}, ("u", 4, None, None)),
         ({"extra_info": {"split": "train", "rubric": "be brief"}}, ("u", 4, None, "be brief")),
         ({"extra_info": {"split": "test"}}, ("u", 1, None, None)),
-        ({"options": Options(server="x", size=9, reference=False)}, ("u", 9, None, None)),
+        ({"options": VerlOptions(server="x", size=9, reference=False)}, ("u", 9, None, None)),
     ],
 )
 def test_a_row_tells_its_group_its_size_and_its_reference(others, expected):

@@ -189,6 +189,10 @@ def test_where_files_are_looked_for(tmp_path):
     one = toy("one", 1)
     assert place(one, tmp_path) == tmp_path
     (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "__init__.py").touch()  # a package of that name, as PandaLM's repository has one
+    packaged = replace(one, load=load_cases)
+    assert place(packaged, tmp_path) == tmp_path
+    (tmp_path / "one" / "pairs.jsonl").write_text("{}")
     assert place(one, tmp_path) == tmp_path / "one"
     assert str(place(replace(one, hub="org/set:test"))) == "hf:org/set:test"
     with pytest.raises(InputError, match="not published where"):
@@ -199,6 +203,8 @@ def test_where_files_are_looked_for(tmp_path):
 def test_the_pins_are_those_of_the_shared_files(name):
     for file in registry.benchmark(name).files:
         found = list(ROOT.rglob(file.path)) if shared("MANIFEST.md") else []
+        if not found:
+            pytest.skip(f"{file.path} is not among the shared data")
         assert sha256(found[0].read_bytes()).hexdigest() == file.sha256
 
 

@@ -13,10 +13,11 @@ from make import A_WINS, case, prefers
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
 from jurist.core.runs import read_judgments
 from jurist.core.store import Store
-from jurist.core.types import Completion, Decision, Query
+from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Verdict
 from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine
 from jurist.engines.scripted import ScriptedEngine
+from jurist.judging import registry
 from jurist.judging.build import assemble
 from jurist.judging.config import JudgeConfig
 from jurist.judging.judge import Judge
@@ -69,6 +70,24 @@ async def test_a_replayed_run_decides_the_same(tmp_path: Path):
         Judge(rubrics(), prefers("x")).query(case("new"), (0, 1), 0)
     )
     assert "not in the recorded run" in (strange.error or "")
+
+
+async def test_outputs_of_another_judge_are_replayed_with_their_verdicts(tmp_path: Path):
+    folder = tmp_path / "imported"
+    with Store(folder, {"imported": "outputs.json"}) as store:
+        for i in range(4):
+            # Their prompts are not ours, and nobody's parser reads "A>>B".
+            for order, scores in (((0, 1), (1.0, 0.0)), ((1, 0), (0.0, 1.0) if i else (1.0, 0.0))):
+                query = Query(str(i), order, 0, (), Sampling())
+                store.record(Judgment(query, Completion("A>>B"), Verdict(scores, via="recorded")))
+    engine = registry.engine(JudgeConfig(engine=f"replay:{folder}"))
+    decisions = {d.case_id: d for d in await _decide(engine, n=4)}
+    assert decisions["0"].verdict.scores == (1.0, 0.0)
+    assert decisions["3"].verdict.scores == (0.5, 0.5)
+    assert decisions["3"].judgments[1].verdict.via == "recorded"
+    with pytest.raises(EngineError, match=r"order .*, sample 0") as caught:
+        await _decide(engine, n=20, give_up_after=5)
+    assert "as that run was asked" in caught.value.hint
 
 
 async def test_a_hopeless_run_stops_and_says_why():

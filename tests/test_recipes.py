@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jurist.cli.main import run
 from jurist.core.types import Case, Completion, conversation, winner
-from jurist.protocols.guard import guarded
+from jurist.protocols.injection import guarded
 from jurist.protocols.pairwise import pairwise_short
 from jurist.training.ablation.plan import Plan, plan
 from jurist.training.ablation.recipe import read_recipe

@@ -28,7 +28,7 @@ from jurist.core.types import (
     Verdict,
     winner,
 )
-from jurist.protocols.guard import guarded
+from jurist.protocols.injection import guarded
 from jurist.reports.audit.audit import audit, read_items
 from jurist.reports.audit.calibration import calibration, chance_error, expected_error
 from jurist.reports.audit.findings import Finding, Item, Traits, percent, points

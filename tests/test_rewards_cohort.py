@@ -439,7 +439,7 @@ def test_no_more_groups_than_agreed_but_siblings_and_retries_are_taken():
 def test_draining_judges_what_is_there_answers_everyone_and_closes(at):
     async def scenario():
         judge = Recorder(seconds=2)
-        cohorts = Cohorts(judge)
+        cohorts = Cohorts(judge, partial="judge")
         samples = [sample(i, p, key=str(i)) for p in "abc" for i in range(2)]
         callers = asyncio.create_task(submit_all(cohorts, *samples))
         await asyncio.sleep(at)
@@ -457,13 +457,19 @@ def test_draining_judges_what_is_there_answers_everyone_and_closes(at):
     play(scenario())
 
 
-def test_draining_answers_groups_that_are_not_whole():
+@pytest.mark.parametrize("size", [3, None])
+def test_draining_sends_away_who_waits_for_siblings(size):
     async def scenario():
-        cohorts = Cohorts(Recorder(), size=3)
-        waiting = asyncio.create_task(submit_all(cohorts, sample(1), sample(2)))
+        judge = Recorder()
+        cohorts = Cohorts(judge, size=size)
+        waiting = [asyncio.create_task(cohorts.submit(sample(i, key=str(i)))) for i in range(2)]
         await asyncio.sleep(1)
+        waiting[0].cancel()
         await cohorts.drain()
-        assert {(type(r), r.siblings) for r in await waiting} == {(Incomplete, 2)}
+        assert not judge.cases
+        with pytest.raises(CohortsClosed, match="draining"):
+            await waiting[1]
+        assert cohorts.counts.waiting == 0
 
     play(scenario())
 
@@ -607,7 +613,7 @@ def test_whatever_comes_everyone_is_answered_by_their_own_group(arrivals, size, 
         assert all(answered)
         await cohorts.drain()
         judged = sum(len(c.responses) for c in judge.cases)
-        assert cohorts.counts.samples == judged or (partial == "refuse" and cohorts.counts.partial)
+        assert cohorts.counts.samples == judged or partial == "refuse"
         assert cohorts.counts.judged == len(judge.cases)
         assert cohorts.counts.waiting == 0
 

@@ -83,14 +83,29 @@ async def test_four_siblings_in_random_order_are_one_group():
         assert not server.service._traced
 
 
-async def test_a_lone_sample_waits_no_longer_than_half_of_its_deadline():
-    with running(wait=60) as server:
-        body = {"prompt": "p", "response": "answer 1", "size": 2, "deadline": 0.4}
-        started = asyncio.get_running_loop().time()
-        _, told, _ = await server.post("/score", body)
-        assert asyncio.get_running_loop().time() - started < 0.4
-        assert (told["reward"], told["status"]) == (None, "refused")
-        assert "lone response" in told["note"]
+async def test_a_group_that_is_not_whole_is_judged_only_where_that_was_chosen():
+    body = {"prompt": "p", "response": "answer 1", "size": 3}
+    for partial, rewards in (("refuse", [None, None]), ("judge", [0.0, 1.0])):
+        with running(wait=0.2, longest=0.5, partial=partial) as server:
+            asks = [server.post("/score", {**body, "response": f"answer {n}"}) for n in (1, 2)]
+            answers = [answer for _, answer, _ in await asyncio.gather(*asks)]
+            assert [answer["reward"] for answer in answers] == rewards
+            assert all("2 of 3 siblings" in answer["note"] for answer in answers)
+            if partial == "refuse":
+                assert {answer["status"] for answer in answers} == {"truncated"}
+                assert not server.engine.queries
+
+
+async def test_a_caller_whose_deadline_comes_first_leaves_the_group_alone():
+    with running(longest=60) as server:
+        body = {"prompt": "p", "response": "answer 1", "size": 2, "deadline": 0.3}
+        _, early, _ = await server.post("/score", body)
+        assert (early["reward"], early["status"]) == (None, "truncated")
+        again = asyncio.create_task(server.post("/score", {**body, "deadline": 20}))
+        await server.until(lambda: server.service.cohorts.counts.retries == 1)
+        await server.post("/score", {**body, "response": "answer 2", "deadline": 20})
+        assert (await again)[1]["reward"] == 0.0
+        assert server.service.cohorts.counts.judged == 1
 
 
 async def test_groups_are_not_mixed_up():
@@ -106,7 +121,7 @@ async def test_groups_are_not_mixed_up():
         waiting = asyncio.create_task(server.post("/score", {"prompt": "p", "response": "1", "group": "c"}))
         await server.until(lambda: server.service.cohorts.counts.open)
         status, told, _ = await server.post("/score", {"prompt": "other", "response": "2", "group": "c"})
-        assert status == 422
+        assert status == 409
         assert "open with another prompt" in told["error"]["message"]
         waiting.cancel()
 
@@ -125,11 +140,11 @@ async def test_groups_are_not_mixed_up():
         ("/compare", {"prompt": "p", "responses": ["a", 7]}, 422, "responses[1]", "got `int`"),
         ("/compare", {"prompt": "p", "responses": ["a"]}, 422, "responses", "length >= 2"),
         ("/score", {"prompt": "p", "response": "a", "gruop": "g"}, 422, "gruop", "unknown field"),
-        ("/score", {"prompt": "p", "response": "a", "deadline": 0}, 422, "deadline", "> 0"),
+        ("/score", {"prompt": "p", "response": "a", "deadline": 0}, 422, "deadline", ">= 0.1"),
         ("/score", {"prompt": "p", "response": "a", "size": 0}, 422, "size", ">= 1"),
         ("/rank", {"prompt": "p", "responses": []}, 422, "responses", "length >= 1"),
-        ("/get_reward", {"query": ["p1"], "prompts": [], "labels": None}, 422, "prompts", "1 queries"),
-        ("/get_reward", {"query": ["xyz"], "prompts": ["p"]}, 422, "query[0]", "does not contain"),
+        ("/get_reward", {"query": ["p1"], "prompts": [], "labels": None}, 409, "prompts", "1 queries"),
+        ("/get_reward", {"query": ["xyz"], "prompts": ["p"]}, 409, "query[0]", "does not contain"),
         ("/nowhere", {}, 404, None, "no route /nowhere"),
     ],
 )
@@ -212,7 +227,7 @@ async def test_pages_of_the_web_may_not_ask_and_a_full_queue_says_when(door):
 
 
 async def test_draining_answers_whoever_waits_and_takes_nobody_new():
-    with running(Strength(0.2), wait=60) as server:
+    with running(Strength(0.2), wait=60, partial="judge") as server:
         waiting = [
             asyncio.create_task(server.post("/score", {"prompt": "p", "response": f"answer {n}", "size": 4}))
             for n in (1, 2)

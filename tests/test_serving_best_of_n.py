@@ -316,5 +316,5 @@ async def test_a_running_loop_is_no_hindrance_and_errors_come_through():
     assert [s.final for s in api.choosing("p", ["a"], **options)] == [True]
     with pytest.raises(Exception, match="a round robin of 6 responses is 15 matches"):
         list(api.choosing("p", list("abcdef"), deliberation="round_robin(given, 10)", **options))
-    with pytest.raises(Exception, match="no response"):
+    with pytest.raises(Exception, match="one or more responses"):
         api.choosing("p", [], **options)

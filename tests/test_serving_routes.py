@@ -55,7 +55,7 @@ async def test_a_sample_without_reward_is_what_was_chosen_for_it(unanswered, exp
     with running(group_size=1, unanswered=unanswered) as server:
         status, body, headers = await server.post("/get_reward", openrlhf(1))
         if expected is None:
-            assert (status, headers.get("Retry-After")) == (422, None)  # the same again, if sent again
+            assert (status, headers.get("Retry-After")) == (409, None)  # the same again, if sent again
             assert "lone response" in body["error"]["message"]
         else:
             assert body["rewards"] == [expected]

@@ -15,6 +15,7 @@ from jurist.benchmarks.base import (
     by_order,
     demand,
     grouped,
+    headline_name,
     proportion,
     read_lines,
     statuses,
@@ -36,6 +37,7 @@ from jurist.core.types import (
     Verdict,
     winner,
 )
+from jurist.inputs.lines import NoDataError
 
 GROUPS = {
     "Summarization": "post_summarization text_summarization note_summarization",
@@ -61,6 +63,7 @@ GROUPS = {
 SCENARIOS = {scenario: group for group, names in GROUPS.items() for scenario in names.split()}
 
 FILE = "testdata_pairwise.jsonl"
+SIZE = 1392
 OUTPUT = "pairwise_example_output.jsonl"
 ORDERS: tuple[Order, Order] = ((0, 1), (1, 0))
 SOURCE = "GAIR-NLP/auto-j @2ae17a3, no licence stated"
@@ -123,7 +126,7 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     consistency = {f"consistency/{group}": _consistency(ds) for group, ds in rows.items()}
     return Scorecard(
         name="autoj",
-        headline=proportion("agreement", [_right(d) for d in listed]),
+        headline=proportion(headline_name("agreement", len(listed), SIZE), [_right(d) for d in listed]),
         groups=tuple(proportion(group, [_right(d) for d in ds]) for group, ds in rows.items()),
         statistics={
             name: value
@@ -173,7 +176,7 @@ def _find(path: Path, folder: str, name: str) -> Path:
     for place in (path, path / "data" / folder, path / folder):
         if (place / name).is_file():
             return place / name
-    raise InputError(
+    raise NoDataError(
         f"{path}: no file {name} here or in data/{folder}",
         hint="git clone https://github.com/GAIR-NLP/auto-j, and give its folder",
     )

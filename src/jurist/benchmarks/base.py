@@ -1,11 +1,13 @@
 """What a benchmark is, and the counting that all of them share."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -14,9 +16,12 @@ from jurist.core.reasons import Reasons
 from jurist.core.statistics import wilson
 from jurist.core.types import (
     Case,
+    Completion,
     Decision,
     Judgment,
     Order,
+    Query,
+    Sampling,
     Scorecard,
     ScoreRow,
     Status,
@@ -32,6 +37,7 @@ from jurist.inputs.lines import Row as SourceRow
 Row = TypeVar("Row")
 
 RAW = "https://raw.githubusercontent.com"
+HUB = "https://huggingface.co/datasets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,14 @@ class PinnedFile:
     url: str
     path: str
     sha256: str
+
+
+def on_hub(dataset: str, revision: str, files: dict[str, tuple[str, str]]) -> tuple[PinnedFile, ...]:
+    """Files of a dataset of the Hugging Face Hub at a commit, as for ``on_github``."""
+    return tuple(
+        PinnedFile(f"{HUB}/{dataset}/resolve/{revision}/{there}", here, sha)
+        for there, (here, sha) in files.items()
+    )
 
 
 def on_github(repository: str, commit: str, files: dict[str, tuple[str, str]]) -> tuple[PinnedFile, ...]:
@@ -92,20 +106,6 @@ def statuses(decisions: Iterable[Decision]) -> dict[str, int]:
     """How many judgments ended in which status, in the order of ``Status``; zeros are left out."""
     counts = Counter(judgment.verdict.status for d in decisions for judgment in d.judgments)
     return {status.value: counts[status] for status in Status if counts[status]}
-
-
-
-def reason_of(judgment: Judgment) -> str | None:
-    """Why a judgment has no verdict, in words that are equal for failures of one kind; None if it has one."""
-    verdict = judgment.verdict
-    if verdict.status is Status.OK:
-        return None
-    note = _NUMBER.sub("N", verdict.note)[:300]
-    return f"{verdict.status}: {note}" if note else verdict.status.value
-
-
-# Request ids, times and byte counts differ between failures of one kind; the status of HTTP does not.
-_NUMBER = re.compile(r"(?<!HTTP )\b[0-9a-f]*\d[0-9a-f.:-]*\b")
 
 
 def usage(decisions: Iterable[Decision]) -> Usage:
@@ -170,6 +170,31 @@ def _against(judgment: Judgment, against: Sequence[float]) -> Judgment:
     return msgspec.structs.replace(judgment, verdict=Verdict(scores))
 
 
+def headline_name(name: str, judged: int, whole: int, unit: str = "pairs") -> str:
+    """``name`` of a whole benchmark's score; of a part it says how much of it was judged."""
+    return name if judged >= whole else f"mean of {judged:,} of {whole:,} {unit}"
+
+
+def unique(names: Iterable[str]) -> Iterator[str]:
+    """The names, from the second time on with how often they came: ``a``, ``b``, ``a#2``."""
+    seen = Counter[str]()
+    for name in names:
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name}#{seen[name]}"
+
+
+def hub_files(path: Path, dataset: str, split: str) -> list[Path]:
+    """Files of a split as a dataset's repository holds them: ``data/SPLIT-*`` or ``SPLIT-*``.
+
+    ``path`` is the repository, or a folder in which it has the dataset's name.
+    """
+    for folder in (path, path / dataset):
+        for place in (folder / "data", folder):
+            if found := sorted(place.glob(f"{split}-*")):
+                return found
+    return []
+
+
 def demand(decisions: Iterable[Decision], benchmark: str) -> list[Decision]:
     """The decisions as a list; raises ``InputError`` where there is nothing to count."""
     listed = list(decisions)
@@ -200,6 +225,16 @@ def transcribed(case: Case, judgments: Sequence[Judgment]) -> Decision:
     return Decision(case.id, verdict, tuple(judgments), agreement, case.gold, case.group, case.meta)
 
 
+def rated(case: Case, scores: tuple[float, ...]) -> Decision:
+    """The decision that recorded scores amount to, each of a response that was judged alone."""
+    judgments = tuple(
+        Judgment(Query(case.id, (i,), 0, (), Sampling()), Completion(), Verdict((score,), via="recorded"))
+        for i, score in enumerate(scores)
+    )
+    verdict = Verdict(scores, via="recorded")
+    return Decision(case.id, verdict, judgments, None, case.gold, case.group, case.meta)
+
+
 def score_pairs(decisions: Iterable[Decision], name: str = "pairs") -> Scorecard:
     """Accuracy of the verdicts against gold, for cases of two or more responses; one pass, little memory."""
     tally = Tally()
@@ -223,8 +258,8 @@ class Tally:
         self._both = self._consistent = self._games = self._first = 0
         self._right: dict[str, list[bool]] = {}
         self._statuses: Counter[Status] = Counter()
-        self._reasons = Reasons()
         self._usage = Usage()
+        self._reasons = Reasons()
 
     def add(self, decision: Decision) -> None:
         """Count one decision."""
@@ -249,10 +284,10 @@ class Tally:
             groups=rows if len(rows) > 1 else (),
             statistics=self._statistics(len(graded)),
             statuses={s.value: self._statuses[s] for s in Status if self._statuses[s]},
-            reasons=self._reasons.most(),
             unresolved=UNRESOLVED if graded else "",
             usage=self._usage,
             seconds=seconds,
+            reasons=self._reasons.most(),
         )
 
     def _orders(self, decision: Decision) -> None:
@@ -296,21 +331,71 @@ def read_rows(path: Path, row: type[Row]) -> Iterator[Row]:
 
 def read_lines(path: Path, row: type[Row]) -> Iterator[Row]:
     """The rows of a JSON-lines file; raises ``InputError`` naming file, line and field."""
-    decoder = msgspec.json.Decoder(row)
     for number, line in enumerate(read_bytes(path).splitlines(), 1):
         if line.strip():
-            try:
-                yield decoder.decode(line)
-            except msgspec.DecodeError as error:
-                raise InputError(f"{path}, line {number}: {error}") from error
+            yield decoded(line, row, f"{path}, line {number}")
 
 
 def read_list(path: Path, row: type[Row]) -> list[Row]:
     """The rows of a file that is one JSON array; raises ``InputError`` naming file and field."""
+    return decoded(read_bytes(path), list[row], str(path))
+
+
+def decoded(data: bytes, kind: type[Row], place: str) -> Row:
+    """A JSON value of a type; raises ``InputError`` with the place, and with a field that is NaN or infinite.
+
+    Python's own writer, which most official code uses, writes those as ``NaN`` and ``Infinity``.
+    """
     try:
-        return msgspec.json.decode(read_bytes(path), type=list[row])
+        return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
-        raise InputError(f"{path}: {error}") from error
+        field = _not_finite(data)
+        if field is None:
+            raise InputError(f"{place}: {error}") from error
+        raise InputError(
+            f"{place}: {field} is no finite number",
+            "the program that wrote it failed there: run it again, or take the entry out",
+        ) from error
+
+
+def _not_finite(data: bytes) -> str | None:
+    """Where the first NaN or infinity stands in what Python's JSON writer wrote; None where there is none."""
+    if not re.search(rb"\b(NaN|Infinity)\b", data):
+        return None
+    try:
+        value: Any = json.loads(data)
+    except ValueError:
+        return None
+    found: list[tuple[str, Any]] = [("", value)]
+    while found:
+        name, item = found.pop(0)
+        if isinstance(item, dict):
+            entries = cast("dict[str, Any]", item).items()
+            found += [(f"{name}.{key}" if name else key, entry) for key, entry in entries]
+        elif isinstance(item, list):
+            found += [(f"{name}[{i}]", entry) for i, entry in enumerate(cast("list[Any]", item))]
+        elif isinstance(item, float) and not isfinite(item):
+            return f"{name or 'the value'} ({item})"
+    return None
+
+
+def one_file(path: Path, *patterns: str) -> Path:
+    """A file of results: ``path`` itself, or the one file in a folder that fits the first fitting pattern.
+
+    Raises ``InputError`` where a folder has none, or several.
+    """
+    if not path.is_dir():
+        return path
+    for pattern in patterns:
+        files = sorted(file for file in path.glob(pattern) if file.is_file())
+        if len(files) == 1:
+            return files[0]
+        if files:
+            names = ", ".join(file.name for file in files[:4]) + (", ..." if len(files) > 4 else "")
+            raise InputError(
+                f"{path} holds {len(files)} files of results: {names}", "name the one that is meant"
+            )
+    raise InputError(f"{path}: no file of results ({' or '.join(patterns)}) in this folder", "name the file")
 
 
 def read_bytes(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from jurist.benchmarks.base import Benchmark, PinnedFile
 from jurist.core.errors import InputError
 from jurist.core.files import cache_folder, write_whole
+from jurist.inputs.lines import NoDataError
 
 
 def place(benchmark: Benchmark, data: Path | None = None) -> Path:
@@ -18,7 +19,7 @@ def place(benchmark: Benchmark, data: Path | None = None) -> Path:
     """
     if data is not None:
         names = (benchmark.name, benchmark.name.split("-")[0])
-        return next((data / name for name in names if (data / name).is_dir()), data)
+        return next((data / name for name in names if _holds(benchmark, data / name)), data)
     if benchmark.files:
         folder = cache_folder("benchmarks") / benchmark.name
         for file in benchmark.files:
@@ -30,6 +31,19 @@ def place(benchmark: Benchmark, data: Path | None = None) -> Path:
         f"{benchmark.name}: its files are not published where they could be fetched",
         hint=f"--data FOLDER; source: {benchmark.source}",
     )
+
+
+def _holds(benchmark: Benchmark, folder: Path) -> bool:
+    """Whether a folder of the benchmark's name has its files: in its repository that may be a package."""
+    if not folder.is_dir():
+        return False
+    try:
+        next(iter(benchmark.load(folder)), None)
+    except NoDataError:
+        return False
+    except (InputError, OSError):
+        return True  # a file that cannot be read: loading it says why
+    return True
 
 
 def _fetched(file: PinnedFile, path: Path) -> None:

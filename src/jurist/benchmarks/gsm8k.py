@@ -8,13 +8,24 @@ from statistics import fmean
 
 import msgspec
 
-from jurist.benchmarks.base import Benchmark, demand, grouped, on_github, read_lines, statuses, usage
+from jurist.benchmarks.base import (
+    Benchmark,
+    demand,
+    grouped,
+    headline_name,
+    on_github,
+    read_lines,
+    statuses,
+    usage,
+)
 from jurist.core.answers import final_answer
 from jurist.core.errors import InputError
 from jurist.core.statistics import wilson
 from jurist.core.types import Case, Decision, Message, Scorecard, ScoreRow, Scores, winner
+from jurist.inputs.lines import NoDataError
 
 FILE = "example_model_solutions.jsonl"
+SIZE = 731
 SOURCE = "openai/grade-school-math @3101c7d, MIT"
 UNRESOLVED = (
     "A tie at the top is worth the share of right solutions in it, a question without a verdict their share "
@@ -78,7 +89,7 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     responses) and tokens read and written per question.
     """
     listed = demand(decisions, "gsm8k")
-    pick = _row("accuracy of the pick", listed)
+    pick = _row(headline_name("accuracy of the pick", len(listed), SIZE, "questions"), listed)
     return Scorecard(
         name="gsm8k",
         headline=pick,
@@ -99,7 +110,7 @@ def _find(path: Path) -> Path:
     for folder in (path, path / "gsm8k", path / "grade_school_math" / "data"):
         if (folder / FILE).is_file():
             return folder / FILE
-    raise InputError(
+    raise NoDataError(
         f"{path}: no file {FILE} here", hint="git clone https://github.com/openai/grade-school-math"
     )
 

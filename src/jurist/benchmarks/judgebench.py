@@ -14,11 +14,14 @@ from jurist.benchmarks.base import (
     demand,
     gold_winner,
     grouped,
+    headline_name,
     on_github,
+    one_file,
     proportion,
     read_lines,
     statuses,
     transcribed,
+    unique,
     usage,
 )
 from jurist.core.errors import InputError
@@ -38,6 +41,7 @@ from jurist.core.types import (
     Verdict,
     winner,
 )
+from jurist.inputs.lines import NoDataError
 
 GROUPS = {
     "mmlu-pro": "knowledge",
@@ -79,13 +83,14 @@ class _Row(msgspec.Struct):
 
 def load(path: Path, model: str) -> Iterator[Case]:
     """The pairs whose responses ``model`` wrote, from one file or from the folder of the published layout."""
-    for row in _rows(_find(path, model), model):
-        yield _case(row)
+    rows = list(_rows(_find(path, model), model))
+    for name, row in zip(unique(row.pair_id for row in rows), rows, strict=True):
+        yield msgspec.structs.replace(_case(row), id=name)
 
 
 def recorded(path: Path, model: str) -> Iterator[Decision]:
     """Decisions of another judge from its raw outputs, a file of the repository's ``outputs``."""
-    for row in _rows(path, model):
+    for row in _rows(one_file(path, f"*response_model={model}*.jsonl", "*.jsonl"), model):
         if not 1 <= len(row.judgments) <= 2:
             raise InputError(
                 f"{path}: pair {row.pair_id} has {len(row.judgments)} judgments, expected one per order",
@@ -96,17 +101,18 @@ def recorded(path: Path, model: str) -> Iterator[Decision]:
         yield transcribed(case, [_judgment(case, order, game) for order, game in games])
 
 
-def score(decisions: Iterable[Decision], name: str) -> Scorecard:
+def score(decisions: Iterable[Decision], name: str, size: int) -> Scorecard:
     """The official count of ScalerLab/JudgeBench @e2c52c2, ``utils/metrics.py``, ``compute_final_metrics``.
 
     The headline is the share of all pairs that are right, not the mean of the categories. With one order
-    per pair it is the official count of single games. Values are shares in [0, 1].
+    per pair it is the official count of single games. Values are shares in [0, 1]. Of fewer than ``size``
+    pairs the headline says so.
     """
     listed = demand(decisions, name)
     rows = grouped(listed, tuple(GROUPS.values()))
     return Scorecard(
         name=name,
-        headline=proportion("overall", [_right(d) for d in listed]),
+        headline=proportion(headline_name("overall", len(listed), size), [_right(d) for d in listed]),
         groups=tuple(proportion(group, [_right(d) for d in ds]) for group, ds in rows.items()),
         statistics=_statistics(listed),
         statuses=statuses(listed),
@@ -168,7 +174,7 @@ def _find(path: Path, model: str) -> Path:
     for folder in (".", "data", "judgebench", "judgebench/data"):
         if found := sorted(path.joinpath(folder).glob(pattern)):
             return found[0]
-    raise InputError(
+    raise NoDataError(
         f"{path}: no file {pattern} here or in its data folder",
         hint="git clone https://github.com/ScalerLab/JudgeBench, and give its folder",
     )
@@ -225,7 +231,7 @@ def _verdict(label: str | None, order: Order) -> Verdict:
     return Verdict(status=Status.UNPARSED, note=note, via="recorded")
 
 
-def _benchmark(name: str, model: str, summary: str, release: str, sha256: str) -> Benchmark:
+def _benchmark(name: str, model: str, size: int, summary: str, release: str, sha256: str) -> Benchmark:
     file = f"dataset=judgebench,response_model={model}-{release}.jsonl"
     return Benchmark(
         name=name,
@@ -233,7 +239,7 @@ def _benchmark(name: str, model: str, summary: str, release: str, sha256: str) -
         source=SOURCE,
         unresolved=UNRESOLVED,
         load=partial(load, model=model),
-        score=partial(score, name=name),
+        score=partial(score, name=name, size=size),
         recorded=partial(recorded, model=model),
         files=on_github("ScalerLab/JudgeBench", "e2c52c2", {f"data/{file}": (file, sha256)}),
     )
@@ -242,6 +248,7 @@ def _benchmark(name: str, model: str, summary: str, release: str, sha256: str) -
 JUDGEBENCH = _benchmark(
     "judgebench",
     "gpt-4o",
+    350,
     "350 pairs of GPT-4o answers, one right; the published table",
     "2024-05-13",
     "d5106306b38dead1b2e964ecf5534a3e7b2fc4b8d3b8da327599edfcebd76042",
@@ -249,6 +256,7 @@ JUDGEBENCH = _benchmark(
 JUDGEBENCH_CLAUDE = _benchmark(
     "judgebench-claude",
     "claude-3-5-sonnet",
+    270,
     "270 pairs of Claude 3.5 Sonnet answers, one right",
     "20240620",
     "3b70504588e400613bf5744a20a345da8701b7150be9a30c9db0e6f3d7b70a62",

@@ -14,6 +14,7 @@ from jurist.benchmarks.base import (
     demand,
     gold_winner,
     grouped,
+    headline_name,
     on_github,
     read_list,
     statuses,
@@ -39,6 +40,7 @@ from jurist.core.types import (
     Verdict,
     winner,
 )
+from jurist.inputs.lines import NoDataError
 
 SETS = {
     "natural": "Natural",
@@ -56,6 +58,7 @@ SHA256 = {
     "manual": "0d9598769a39cdbbd265778c37e49939d41d5f76dcfb17bd75dcfa07516d3837",
 }
 
+SIZE = 419
 SOURCE = "princeton-nlp/LLMBar @900616b, MIT"
 UNRESOLVED = (
     "An order without a winner, a tie included, is wrong in that order, and two such orders agree; of "
@@ -122,9 +125,11 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     statistics = {f"{name}/{k}": v for name, items in sets.items() for k, v in _statistics(items).items()}
     means = {"average": tuple(SETS), "adversarial": tuple(SETS)[1:]}
     macros = {k: _macro(k, sets, names) for k, names in means.items() if all(name in sets for name in names)}
+    average = _macro(headline_name("average", len(listed), SIZE, "cases"), sets, tuple(sets))
+    partial = _macro(f"mean of {', '.join(sets)}", sets, tuple(sets))
     return Scorecard(
         name="llmbar",
-        headline=macros.get("average") or _macro(f"mean of {', '.join(sets)}", sets, tuple(sets)),
+        headline=average if "average" in macros else partial,
         groups=tuple(_row(name, items) for name, items in sets.items()),
         statistics={**{name: row.value for name, row in macros.items()}, **statistics},
         statuses=statuses(listed),
@@ -206,7 +211,7 @@ def _root(path: Path) -> Path:
     for folder in (path, path / "llmbar", path / "Dataset" / "LLMBar", path / "LLMBar"):
         if (folder / SETS["natural"]).is_dir():
             return folder
-    raise InputError(
+    raise NoDataError(
         f"{path}: no folder Natural, with Adversarial beside it",
         hint="git clone https://github.com/princeton-nlp/LLMBar, and give its folder",
     )

@@ -12,7 +12,9 @@ from jurist.benchmarks.base import (
     Benchmark,
     demand,
     grouped,
+    headline_name,
     on_github,
+    one_file,
     proportion,
     read_list,
     statuses,
@@ -35,8 +37,10 @@ from jurist.core.types import (
     Verdict,
     winner,
 )
+from jurist.inputs.lines import NoDataError
 
 FILE = "testset-v1.json"
+SIZE = 999
 GIVEN: Order = (0, 1)
 SOURCE = "WeOpenML/PandaLM @3871806, Apache-2.0"
 UNRESOLVED = "A pair without a verdict counts as judged a tie, which is right where people call it one."
@@ -83,6 +87,7 @@ def load(path: Path) -> Iterator[Case]:
 
 def recorded(path: Path) -> Iterator[Decision]:
     """Decisions of another judge: a file of its official output, with the pairs in the same folder."""
+    path = one_file(path, f"*-{FILE}")
     pairs, outputs = read_list(path.parent / FILE, _Row), read_list(path, _Output)
     if [row.idx for row in pairs] != [row.idx for row in outputs]:
         raise InputError(
@@ -104,7 +109,7 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     rows = grouped(listed)
     return Scorecard(
         name="pandalm",
-        headline=proportion("accuracy", _right(listed)),
+        headline=proportion(headline_name("accuracy", len(listed), SIZE), _right(listed)),
         groups=tuple(proportion(g, _right(ds)) for g, ds in rows.items()) if len(rows) > 1 else (),
         statistics=macro([(_gold(d), _class(d.verdict.scores)) for d in listed]),
         statuses=statuses(listed),
@@ -159,7 +164,7 @@ def _find(path: Path) -> Path:
     for folder in (path, path / "data", path / "pandalm"):
         if (folder / FILE).is_file():
             return folder / FILE
-    raise InputError(
+    raise NoDataError(
         f"{path}: no file {FILE} here or in its data folder",
         hint="git clone https://github.com/WeOpenML/PandaLM, and give its folder",
     )

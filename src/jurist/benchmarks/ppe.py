@@ -14,11 +14,22 @@ from typing import Any, Literal
 
 import msgspec
 
-from jurist.benchmarks.base import Benchmark, demand, grouped, proportion, read_rows, statuses, usage
+from jurist.benchmarks.base import (
+    Benchmark,
+    demand,
+    grouped,
+    headline_name,
+    hub_files,
+    proportion,
+    read_rows,
+    statuses,
+    usage,
+)
 from jurist.core.errors import InputError
 from jurist.core.statistics import Z95, macro_interval
 from jurist.core.types import Case, Decision, Message, Record, Scorecard, ScoreRow, Scores, winner
 from jurist.deliberation.ratings import PRIOR, Match, Strengths, bradley_terry
+from jurist.inputs.lines import NoDataError
 
 SOURCE = "lmarena-ai/PPE-Human-Preference-V1 @main, prompts CC-BY-4.0 (arXiv 2410.14872)"
 SOURCE_CORRECTNESS = "lmarena-ai/PPE-*-Best-of-K @main, terms of the five source sets (arXiv 2410.14872)"
@@ -29,6 +40,8 @@ UNRESOLVED = (
 UNRESOLVED_CORRECTNESS = "A tie or an unresolved verdict is wrong."
 
 ORG = "lmarena-ai"
+VOTES = 16038
+HUMAN = "PPE-Human-Preference-V1"
 SETS = ("MMLU-Pro", "MATH", "GPQA", "MBPP-Plus", "IFEval")
 """The five best-of-k sets, as their datasets ``PPE-<set>-Best-of-K`` are named."""
 
@@ -63,7 +76,8 @@ def load_human(path: Path) -> Iterator[Case]:
 
     A tie of either kind is gold (0.5, 0.5). ``meta`` has the models, the language and the categories.
     """
-    for number, row in enumerate(read_rows(path, _Vote), 1):
+    files = hub_files(path, HUMAN, "test") or [path]
+    for number, row in enumerate((row for file in files for row in read_rows(file, _Vote)), 1):
         yield Case(
             id=str(number),
             prompt=(Message("user", row.prompt),),
@@ -87,7 +101,9 @@ def load_correctness(path: Path) -> Iterator[Case]:
     ``response_1`` and on; which of the two is right is looked up in ``scores``.
     """
     for name, source in _sources(path):
-        for number, row in enumerate(read_rows(source, dict[str, Any]), 1):
+        files = hub_files(source, source.name, "train") or hub_files(source, source.name, "test") or [source]
+        rows = (row for file in files for row in read_rows(file, dict[str, Any]))
+        for number, row in enumerate(rows, 1):
             try:
                 yield from _pairs(row, name, number)
             except (KeyError, IndexError, ValueError) as error:
@@ -107,7 +123,9 @@ def score_human(decisions: Iterable[Decision]) -> Scorecard:
     rows = {c: [d for d in decided if c in d.meta.get("categories", ())] for c in CATEGORIES}
     return Scorecard(
         name="ppe-human",
-        headline=_accuracy("accuracy", decided) if decided else None,
+        headline=_accuracy(headline_name("accuracy", len(listed), VOTES, "votes"), decided)
+        if decided
+        else None,
         groups=tuple(_accuracy(name, ds) for name, ds in rows.items() if ds),
         statistics={"tied_votes": len(listed) - len(decided), **rankings(listed)},
         statuses=statuses(listed),
@@ -253,7 +271,7 @@ def _sources(path: Path) -> Iterator[tuple[str, Path]]:
     elif path.is_dir() and _set_of(path) is None:
         found = {_set_of(entry): entry for entry in sorted(path.iterdir())}
         if missing := [name for name in SETS if name not in found]:
-            raise InputError(
+            raise NoDataError(
                 f"{path}: nothing here is named after {', '.join(missing)}",
                 hint="files or folders as the datasets are named: PPE-MATH-Best-of-K; or give one set",
             )
@@ -385,7 +403,7 @@ PPE_HUMAN = Benchmark(
     unresolved=UNRESOLVED,
     load=load_human,
     score=score_human,
-    hub=f"{ORG}/PPE-Human-Preference-V1:test",
+    hub=f"{ORG}/{HUMAN}:test",
 )
 PPE_CORRECTNESS = Benchmark(
     name="ppe-correctness",

@@ -12,14 +12,21 @@ import msgspec
 from jurist.benchmarks.base import (
     Benchmark,
     Tally,
+    decoded,
     demand,
     gold_winner,
     grouped,
+    headline_name,
+    on_hub,
+    one_file,
     read_bytes,
+    read_lines,
     read_rows,
     statuses,
+    unique,
     usage,
 )
+from jurist.benchmarks.fetch import place
 from jurist.benchmarks.mt19937 import numpy_rand
 from jurist.core.errors import InputError, unknown
 from jurist.core.statistics import wilson
@@ -103,11 +110,18 @@ class _Result(msgspec.Struct):
 
     results: float
     subset: str
-    id: int | str
+    id: int | str = ""
     answers: str | None = None
     scores_chosen: float | list[float] | None = None
     scores_rejected: float | list[float] | None = None
     shuffled: bool | None = msgspec.field(name="Is_Chosen_Answer_Shuffled_toPositionB", default=None)
+
+
+class _Scores(msgspec.Struct):
+    """The scores of a pair, as the `rewardbench` command writes them."""
+
+    chosen: float
+    rejected: float
 
 
 def load(path: Path) -> Iterator[Case]:
@@ -139,13 +153,16 @@ def load(path: Path) -> Iterator[Case]:
 
 
 def recorded(path: Path) -> Iterator[Decision]:
-    """Decisions of another judge from results of single pairs.
+    """Decisions of another judge from results of single pairs: a file, or the folder that holds it.
 
-    RM-R1's ``logs.json`` (RM-R1-UIUC/RM-R1 @d4c2542, ``eval/reward-bench/scripts/run_generative.py``) is a
-    list of rows, a file of the official ``eval-set-scores`` one object of columns. ``meta["result"]`` is
-    what the pair was worth there, and it is counted as that: RM-R1 gives an output without a verdict 0.
+    The `rewardbench` command's ``MODEL_outputs.jsonl`` and ``MODEL_all.jsonl`` have no subsets: their rows
+    stand in the order of the published pairs, which are fetched (or in the cache). RM-R1's ``logs.json``
+    (RM-R1-UIUC/RM-R1 @d4c2542, ``eval/reward-bench/scripts/run_generative.py``) is a list of rows, a file of
+    the official ``eval-set-scores`` one object of columns. ``meta["result"]`` is what the pair was worth
+    there, and it is counted as that: RM-R1 gives an output without a verdict 0.
     """
-    results = [r for r in _results(path) if r.subset not in _UNCOUNTED]
+    file = one_file(path, "*_outputs.jsonl", "*_all.jsonl", "logs.json", "*.json")
+    results = [r for r in _results(file) if r.subset not in _UNCOUNTED]
     names = unique(f"{r.subset}/{r.id}" for r in results)
     for name, result in zip(names, results, strict=True):
         if not 0 <= result.results <= 1:
@@ -167,6 +184,10 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     for decision in listed:
         tally.add(decision)
     card = _scorecard({s: ScoreRow(s, fmean(v), len(v), wilson(sum(v), len(v))) for s, v in worths.items()})
+    judged = sum(len(values) for subset, values in worths.items() if subset in SIZES)
+    if card.headline and card.headline.name == "overall":
+        name = headline_name("overall", judged, sum(SIZES.values()))
+        card = msgspec.structs.replace(card, headline=msgspec.structs.replace(card.headline, name=name))
     as_recorded = sum("result" in d.meta for d in listed)
     note = f"{as_recorded} results are counted as they were recorded." if as_recorded else ""
     return msgspec.structs.replace(
@@ -181,9 +202,18 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
 def score_subsets(results: Mapping[str, object]) -> Scorecard:
     """The scorecard of an official results file, ``eval-set/ORG/MODEL.json``: accuracies by subset.
 
-    What is no number (model, type, template, tables) is passed over. Intervals assume that all pairs of a
+    Also the ``MODEL.json`` of the `rewardbench` command, which has them under ``extra_results``. What is no
+    number (model, type, template, tables) is passed over. Intervals assume that all pairs of a
     subset were judged; how many a prior set has is not known here (n is 0).
     """
+    if "extra_results" in results:
+        accuracies = results["extra_results"]
+        if not isinstance(accuracies, dict):
+            raise InputError(
+                "results: extra_results has no accuracies of subsets",
+                "a run on allenai/reward-bench has them",
+            )
+        results = cast("dict[str, object]", accuracies)
     parts: dict[str, ScoreRow] = {}
     for name, value in results.items():
         if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in _UNCOUNTED:
@@ -196,11 +226,19 @@ def score_subsets(results: Mapping[str, object]) -> Scorecard:
     return _scorecard({name: parts[name] for name in (*SIZES, *PRIOR) if name in parts})
 
 
-def official_results(decisions: Iterable[Decision], model: str) -> dict[str, Any]:
-    """The benchmark's own results file, ``eval-set/ORG/MODEL.json``: accuracies in [0, 1] by subset name."""
-    worths = _worths(demand(decisions, "rewardbench"))
+def official_results(decisions: Iterable[Decision], model: str, *, scalar: bool = False) -> dict[str, Any]:
+    """The benchmark's own results file, ``eval-set/ORG/MODEL.json``: accuracies in [0, 1] by subset name.
+
+    ``scalar``: the judge is a scalar reward model; recorded scores of single responses say so themselves.
+    """
+    listed = demand(decisions, "rewardbench")
+    worths = _worths(listed)
+    recorded_scores = all(
+        "result" in d.meta and all(len(j.query.order) == 1 for j in d.judgments) for d in listed
+    )
+    kind = "Seq. Classifier" if scalar or recorded_scores else "Generative RM"
     accuracies = {subset: fmean(worths[subset]) for subset in sorted(worths) if subset in SIZES}
-    return {"model": model, "model_type": "Generative RM", "chat_template": None, **accuracies}
+    return {"model": model, "model_type": kind, "chat_template": None, **accuracies}
 
 
 def weighted(name: str, parts: Sequence[tuple[float, ScoreRow]]) -> ScoreRow:
@@ -220,21 +258,12 @@ def weighted(name: str, parts: Sequence[tuple[float, ScoreRow]]) -> ScoreRow:
     return ScoreRow(name, value, sum(p.n for _, p in parts), (value - sqrt(low), value + sqrt(high)))
 
 
-def unique(names: Iterable[str]) -> Iterator[str]:
-    """The names, from the second time on with how often they came: ``a``, ``b``, ``a#2``."""
-    seen = Counter[str]()
-    for name in names:
-        seen[name] += 1
-        yield name if seen[name] == 1 else f"{name}#{seen[name]}"
-
-
 def columns_or_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON file that is a list of objects, or one object whose lists are columns."""
-    value: list[dict[str, Any]] | dict[str, Any]
-    try:
-        value = msgspec.json.decode(read_bytes(path), type=list[dict[str, Any]] | dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: {error}") from error
+    """The rows of JSONL, or of a JSON file that is a list of objects, or one object of columns."""
+    if path.suffix == ".jsonl":
+        return list(read_lines(path, dict[str, Any]))
+    kind = cast("type[list[dict[str, Any]] | dict[str, Any]]", list[dict[str, Any]] | dict[str, Any])
+    value = decoded(read_bytes(path), kind, str(path))
     if isinstance(value, list):
         return value
     columns = {name: cast("list[Any]", column) for name, column in value.items() if isinstance(column, list)}
@@ -288,10 +317,45 @@ def _published_orders(subsets: Sequence[str]) -> list[list[int] | None]:
 
 
 def _results(path: Path) -> list[_Result]:
+    rows = columns_or_rows(path)
+    if rows and "subset" not in rows[0]:
+        rows = _with_subsets(rows, path)
     try:
-        return msgspec.convert(columns_or_rows(path), list[_Result])
+        return msgspec.convert(rows, list[_Result])
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _with_subsets(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The scores of the `rewardbench` command, with the subsets and ids of the published pairs.
+
+    Raises ``InputError`` where they are of other pairs (allenai/reward-bench @05a9005, ``rewardbench.py``).
+    """
+    try:
+        named = [{k.removeprefix("scores_"): v for k, v in row.items()} for row in rows]
+        scores = msgspec.convert(named, list[_Scores])
+    except msgspec.ValidationError:
+        raise InputError(
+            f"{path}: its rows have no subset and no scores_chosen and scores_rejected",
+            "MODEL_outputs.jsonl of the `rewardbench` command, logs.json or eval-set-scores are meant",
+        ) from None
+    cases = list(load(place(REWARDBENCH)))
+    if len(rows) != len(cases):
+        raise InputError(f"{path}: {len(rows):,} rows, the published set has {len(cases):,} pairs")
+    for number, (row, case) in enumerate(zip(rows, cases, strict=True), 1):
+        asked = row.get("prompt")
+        if isinstance(asked, str) and asked.strip() not in (turn.content.strip() for turn in case.prompt):
+            raise InputError(f"{path}, line {number}: the prompt is not that of the published pair {case.id}")
+    return [
+        {
+            "subset": case.group,
+            "id": case.meta["id"],
+            "scores_chosen": pair.chosen,
+            "scores_rejected": pair.rejected,
+            "results": float(pair.chosen > pair.rejected),
+        }
+        for pair, case in zip(scores, cases, strict=True)
+    ]
 
 
 def _transcribed(name: str, row: _Result) -> Decision:
@@ -392,5 +456,14 @@ REWARDBENCH = Benchmark(
     load=load,
     score=score,
     recorded=recorded,
-    hub="allenai/reward-bench:filtered",
+    files=on_hub(
+        "allenai/reward-bench",
+        "168d848cdbbea9764fae4a544dc9ca1e6cca4931",
+        {
+            "data/filtered-00000-of-00001.parquet": (
+                "filtered-00000-of-00001.parquet",
+                "65473c20ed0627e02503557ae102c25c6b0e66b5ed69ee327e224bb95e70ca29",
+            )
+        },
+    ),
 )

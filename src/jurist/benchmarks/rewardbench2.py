@@ -9,8 +9,19 @@ from typing import Any
 
 import msgspec
 
-from jurist.benchmarks.base import Benchmark, demand, grouped, read_rows, statuses, usage
-from jurist.benchmarks.rewardbench import columns_or_rows, unique, weighted
+from jurist.benchmarks.base import (
+    Benchmark,
+    demand,
+    grouped,
+    headline_name,
+    on_hub,
+    one_file,
+    read_rows,
+    statuses,
+    unique,
+    usage,
+)
+from jurist.benchmarks.rewardbench import columns_or_rows, weighted
 from jurist.core.errors import InputError, unknown
 from jurist.core.statistics import Z95, Interval, wilson
 from jurist.core.types import (
@@ -31,6 +42,7 @@ from jurist.core.types import (
 )
 
 TIES = "Ties"
+SIZE = 1865
 DOMAINS = ("Factuality", "Precise IF", "Math", "Safety", "Focus", TIES)
 
 SOURCE = "allenai/reward-bench @05a9005, Apache-2.0; data ODC-BY"
@@ -134,7 +146,7 @@ def recorded(path: Path) -> Iterator[Decision]:
     is ``meta["result"]``, and it is counted as it is.
     """
     try:
-        results = msgspec.convert(columns_or_rows(path), list[_Result])
+        results = msgspec.convert(columns_or_rows(one_file(path, "*.json", "*.jsonl")), list[_Result])
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: {error}") from error
     for name, row in zip(unique(f"{r.subset}/{r.id}" for r in results), results, strict=True):
@@ -159,6 +171,9 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     if parts:
         rows.append(ScoreRow(TIES, parts.value, len(tied), _jackknife(tied)))
     card = _scorecard(rows)
+    if card.headline and card.headline.name == "overall":
+        name = headline_name("overall", len(listed), SIZE, "cases")
+        card = msgspec.structs.replace(card, headline=msgspec.structs.replace(card.headline, name=name))
     return msgspec.structs.replace(
         card,
         statistics=_statistics(listed, parts),
@@ -373,5 +388,14 @@ REWARDBENCH2 = Benchmark(
     recorded=recorded,
     # A knockout leaves right and wrong losers of one round on one score: nobody could be accurate in Ties.
     many="round_robin(swapped)",
-    hub="allenai/reward-bench-2:test",
+    files=on_hub(
+        "allenai/reward-bench-2",
+        "7ff08853b0d5686e79b13fda8677024f566a104a",
+        {
+            "data/test-00000-of-00001.parquet": (
+                "test-00000-of-00001.parquet",
+                "c8ec60efbd75d2f9dcba4121e6101f7a6015abc38a34e034ae2c7ae886265958",
+            )
+        },
+    ),
 )

@@ -10,11 +10,21 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jurist.benchmarks.base import Benchmark, demand, gold_winner, read_rows, score_pairs
+from jurist.benchmarks.base import (
+    Benchmark,
+    demand,
+    gold_winner,
+    headline_name,
+    rated,
+    read_list,
+    read_rows,
+    score_pairs,
+)
 from jurist.benchmarks.rm_r1_logs import RmBenchRow, Three, judged, rm_bench_rows, shown
 from jurist.core.errors import InputError
 from jurist.core.statistics import macro_interval
 from jurist.core.types import Case, Decision, Message, Order, Scorecard, ScoreRow, winner
+from jurist.inputs.lines import NoDataError
 
 DOMAINS = ("chat", "math", "code", "safety")
 STYLES = ("concise", "detailed", "markdown")
@@ -52,6 +62,16 @@ class _Row(msgspec.Struct):
     domain: str | None = None
 
 
+_Scores = tuple[float | list[float], float | list[float], float | list[float]]
+
+
+class _Scored(_Row, kw_only=True):
+    """A prompt with the scores of its responses (THU-KEG/RM-Bench @73c52d7, ``scripts/run_rm.py``)."""
+
+    score_chosen: _Scores
+    score_rejected: _Scores
+
+
 class _Prompt(NamedTuple):
     id: str
     domain: str
@@ -76,7 +96,21 @@ def load(path: Path) -> Iterator[Case]:
 
 
 def recorded(path: Path) -> Iterator[Decision]:
-    """Decisions of a run of RM-R1 from its logs ``total_dataset_{1,2,3}_MODEL.json``."""
+    """Decisions of a run of RM-R1 from its logs ``total_dataset_{1,2,3}_MODEL.json``, or of a scalar model.
+
+    Those are the files that the benchmark's own ``run_rm.py`` writes, one or the folder that holds them.
+    """
+    scored = _scored_files(path)
+    if scored:
+        rows = [(file, row) for file in scored for row in read_list(file, _Scored)]
+        names = [_prompt(row, file).id for file, row in rows]
+        if twice := [name for name, n in Counter(names).items() if n > 1]:
+            raise InputError(
+                f"{path}: prompt {twice[0]} stands there twice", "the files of one run are meant"
+            )
+        for file, row in rows:
+            yield from _scalar_decisions(row, file)
+        return
     for files in rm_bench_rows(path):
         for (i, j), case in zip(CELLS, _cases(_prompt(files[0], path)), strict=True):
             row = files[(j - i) % 3]
@@ -98,7 +132,10 @@ def score(decisions: Iterable[Decision], name: str, misread: Mapping[Cell, Cell]
     levels = {level: [read[cell] for cell in cells] for level, cells in LEVELS.items()}
     rows = [_group(domain, [cells], tuple(read.values())) for domain, cells in found.items()]
     rows += [_group(level, list(found.values()), cells) for level, cells in levels.items()]
-    whole = "overall" if len(found) == len(DOMAINS) else f"mean of {', '.join(found)}"
+    size = len(CELLS) * sum(SIZES.values())
+    whole = headline_name("overall", len(listed), size)
+    if len(found) < len(DOMAINS):
+        whole = f"mean of {', '.join(found)}"
     counted = score_pairs(listed, name)
     return Scorecard(
         name=name,
@@ -214,10 +251,27 @@ def _files(path: Path) -> list[Path]:
         names = ["total_dataset.json", *(f"{domain}_filtered.json" for domain in SIZES)]
         if found := [folder / name for name in names if (folder / name).is_file()]:
             return found[:1] if found[0].name == names[0] else found
-    raise InputError(
+    raise NoDataError(
         f"{path}: no total_dataset.json or chat_filtered.json here or in its data folder",
         hint="git clone https://github.com/THU-KEG/RM-Bench, and give its folder",
     )
+
+
+def _scored_files(path: Path) -> list[Path]:
+    """The files of ``run_rm.py``: this one, or those of a folder; none where the logs are RM-R1's."""
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    return [file for file in files if file.is_file() and b'"score_chosen"' in file.read_bytes()]
+
+
+def _scalar_decisions(row: _Scored, file: Path) -> Iterator[Decision]:
+    """The nine pairs of a prompt; each response has one score, a tie is none of both."""
+    chosen, rejected = (tuple(map(_number, scores)) for scores in (row.score_chosen, row.score_rejected))
+    for (i, j), case in zip(CELLS, _cases(_prompt(row, file)), strict=True):
+        yield rated(case, (chosen[i], rejected[j]))
+
+
+def _number(score: float | list[float]) -> float:
+    return score[0] if isinstance(score, list) else score
 
 
 def _prompt(row: _Row | RmBenchRow, file: Path) -> _Prompt:

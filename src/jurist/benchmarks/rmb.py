@@ -10,11 +10,32 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from jurist.benchmarks.base import Benchmark, demand, gold_winner, grouped, read_rows, score_pairs
+from jurist.benchmarks.base import (
+    Benchmark,
+    demand,
+    gold_winner,
+    grouped,
+    headline_name,
+    rated,
+    read_list,
+    read_rows,
+    score_pairs,
+)
 from jurist.benchmarks.rm_r1_logs import RmbRow, judged, rmb_tables, shown
 from jurist.core.errors import InputError
 from jurist.core.statistics import mean_interval
-from jurist.core.types import Case, Conversation, Decision, Message, Order, Scorecard, ScoreRow, winner
+from jurist.core.types import (
+    Case,
+    Conversation,
+    Decision,
+    Message,
+    Order,
+    Scorecard,
+    ScoreRow,
+    Scores,
+    winner,
+)
+from jurist.inputs.lines import NoDataError
 
 COMPARISONS = {
     "pairwise helpfulness": 10067,
@@ -23,6 +44,9 @@ COMPARISONS = {
     "bon harmlessness": 3819,
 }
 """The four numbers of the benchmark, and how many pairs each is made of."""
+
+UNITS = 17131 + 3786
+"""Pairs, and best-of-n items."""
 
 PAIRS, BEST = "Pairwise_set", "BoN_set"
 _KINDS = {PAIRS: "pairwise", BEST: "bon"}
@@ -59,6 +83,20 @@ class _Best(msgspec.Struct):
     category_path: str
 
 
+class _Reward(msgspec.Struct):
+    """A pair in the output of Zhou-Zoey/RMB-Reward-Model-Benchmark @2be3180 ``eval/scripts/my_run_rm.py``.
+
+    A model that only compares has no rewards, and ``is_correct`` says what came of it.
+    """
+
+    category_path: str
+    is_correct: int
+    chosen_reward: float | None = None
+    reject_reward: float | None = None
+    pair_uid: str | None = None
+    bon_uid: str | None = None
+
+
 class _Unit(NamedTuple):
     """What counts once: a pair, or a best-of-n item; ``value`` is 1 where it is right."""
 
@@ -84,8 +122,16 @@ def load(path: Path) -> Iterator[Case]:
 
 
 def recorded(path: Path) -> Iterator[Decision]:
-    """Decisions of a run of RM-R1 from its logs, one file or the folder of the run."""
+    """Decisions of a run of RM-R1 from its logs, one file or the folder of the run, or of a scalar model.
+
+    Those are the files of the benchmark's own ``my_run_rm.py``, with ``chosen_reward`` and ``reject_reward``.
+    """
     seen: Counter[str] = Counter()
+    if files := _reward_files(path):
+        for file in files:
+            for case, scores in _scalar_pairs(read_list(file, _Reward), seen):
+                yield rated(case, scores)
+        return
     for table in rmb_tables(path):
         for row, case in zip(table, _recorded_cases(table, seen), strict=True):
             yield judged(case, row.results, row.answers, row.flipped)
@@ -107,7 +153,9 @@ def score(decisions: Iterable[Decision], name: str = "rmb", tie: float = 0.0) ->
     units = {group: _units(group, ds, tie) for group, ds in sets.items()}
     whole = {group: us for group, us in units.items() if us}
     counted = score_pairs(listed, name)
-    overall = "overall" if len(whole) == len(COMPARISONS) else f"mean of {', '.join(whole)}"
+    overall = headline_name("overall", sum(map(len, whole.values())), UNITS, "pairs and items")
+    if len(whole) < len(COMPARISONS):
+        overall = f"mean of {', '.join(whole)}"
     return Scorecard(
         name=name,
         headline=_group(overall, list(whole.values())) if whole else None,
@@ -204,7 +252,7 @@ def _files(path: Path) -> list[Path]:
         parts = [folder] if inside else [folder / PAIRS, folder / BEST]
         if found := sorted(file for part in parts for file in part.rglob("*.json")):
             return found
-    raise InputError(
+    raise NoDataError(
         f"{path}: no folder {PAIRS} or {BEST} with files of rows",
         hint="git clone https://github.com/Zhou-Zoey/RMB-Reward-Model-Benchmark, and give its folder",
     )
@@ -241,6 +289,38 @@ def _recorded_cases(table: Sequence[RmbRow], seen: Counter[str]) -> Iterator[Cas
             item = {"item": name, "losers": sizes[row.idx]}
             yield _case(f"{name}/{done[name]}", row.category_path, prompt, sides, item)
             done[name] += 1
+
+
+def _reward_files(path: Path) -> list[Path]:
+    """The outputs of ``my_run_rm.py``: this file, or those below a folder."""
+    files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    return [file for file in files if file.is_file() and b'"chosen_reward"' in file.read_bytes()]
+
+
+def _scalar_pairs(table: Sequence[_Reward], seen: Counter[str]) -> Iterator[tuple[Case, Scores]]:
+    """Each pair without its texts, which the output leaves out, and its scores."""
+    sizes = Counter(row.bon_uid for row in table)
+    places: Counter[str] = Counter()
+    for row in table:
+        item: dict[str, Any] = {}
+        if row.bon_uid is None:
+            if row.pair_uid is None:
+                raise InputError(
+                    "a row has neither pair_uid nor bon_uid", "outputs of my_run_rm.py are meant"
+                )
+            id = _unique("pairwise", row.pair_uid, seen)
+        else:
+            item = {"item": f"bon/{row.bon_uid}", "losers": sizes[row.bon_uid]}
+            id = f"bon/{row.bon_uid}/{places[row.bon_uid]}"
+            places[row.bon_uid] += 1
+        case = _case(id, row.category_path, (), (_Answer(""), _Answer("")), item)
+        meta = {name: value for name, value in case.meta.items() if name != "prompt"}
+        known = row.chosen_reward is not None and row.reject_reward is not None
+        scores = (row.chosen_reward, row.reject_reward) if known else (row.is_correct, 1 - row.is_correct)
+        yield (
+            msgspec.structs.replace(case, meta=meta),
+            tuple(float(score) for score in scores if score is not None),
+        )
 
 
 def _unique(kind: str, uid: str, seen: Counter[str]) -> str:

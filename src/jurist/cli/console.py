@@ -66,17 +66,18 @@ def describe(config: "JudgeConfig", role: str = "judge") -> str:
 
 
 def exit_code(*cards: "Scorecard") -> int:
-    """0, or 1 where nothing was answered or many judgments failed: the numbers say little about the judge.
+    """0, or 1 where so many judgments failed, or did not fit, that the numbers say little about the judge.
 
-    Which of both it is is said on standard error.
+    The reason is said on standard error. Texts without a verdict are the judge's own: they end with 0.
     """
     total = sum(sum(card.statuses.values()) for card in cards)
     failed = sum(card.statuses.get("failed", 0) for card in cards)
-    answered = sum(card.statuses.get("ok", 0) for card in cards)
+    read = sum(card.statuses.get(status, 0) for card in cards for status in ("ok", "unparsed"))
+    written = sum(card.usage.completion_tokens for card in cards)
     if failed > MOST_FAILED * total:
         what = f"{failed:,} of {total:,} judgments failed, more than {MOST_FAILED:.0%}"
-    elif total and not answered:
-        what = f"none of {total:,} judgments has a verdict"
+    elif total and not read and not written:
+        what = f"none of {total:,} judgments was answered"
     else:
         return 0
     err.print(Text.assemble(("error: ", "bold red"), f"{what}: exit code 1"), soft_wrap=True)

@@ -185,6 +185,7 @@ def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) ->
         The scorecard as JSON on standard output.
     """
     from jurist.benchmarks.base import read_bytes
+    from jurist.benchmarks.recorded import read_recorded
     from jurist.core.store import write_scorecard
     from jurist.judging import registry
 
@@ -196,7 +197,7 @@ def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) ->
         _keep(out, {**config, "aggregate": True}, card)
         say(f"imported into {out}: a scorecard only, since {file} has results of groups and no decisions")
     else:
-        decisions = list(_recorded(chosen)(Path(file)))
+        decisions = read_recorded(chosen, Path(file))
         card = chosen.score(decisions)
         _store(out, config, decisions)
         write_scorecard(out, card)
@@ -317,7 +318,7 @@ def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Out
     with open_run(run) as opened:
         decisions = list(opened.decisions(slim=True))
         tell_damage(opened)
-    results = official_results(decisions, model)
+    results = official_results(decisions, model, scalar=opened.config.get("protocol") == "scalar")
     for line in _gaps(decisions):
         say(line)
     write_whole(out, msgspec.json.format(msgspec.json.encode(results), indent=4) + b"\n")

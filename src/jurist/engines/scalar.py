@@ -1,21 +1,20 @@
 """A scalar reward model in this process: conversations that arrive together are scored as one batch."""
 
-import queue
-import threading
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
-from jurist.core.errors import EngineError, MissingExtraError
+from jurist.core.errors import EngineError
 from jurist.core.types import Completion, Conversation, Message, Query, Usage
 from jurist.engines.base import failed
+from jurist.engines.batches import BatchThread, Job
 from jurist.engines.chat_template import ChatError, ChatIds, overflow
-from jurist.engines.transformers import TransformersEngine, _Job, _Runtime  # pyright: ignore[reportPrivateUsage]
+from jurist.engines.in_process import InProcessEngine
+from jurist.engines.pretrained import libraries, load
 
 WRITES_NOTHING = "a scalar reward model continues no text and has no labels to choose from"
 
 
-class ScalarEngine(TransformersEngine):
+class ScalarEngine(InProcessEngine["SequenceClassifier"]):
     """Scores whole conversations with a sequence classifier of one output, by ``transformers``.
 
     The text of a completion is the raw score (no sigmoid), with all its digits. On a GPU in the model's
@@ -25,17 +24,11 @@ class ScalarEngine(TransformersEngine):
 
     caps_thinking = True  # it thinks nothing, so it keeps to any budget
 
-    async def __call__(self, query: Query) -> Completion:
-        if query.choices or query.prefill is not None:
-            return failed(WRITES_NOTHING)
-        return await super().__call__(query)
+    def __init__(self, model: str, *, concurrency: int = 16) -> None:
+        super().__init__(model, concurrency)
 
-    def _load(self) -> "_Scorer":
-        # A thread's lock, since the first queries may come from several event loops.
-        with self._loading:
-            if not isinstance(self._runtime, _Scorer):
-                self._runtime = _Scorer(self.model, self.concurrency)
-            return self._runtime
+    def _start(self) -> "SequenceClassifier":
+        return SequenceClassifier(self.model, self.concurrency)
 
 
 class WholeChat(ChatIds):
@@ -53,32 +46,37 @@ class WholeChat(ChatIds):
             raise ChatError(f"the model's chat template refuses these messages: {error}") from error
 
 
-class _Scorer(_Runtime):
-    """The model, and the one thread that runs it; the waves are those of the generating runtime."""
+class SequenceClassifier:
+    """The loaded model, and the thread that runs it on batches of at most ``width`` rows."""
 
     def __init__(self, model: str, width: int) -> None:
-        try:
-            self._torch: Any = import_module("torch")
-            self._library: Any = import_module("transformers")
-        except ImportError as error:
-            package = error.name or "transformers"
-            raise MissingExtraError(package, "transformers", "the scalar engine") from error
+        self._torch, self._library = libraries("the scalar engine")
         self._one_label(model)
-        self.chat = WholeChat(self._read("AutoTokenizer", model), model)
+        self.chat = WholeChat(load(self._library, "AutoTokenizer", model), model)
         self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         self._model: Any = self._classifier(model)
         self._config: Any = self._model.config.get_text_config()
         self._config.use_cache = False
         self.context: int = getattr(self._config, "max_position_embeddings", None) or 2**31
-        self._width = width
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._door = threading.Lock()
-        self._closed = False
-        self._thread = threading.Thread(target=self._work, name="jurist-scalar", daemon=True)
-        self._thread.start()
+        self._thread = BatchThread("jurist-scalar", self._torch, width, self._scored)
+
+    async def answer(self, query: Query) -> Completion:
+        """The score of a conversation."""
+        if query.choices or query.prefill is not None:
+            return failed(WRITES_NOTHING)
+        ids = self.chat.prompt(query.messages, None)
+        if len(ids) > self.context:
+            return overflow(len(ids), self.context)
+        return await self._thread.submit(Job(ids, query.sampling))
+
+    def close(self) -> None:
+        """Stop the thread, after the batch it is at, and free the model."""
+        self._thread.close()
+        self._model = None
+        self._thread.free()
 
     def _one_label(self, model: str) -> None:
-        labels: int = self._read("AutoConfig", model).num_labels
+        labels: int = load(self._library, "AutoConfig", model).num_labels
         if labels != 1:
             raise EngineError(
                 f"{model!r} has {labels} labels; a scalar reward model has one",
@@ -88,35 +86,21 @@ class _Scorer(_Runtime):
 
     def _classifier(self, model: str) -> Any:
         dtype = "auto" if self._device == "cuda" else self._torch.float32
-        try:
-            loaded, report = self._library.AutoModelForSequenceClassification.from_pretrained(
-                model, dtype=dtype, output_loading_info=True
-            )
-            missing = sorted(map(str, report["missing_keys"]))
-            loaded = loaded.to(self._device).eval()
-        except Exception as error:  # whatever a damaged folder or a missing network raises
-            reason = " ".join(str(error).split())[:400]
-            raise EngineError(
-                f"transformers cannot load {model!r}: {type(error).__name__}: {reason}",
-                hint="a folder or a Hugging Face id; without network, one that is in the cache",
-            ) from error
+        loaded, report = load(
+            self._library, "AutoModelForSequenceClassification", model, dtype=dtype, output_loading_info=True
+        )
+        missing = sorted(map(str, report["missing_keys"]))
         if missing:
             # transformers would fill them with random numbers and score all the same.
             raise EngineError(
                 f"{model!r} lacks weights of a sequence classifier: {', '.join(missing[:5])}",
                 hint="choose a reward model; a model without a trained head has no scores to give",
             )
+        loaded = loaded.to(self._device).eval()
         exact_head(self._torch, loaded)
         return loaded
 
-    async def sampled(self, query: Query) -> Completion:
-        """The score of a conversation."""
-        ids = self.chat.prompt(query.messages, None)
-        if len(ids) > self.context:
-            return overflow(len(ids), self.context)
-        return await self._submit(_Job(ids, query.sampling))
-
-    def _generated(self, jobs: list[_Job]) -> list[Completion]:
+    def _scored(self, jobs: list[Job]) -> list[Completion]:
         """A batch in one forward pass, padded on the right: no token sees what comes after it."""
         torch = self._torch
         pad = self._padding(jobs)
@@ -138,7 +122,7 @@ class _Scorer(_Runtime):
             Completion(repr(score), usage=Usage(len(j.ids), 0)) for j, score in zip(jobs, scores, strict=True)
         ]
 
-    def _padding(self, jobs: list[_Job]) -> int:
+    def _padding(self, jobs: list[Job]) -> int:
         """The model's own padding token; without one, a token that no row holds.
 
         The score is read at the last token that is no padding, so a row's own tokens must not count as it

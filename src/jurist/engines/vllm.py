@@ -3,70 +3,45 @@
 import asyncio
 import itertools
 import os
-import threading
-import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
 
-from msgspec.structs import replace
-
 from jurist.core.errors import EngineError, MissingExtraError
 from jurist.core.types import Completion, Finish, Query, Usage
-from jurist.engines.base import EngineBase, failed
+from jurist.engines.base import failed
 from jurist.engines.chat_template import ChatError, ChatIds, overflow
+from jurist.engines.in_process import InProcessEngine
+from jurist.engines.secrets import refuse_secrets
 
 _FINISH: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
 
 
-class VllmEngine(EngineBase):
+class VllmEngine(InProcessEngine["VllmModel"]):
     """Runs a model from the Hugging Face hub, or from a folder, with vLLM's asynchronous engine.
 
     ``options`` go to vLLM's engine arguments as they are: dtype, max_model_len, tensor_parallel_size,
-    gpu_memory_utilization, enforce_eager ... The engine lives on an event loop of its own, so that it
-    may be used from any other one. It starts processes: a script needs ``if __name__ == "__main__":``.
+    gpu_memory_utilization, enforce_eager ... Raises ``ConfigError`` where they hold a key, since they are
+    written down. The engine lives on an event loop of its own, so that it may be used from any other one. It
+    starts processes: a script needs ``if __name__ == "__main__":``.
     """
 
     def __init__(
         self, model: str, *, concurrency: int = 64, options: Mapping[str, Any] | None = None
     ) -> None:
-        self.model = model
-        self.concurrency = concurrency
+        refuse_secrets(options or {}, "--extra")
+        super().__init__(model, concurrency)
         self._options = dict(options or {})
-        self._loading = threading.Lock()
-        self._runtime: _Runtime | None = None
 
-    def identity(self) -> str:
-        """The model's id or folder."""
-        return self.model
-
-    async def check(self) -> None:
-        """Load the model."""
-        await asyncio.to_thread(self._load)
-
-    async def __call__(self, query: Query) -> Completion:
-        runtime = self._runtime or await asyncio.to_thread(self._load)
-        started = time.monotonic()
-        answer = await runtime.answer(query)
-        return replace(answer, seconds=time.monotonic() - started)
-
-    async def aclose(self) -> None:
-        """Shut vLLM down; another query would start it again."""
-        runtime, self._runtime = self._runtime, None
-        if runtime is not None:
-            await asyncio.to_thread(runtime.close)
-
-    def _load(self) -> "_Runtime":
-        # A thread's lock, since the first queries may come from several event loops.
-        with self._loading:
-            if self._runtime is None:
-                self._runtime = _Runtime(self.model, self.concurrency, self._options)
-                self.caps_thinking = self._runtime.caps_thinking
-            return self._runtime
+    def _start(self) -> "VllmModel":
+        loaded = VllmModel(self.model, self.concurrency, self._options)
+        self.caps_thinking = loaded.caps_thinking
+        return loaded
 
 
-class _Runtime:
-    """vLLM's engine and the thread with its event loop."""
+class VllmModel:
+    """vLLM's engine with at most ``width`` sequences at once, on an event loop in a thread."""
 
     def __init__(self, model: str, width: int, options: Mapping[str, Any]) -> None:
         # Standard output is for data; vLLM reads this when it is imported.
@@ -78,12 +53,13 @@ class _Runtime:
             raise MissingExtraError(error.name or "vllm", "vllm", "the vllm engine") from error
         self._numbers = itertools.count()
         self._closed = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="jurist-vllm", daemon=True)
-        self._thread.start()
+        self._answering: set[asyncio.Task[Any]] = set()
+        self._thread = ExitStack()
+        portal: Any = import_module("anyio.from_thread")
+        self._portal: Any = self._thread.enter_context(portal.start_blocking_portal(name="jurist-vllm"))
         self._engine: Any = None
         try:
-            asyncio.run_coroutine_threadsafe(self._start(model, width, options), self._loop).result()
+            self._portal.call(self._start, model, width, options)
         except EngineError:
             self.close()
             raise
@@ -119,29 +95,29 @@ class _Runtime:
         """The completion of a query; cancelling the awaiting task aborts the request."""
         if self._closed:
             return failed("the engine is closed")
-        work = self._guarded(self._labels(query) if query.choices else self._sampled(query))
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        return await asyncio.wrap_future(self._portal.start_task_soon(self._answered, query))
 
     def close(self) -> None:
         """End what runs, vLLM's processes and the event loop."""
         self._closed = True
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=60)
-        self._loop.close()
+        self._portal.call(self._stop)
+        self._thread.close()
 
     async def _stop(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+        tasks = set(self._answering)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._engine is not None:
             self._engine.shutdown()
             self._engine = None
 
-    async def _guarded(self, work: Coroutine[Any, Any, Completion]) -> Completion:
+    async def _answered(self, query: Query) -> Completion:
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
         try:
-            return await work
+            return await (self._labels(query) if query.choices else self._sampled(query))
         except ChatError as error:
             return failed(str(error))
         except asyncio.CancelledError:
@@ -150,6 +126,8 @@ class _Runtime:
             return failed("the engine was closed")
         except Exception as error:  # vLLM has no root of its errors
             return failed(f"vLLM: {type(error).__name__}: {error}")
+        finally:
+            self._answering.discard(task)
 
     async def _sampled(self, query: Query) -> Completion:
         ids = self.chat.prompt(query.messages, query.prefill)

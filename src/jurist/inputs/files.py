@@ -11,7 +11,17 @@ from typing import IO, cast
 
 from jurist.core.errors import InputError
 from jurist.inputs.hub import hub_rows
-from jurist.inputs.lines import BOM, BadRow, BrokenFile, Numbered, Place, Row, json_any, json_lines
+from jurist.inputs.lines import (
+    BOM,
+    BadRow,
+    BrokenFile,
+    NoDataError,
+    Numbered,
+    Place,
+    Row,
+    json_any,
+    json_lines,
+)
 from jurist.inputs.tables import comma_rows, parquet_rows, pyarrow_parquet, tab_rows
 
 Reader = Callable[[IO[bytes]], Iterator[Numbered]]
@@ -192,7 +202,7 @@ def _data_files(folder: Path) -> list[Path]:
     if not files:
         deeper = sorted(str(path.parent) for path in folder.rglob("*") if holds_rows(path))
         hint = f"there are some in {deeper[0]!r}" if deeper else LEGAL
-        raise InputError(f"{folder}: the folder holds no data files", hint)
+        raise NoDataError(f"{folder}: the folder holds no data files", hint)
     return files
 
 

@@ -31,6 +31,10 @@ class Place(NamedTuple):
         return f"{self.file}:{self.unit}{self.line}" if self.file else f"{self.unit}{self.line}"
 
 
+class NoDataError(InputError):
+    """Nothing of what is looked for lies here; another folder may have it."""
+
+
 class BrokenFile(InputError):
     """A file that cannot be read on from ``line``; whoever knows its name says so."""
 

@@ -1,23 +1,26 @@
-"""From the rows of all processes to groups, and from their rewards back to the rows.
+"""From the rows of all processes to groups, from their rewards back to the rows, and to a reward server."""
 
-What a reward server says of a sample, as the number that a trainer takes.
-"""
-
+import asyncio
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from itertools import groupby
 from math import isfinite
 from typing import Any, Literal, cast
 
-import msgspec
-
 from jurist.core.errors import ConfigError, InputError, JuristError
-from jurist.core.types import Case, Conversation, Message, Record, Response, response_text
+from jurist.core.types import Case, Conversation, Message, Record, Response
 from jurist.rewards.group import Reward
-from jurist.serving.schema import ScoreReply
+from jurist.serving.client import AsyncClient
+from jurist.serving.schema import RankedResponse, ScoreReply
+
+TOKEN = "JURIST_SERVER_TOKEN"
+"""The environment variable with the server's bearer token, where none is given."""
+
+Unanswered = float | Literal["error"]
+"""What a sample without a verdict is worth, or that it is an error."""
 
 
-class Row(Record, frozen=True):
+class RewardRow(Record, frozen=True):
     """One completion, with all that its reward depends on."""
 
     prompt: Conversation
@@ -26,7 +29,7 @@ class Row(Record, frozen=True):
     rubric: str | None = None
 
 
-class Group(Record, frozen=True):
+class RowGroup(Record, frozen=True):
     """Siblings: ``places[i]`` is where response i of the case stands among the rows of all processes.
 
     ``owner``: the process that judges it, the one that holds its first row.
@@ -37,25 +40,74 @@ class Group(Record, frozen=True):
     owner: int
 
 
+class ServerJudge:
+    """A reward server as a judge of whole groups, one request for each."""
+
+    def __init__(self, url: str, token: str | None, patience: float) -> None:
+        self._url, self._token, self._patience = url, token, patience
+        self._client: tuple[asyncio.AbstractEventLoop, AsyncClient] | None = None
+
+    async def rewards(self, case: Case, deadline: float | None = None) -> list[Reward]:
+        """One reward per response, in order; raises ``ServerError``."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._client[0] is not loop:
+            self._client = (loop, client_of(self._url, self._token, self._patience))
+        more: dict[str, Any] = {"reference": case.reference, "rubric": case.rubric, "deadline": deadline}
+        if case.anchors:
+            more["anchors"] = case.anchors
+        reply = await self._client[1].rank(case.prompt, case.responses, **more)
+        return [Reward(ranked.reward, ranked.status, ranked.note) for ranked in reply.responses]
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop."""
+        client, self._client = self._client, None
+        if client and client[0] is asyncio.get_running_loop():
+            await client[1].aclose()
+
+
+def client_of(url: str, token: str | None, patience: float) -> AsyncClient:
+    """A client that waits so long for each reply, and for a server that is away or busy."""
+    return AsyncClient(url, token or os.environ.get(TOKEN), timeout=patience, patience=patience)
+
+
+def check_options(*, unanswered: Unanswered = "error", **seconds_or_counts: float | None) -> None:
+    """Raise ``ConfigError`` for options out of range."""
+    for name, value in seconds_or_counts.items():
+        if value is not None and not value > 0:
+            raise ConfigError(f"{name} {value} is out of range", hint="more than 0")
+    if unanswered != "error" and not isfinite(unanswered):
+        raise ConfigError(f"unanswered {unanswered} is no number", hint='a number, or "error"')
+
+
+def number_of(reward: Reward | ScoreReply | RankedResponse, unanswered: Unanswered, hint: str) -> float:
+    """The reward, or the number in its place; raises ``JuristError`` with the hint where that is "error"."""
+    value = reward.value if isinstance(reward, Reward) else reward.reward
+    if value is not None:
+        return value
+    if unanswered == "error":
+        raise JuristError(f"a sample has no reward: {reward.status.value}, {reward.note}", hint=hint)
+    return unanswered
+
+
 def rows_of(
     prompts: Sequence[Any],
     completions: Sequence[Any],
     columns: Mapping[str, Any],
     reference: str = "reference",
     rubric: str = "rubric",
-) -> list[Row]:
+) -> list[RewardRow]:
     """The rows of one call: prompts and completions are texts, or lists of messages.
 
     Raises ``InputError``, with the row, for what holds something else than text.
     """
     n = len(prompts)
-    given = {name: columns.get(name) or [None] * n for name in (reference, rubric)}
-    for name, values in (("completions", completions), *given.items()):
+    fields = {name: columns.get(name) or [None] * n for name in (reference, rubric)}
+    for name, values in (("completions", completions), *fields.items()):
         if len(values) != n:
             raise InputError(f"{n} prompts, {len(values)} {name}", hint="one per prompt")
-    both = zip(prompts, completions, given[reference], given[rubric], strict=True)
+    both = zip(prompts, completions, fields[reference], fields[rubric], strict=True)
     return [
-        Row(
+        RewardRow(
             (Message("user", p),) if isinstance(p, str) else _turns(p, f"row {i}, prompt"),
             c if isinstance(c, str) else _response(_turns(c, f"row {i}, completion")),
             _text(ref, f"row {i}, {reference}"),
@@ -65,15 +117,14 @@ def rows_of(
     ]
 
 
-def groups_of(slices: Sequence[Sequence[Row]], size: int | None) -> list[Group]:
+def groups_of(slices: Sequence[Sequence[RewardRow]], size: int | None) -> list[RowGroup]:
     """The groups in the rows of all processes: runs of one prompt, ``size`` rows at most.
 
     TRL repeats each prompt ``num_generations`` times in a row and deals the rows to its processes in order,
-    so that a group may begin on one of them and end on the next. A case is named by all that it holds, and
-    its responses are sorted: its rewards depend neither on the number of processes nor on their order.
+    so that a group may begin on one of them and end on the next.
     """
     rows = [(rank, row) for rank, rows in enumerate(slices) for row in rows]
-    groups: list[Group] = []
+    groups: list[RowGroup] = []
     at = 0
     for _, run in groupby(rows, key=lambda both: (both[1].prompt, both[1].reference, both[1].rubric)):
         length = len(list(run))
@@ -85,10 +136,10 @@ def groups_of(slices: Sequence[Sequence[Row]], size: int | None) -> list[Group]:
 
 
 def scattered(
-    groups: Iterable[Group], told: Sequence[Sequence[Sequence[Reward]]], lengths: Sequence[int]
+    groups: Iterable[RowGroup], by_rank: Sequence[Sequence[Sequence[Reward]]], lengths: Sequence[int]
 ) -> list[list[Reward]]:
-    """The rewards of each process's rows, from what each told of the groups that it owns, in order."""
-    by_owner = [iter(rewards) for rewards in told]
+    """The rewards of each process's rows, from the rewards of the groups that each owns, in order."""
+    by_owner = [iter(rewards) for rewards in by_rank]
     placed: dict[int, Reward] = {}
     for group in groups:
         placed.update(zip(group.places, next(by_owner[group.owner]), strict=True))
@@ -96,15 +147,11 @@ def scattered(
     return [[placed[start + i] for i in range(n)] for start, n in zip(starts, lengths, strict=True)]
 
 
-def _group(rows: Sequence[tuple[int, Row]], places: Sequence[int]) -> Group:
-    # The order in which a server's cohort judges its samples (jurist.rewards.cohort).
-    ordered = tuple(sorted(places, key=lambda place: response_text(rows[place][1].response)))
+def _group(rows: Sequence[tuple[int, RewardRow]], places: Sequence[int]) -> RowGroup:
     owner, first = rows[places[0]]
-    responses = tuple(rows[place][1].response for place in ordered)
-    held = msgspec.json.encode((first.prompt, first.reference, first.rubric, responses))
-    name = blake2b(held, digest_size=12).hexdigest()
-    case = Case(name, first.prompt, responses, reference=first.reference, rubric=first.rubric)
-    return Group(case, ordered, owner)
+    responses = tuple(rows[place][1].response for place in places)
+    case = Case("group", first.prompt, responses, reference=first.reference, rubric=first.rubric)
+    return RowGroup(case, tuple(places), owner)
 
 
 def _turns(value: Any, where: str) -> Conversation:
@@ -125,10 +172,10 @@ def _content(value: Any, where: str) -> str:
         return value or ""
     parts = cast("list[Any]", value) if isinstance(value, list) else [None]
     texts = [cast("dict[str, Any]", part).get("text") if isinstance(part, dict) else None for part in parts]
-    found = [text for text in texts if isinstance(text, str)]
-    if len(found) < len(texts):
+    strings = [text for text in texts if isinstance(text, str)]
+    if len(strings) < len(texts):
         raise InputError(f"{where}: content that is no text", hint="a judge reads text alone")
-    return "".join(found)
+    return "".join(strings)
 
 
 def _response(turns: Conversation) -> Response:
@@ -143,25 +190,3 @@ def _text(value: Any, where: str) -> str | None:
     if isinstance(value, (int, float)):
         return str(value)
     raise InputError(f"{where}: {type(value).__name__}", hint="a text, a number, or null")
-
-
-Unanswered = float | Literal["error"]
-"""What a sample without a verdict is worth, or that it is an error."""
-
-
-def check_unanswered(unanswered: Unanswered) -> None:
-    """Raise ``ConfigError`` for what is no number."""
-    if unanswered != "error" and not isfinite(unanswered):
-        raise ConfigError(f"unanswered {unanswered} is no number", hint='a number, or "error"')
-
-
-def number(score: ScoreReply, unanswered: Unanswered, option: str) -> float:
-    """The reward, or the number in its place; raises ``JuristError``, whose hint names the ``option``."""
-    if score.reward is not None:
-        return score.reward
-    if unanswered == "error":
-        raise JuristError(
-            f"a sample has no reward: {score.status.value}, {score.note}",
-            hint=f"{option} gives such samples that number",
-        )
-    return unanswered

@@ -1,62 +1,77 @@
 """A judge as OpenRLHF's reward function: each sample goes to a reward server, where it meets its siblings.
 
 The contract is that of OpenRLHF 0.11.2 (openrlhf/utils/agent.py, ``SingleTurnAgentExecutor``), which calls
-the function with one sample at a time, in threads.
+the function with one sample at a time by ``asyncio.to_thread``.
 """
 
 import asyncio
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
-from jurist.core.errors import ConfigError, InputError
-from jurist.core.types import Message
-from jurist.integrations.groups import Row, Unanswered, check_unanswered, number
-from jurist.integrations.processes import Loop
-from jurist.integrations.trl import TOKEN
+from jurist.core.errors import InputError
+from jurist.integrations.groups import Unanswered, check_options, client_of, number_of
+from jurist.integrations.processes import LoopThread
 from jurist.serving.client import AsyncClient
+from jurist.serving.queries import QuerySample, query_sample
 from jurist.serving.schema import ScoreReply
-from jurist.serving.templates import turns_of, without_ends
+
+T = TypeVar("T")
+
+LOG = logging.getLogger(__name__)
 
 
-class GroupReward:
+class OpenRlhfReward:
     """What ``group_reward`` returns. ``close`` gives its connections back; else the exit does."""
 
     def __init__(
         self, client: AsyncClient, size: int | None, unanswered: Unanswered, deadline: float | None
     ) -> None:
-        self._client = client
+        self._client, self._size, self._deadline = client, size, deadline
         self._unanswered: Unanswered = unanswered
-        self._shared: dict[str, Any] = {"size": size, "deadline": deadline}
-        self._loop = Loop(client.aclose)
-        self._loop.run(asyncio.sleep(0))  # it stands before the first of many threads asks
+        self._loop = LoopThread(client.aclose)
 
     def __call__(
         self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any] | None = None
     ) -> dict[str, Any]:
-        """Tensors of a number per query: ``rewards``, ``scores`` where all lie in [0, 1], ``extra_logs``."""
-        torch: Any = import_module("torch")
-        told = self.numbers(queries, prompts, labels)
-        logs = {name: torch.tensor(values) for name, values in told.pop("extra_logs").items()}
-        return {name: torch.tensor(values) for name, values in told.items()} | {"extra_logs": logs}
+        """Tensors of a number per query: ``rewards``, ``scores`` where all lie in [0, 1], ``extra_logs``.
 
-    def numbers(
+        Raises ``InputError``, ``ServerError``, and ``JuristError`` where there is no verdict and no number
+        for that.
+        """
+        return self._loop.run(lambda: self._tensors(queries, prompts, labels))
+
+    def start(
         self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any] | None = None
-    ) -> dict[str, Any]:
-        """The same as lists. Raises ``InputError``, ``ServerError``, and ``JuristError`` for no verdict."""
-        rows = rows_of_queries(queries, prompts, labels)
-        return told(self._loop.run(self._scores(rows)), self._unanswered)
+    ) -> Future[dict[str, Any]]:
+        """The same without a thread that waits."""
+        return self._loop.start(lambda: self._tensors(queries, prompts, labels))
 
     def close(self) -> None:
         """Close the connections to the server."""
         self._loop.close()
 
-    async def _scores(self, rows: Sequence[Row]) -> list[ScoreReply]:
-        score = self._client.score
-        asks = [score(row.prompt, row.response, reference=row.reference, **self._shared) for row in rows]
-        return list(await asyncio.gather(*asks))
+    async def _tensors(
+        self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any] | None
+    ) -> dict[str, Any]:
+        torch: Any = import_module("torch")
+        samples = samples_of(queries, prompts, labels)
+        scores = await asyncio.gather(*map(self._score, samples))
+        fields = reward_fields(scores, samples, self._unanswered)
+        logs = {name: torch.tensor(values) for name, values in fields.pop("extra_logs").items()}
+        return {name: torch.tensor(values) for name, values in fields.items()} | {"extra_logs": logs}
+
+    async def _score(self, sample: QuerySample) -> ScoreReply:
+        return await self._client.score(
+            sample.prompt,
+            sample.response,
+            reference=sample.reference,
+            size=self._size,
+            deadline=self._deadline,
+        )
 
 
 def group_reward(
@@ -67,52 +82,72 @@ def group_reward(
     unanswered: Unanswered = "error",
     deadline: float | None = None,
     patience: float = 7200.0,
-    threads: int = 256,
-) -> GroupReward:
+) -> OpenRlhfReward:
     """The ``reward_func`` of a file for ``--reward.remote_url``; it asks ``server``, a `jurist serve`.
 
     ``token``: else the environment's ``JURIST_SERVER_TOKEN``. ``size``: ``--rollout.n_samples_per_prompt``.
     ``unanswered``: what a sample without a verdict is worth, or "error". ``deadline``: seconds for a group.
     ``patience``: seconds that a sample waits for its reply. Raises ``ConfigError``.
 
-    Every sample that waits for its siblings holds a thread of the actor's event loop, which has 32 at the
-    most: with more samples in flight, those that a group waits for have none. Made in a running loop, as
-    OpenRLHF loads its file, this gives the loop ``threads``.
+    OpenRLHF calls the function in threads of its event loop, which has 32 at the most; were each sample that
+    waits for its siblings to hold one, a group would wait for samples that have none. So where this is made
+    in a running loop, as when OpenRLHF loads its file, the loop's threads hand calls of it to an event loop
+    of its own, where they wait without a thread.
     """
-    limits = {"size": 1 if size is None else size, "patience": patience, "threads": threads}
-    for name, value in (limits | {"deadline": 1 if deadline is None else deadline}).items():
-        if not value > 0:
-            raise ConfigError(f"{name} {value} is out of range", hint="more than 0")
-    check_unanswered(unanswered)
+    check_options(unanswered=unanswered, size=size, deadline=deadline, patience=patience)
+    reward = OpenRlhfReward(client_of(server, token, patience), size, unanswered, deadline)
     try:
         running = asyncio.get_running_loop()
     except RuntimeError:
-        pass  # loaded outside a loop: whoever calls has threads of their own
-    else:
-        running.set_default_executor(ThreadPoolExecutor(threads, thread_name_prefix="reward"))
-    client = AsyncClient(server, token or os.environ.get(TOKEN), timeout=patience)
-    return GroupReward(client, size, unanswered, deadline)
+        return reward  # loaded outside a loop: whoever calls has threads of their own
+    running.set_default_executor(_WaitsWithoutThreads(reward))
+    return reward
 
 
-def rows_of_queries(
+class _WaitsWithoutThreads(ThreadPoolExecutor):
+    """Threads for everything but calls of the reward, which wait in its event loop."""
+
+    def __init__(self, reward: OpenRlhfReward) -> None:
+        super().__init__()
+        self._reward = reward
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start the call; ``asyncio.to_thread`` passes ``partial(context.run, function, *arguments)``."""
+        call = partial(fn, *args, **kwargs)
+        function, *arguments = call.args or (None,)
+        if function is self._reward:
+            return self._reward.start(*arguments, **call.keywords)
+        return super().submit(fn, *args, **kwargs)
+
+
+def samples_of(
     queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any] | None = None
-) -> list[Row]:
+) -> list[QuerySample]:
     """Queries are prompt and response as decoded, special tokens kept; a label is a reference.
 
-    Prompts in ChatML or Llama 3's template are taken apart into turns; any other is one user turn. Raises
-    ``InputError`` for a query that does not contain its prompt.
+    Where a prompt is not found in its query, the whole query is judged as the response, with a warning in
+    the log. Raises ``InputError`` for other numbers of prompts or labels, and for an empty prompt.
     """
-    known = [None] * len(queries) if labels is None else labels
-    if not len(queries) == len(prompts) == len(known):
+    given = [None] * len(queries) if labels is None else labels
+    if not len(queries) == len(prompts) == len(given):
         raise InputError(
-            f"{len(queries)} queries, {len(prompts)} prompts, {len(known)} labels", hint="one per query"
+            f"{len(queries)} queries, {len(prompts)} prompts, {len(given)} labels", hint="one per query"
         )
-    return [_row(i, *row) for i, row in enumerate(zip(queries, prompts, known, strict=True))]
+    samples = [query_sample(*row) for row in zip(queries, prompts, given, strict=True)]
+    for i, sample in enumerate(samples):
+        if not prompts[i].strip():
+            raise InputError(f"prompt {i} is empty", hint="a judge needs to see what was asked")
+        if sample.split == "none":
+            LOG.warning("the prompt is not in its query, so all of it is judged: %.80r", queries[i])
+    return samples
 
 
-def told(scores: Sequence[ScoreReply], unanswered: Unanswered) -> dict[str, Any]:
+def reward_fields(
+    scores: Sequence[ScoreReply], samples: Sequence[QuerySample], unanswered: Unanswered
+) -> dict[str, Any]:
     """Rewards, the shares that OpenRLHF filters by, and what its logs show beside them."""
-    numbers = [number(score, unanswered, "group_reward(unanswered=NUMBER)") for score in scores]
+    hint = "group_reward(unanswered=NUMBER) gives such samples that number"
+    numbers = [number_of(score, unanswered, hint) for score in scores]
     shares = [
         value if score.rating is None or score.reward is None else score.rating
         for score, value in zip(scores, numbers, strict=True)
@@ -120,18 +155,7 @@ def told(scores: Sequence[ScoreReply], unanswered: Unanswered) -> dict[str, Any]
     logs = {
         "answered": [float(score.reward is not None) for score in scores],
         "siblings": [float(score.siblings) for score in scores],
+        "prompt_found": [float(sample.split != "none") for sample in samples],
     }
-    found = {"scores": shares} if all(0 <= share <= 1 for share in shares) else {}
-    return {"rewards": numbers, **found, "extra_logs": logs}
-
-
-def _row(i: int, query: str, prompt: str, label: Any) -> Row:
-    at = query.find(prompt)
-    if at < 0 or not prompt:
-        raise InputError(
-            f"query {i} does not contain its prompt, so its response cannot be told",
-            hint="prompts that are cut (--data.max_len) or decoded otherwise; leave them whole",
-        )
-    turns = turns_of(prompt) or (Message("user", prompt),)
-    reference = None if label is None or label == "" else str(label)
-    return Row(turns, without_ends(query[at + len(prompt) :]), reference)
+    in_range = {"scores": shares} if all(0 <= share <= 1 for share in shares) else {}
+    return {"rewards": numbers, **in_range, "extra_logs": logs}

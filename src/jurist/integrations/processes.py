@@ -1,56 +1,60 @@
-"""The processes of a run, what they tell one another, and the event loop that each has for its judge."""
+"""The processes of a run and what they exchange, and the event loop that each has for its judge."""
 
 import asyncio
 import atexit
 import sys
 import threading
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 from weakref import ref
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from jurist.core.errors import JuristError
 
 T = TypeVar("T")
 
 
-class Exchange(Protocol):
-    """The processes of a run: who this one is, and a word from each to all."""
+class ProcessGroup(Protocol):
+    """The processes of a run."""
 
     rank: int
 
-    def all(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """The value of each process, by rank; every process must call."""
         ...
 
 
-def together(exchange: Exchange, work: Callable[[], T]) -> list[T]:
+def gathered(group: ProcessGroup, work: Callable[[], T]) -> list[T]:
     """What the work came to in each process; an error in one is raised in all, so that none waits forever."""
-    own: list[T] = []
+    results: list[T] = []
     failure: Exception | None = None
     try:
-        own.append(work())
+        results.append(work())
     except Exception as error:
         failure = error
-    told = exchange.all((own, "" if failure is None else f"{type(failure).__name__}: {failure}"))
+    message = "" if failure is None else f"{type(failure).__name__}: {failure}"
+    by_rank = group.all_gather((results, message))
     if failure is not None:
         try:
             raise failure
         finally:
             failure = None  # it holds this frame, and so the group, in a cycle
-    for rank, (_, text) in enumerate(told):
+    for rank, (_, text) in enumerate(by_rank):
         if text:
             raise JuristError(f"process {rank}: {text}")
-    return [value for values, _ in told for value in values]
+    return [value for values, _ in by_rank for value in values]
 
 
-class _Alone:
+class _SingleProcess:
     """One process."""
 
     rank = 0
 
-    def all(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Its own value."""
         return [value]
 
@@ -67,76 +71,82 @@ class Processes:
     """
 
     def __init__(self, patience: float) -> None:
-        self._patience = timedelta(seconds=patience)
+        self._timeout = timedelta(seconds=patience)
         self._world: Callable[[], Any] = _nothing
         self._group: Callable[[], Any] = _nothing
 
-    def exchange(self) -> Exchange:
-        """Who takes part in this call."""
+    def group(self) -> ProcessGroup:
+        """The processes that take part in this call."""
         # Who did not import torch has initialised nothing, and need not have it.
         dist: Any = getattr(sys.modules.get("torch"), "distributed", None)
         if dist is None or not dist.is_available() or not dist.is_initialized() or dist.get_world_size() < 2:
-            return _Alone()
+            return _SingleProcess()
         if self._world() is not dist.group.WORLD:
             self._world = ref(dist.group.WORLD)
-            self._group = ref(dist.new_group(backend="gloo", timeout=self._patience))
-        return _Distributed(dist, self._group())
+            self._group = ref(dist.new_group(backend="gloo", timeout=self._timeout))
+        return _TorchProcesses(dist, self._group())
 
 
 def _nothing() -> None:
     """Refer to nothing."""
 
 
-class _Distributed:
+class _TorchProcesses:
     """All processes of torch.distributed."""
 
     def __init__(self, dist: Any, group: Any) -> None:
         self._dist, self._group = dist, group
         self.rank: int = dist.get_rank()
 
-    def all(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """The values by rank; they are pickled."""
         values: list[Any] = [None] * self._dist.get_world_size()
         self._dist.all_gather_object(values, value, group=self._group)
         return values
 
 
-class Loop:
-    """An event loop in a thread of its own, from the first use to ``close`` or the exit."""
+class LoopThread:
+    """An event loop in a thread of its own, from the first use to ``close`` or the exit.
 
-    def __init__(self, closed: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._closed = closed
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+    Several threads may use it. ``aclose`` is awaited in the loop before it ends, closing what belongs there.
+    """
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait for the coroutine; who is interrupted cancels it."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="jurist", daemon=True)
-            self._thread.start()
-            atexit.register(self.close)
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    def __init__(self, aclose: Callable[[], Awaitable[None]]) -> None:
+        self._aclose = aclose
+        self._lock = threading.Lock()
+        self._running: AbstractContextManager[BlockingPortal] | None = None
+        self._portal: BlockingPortal | None = None
+        self._futures: set[Future[Any]] = set()
+
+    def start(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
+        """Start the work in the loop; cancelling the future cancels it."""
+        with self._lock:
+            if self._portal is None:
+                self._running = start_blocking_portal(name="jurist")
+                self._portal = self._running.__enter__()
+                atexit.register(self.close)
+            future: Future[T] = self._portal.start_task_soon(work)
+            self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return future
+
+    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Wait for the work; who is interrupted cancels it."""
+        future = self.start(work)
         try:
             return future.result()
         finally:
             future.cancel()
 
     def close(self) -> None:
-        """Cancel what still runs, close what the loop holds, and the loop."""
-        loop, thread, self._loop = self._loop, self._thread, None
-        if loop is None or thread is None:
+        """Cancel what still runs, close what belongs to the loop, and the loop."""
+        with self._lock:
+            running, portal, self._running, self._portal = self._running, self._portal, None, None
+        if running is None or portal is None:
             return
         atexit.unregister(self.close)
+        for future in list(self._futures):
+            future.cancel()
         with suppress(Exception):  # an engine that cannot be closed must not hide why the program ends
-            asyncio.run_coroutine_threadsafe(self._emptied(), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
-        loop.close()
-
-    async def _emptied(self) -> None:
-        running = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await self._closed()
+            portal.call(asyncio.wait_for, self._aclose(), 30)
+        running.__exit__(None, None, None)

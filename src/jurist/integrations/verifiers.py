@@ -4,15 +4,14 @@ The contract is that of verifiers 0.4 (verifiers/v1/task.py, ``Task.score``; ver
 ``Env.finalize``): a reward sees one trace, an environment all traces of an episode.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from jurist.core.errors import ConfigError, InputError, JuristError
-from jurist.integrations.groups import Row, rows_of
-from jurist.integrations.trl import TOKEN
+from jurist.core.errors import InputError
+from jurist.integrations.groups import RewardRow, check_options, client_of, number_of, rows_of
 from jurist.serving.client import AsyncClient
-from jurist.serving.schema import RankedResponse, ScoreReply
+
+NO_REWARD = "verifiers keeps such a rollout as failed; a judge of pairs cannot judge a lone reply"
 
 
 def last_reply(trace: Any) -> str:
@@ -20,7 +19,7 @@ def last_reply(trace: Any) -> str:
     return str(trace.last_reply)
 
 
-class GroupReward:
+class VerifiersReward:
     """What ``group_reward`` returns: a function of ``task`` and ``trace``, to be plugged or called."""
 
     def __init__(
@@ -51,7 +50,7 @@ class GroupReward:
                 deadline=self._deadline,
             )
         trace.info["jurist"] = {"status": score.status.value, "note": score.note, "siblings": score.siblings}
-        return _answered(score)
+        return number_of(score, "error", NO_REWARD)
 
     async def record(self, task: Any, traces: Sequence[Any], name: str = "jurist", weight: float = 1) -> None:
         """Rank the traces of an episode among themselves, and record each one's reward.
@@ -65,14 +64,13 @@ class GroupReward:
         more: dict[str, Any] = {"reference": rows[0].reference, "deadline": self._deadline}
         async with self._client() as client:
             ranks = await client.rank(rows[0].prompt, [row.response for row in rows], **more)
-        rewards = [_answered(ranked) for ranked in ranks.responses]
+        rewards = [number_of(ranked, "error", NO_REWARD) for ranked in ranks.responses]
         for trace, value in zip(traces, rewards, strict=True):
             trace.record_reward(name, value, weight)
 
     def _client(self) -> AsyncClient:
         # One for each call: it belongs to the loop of whoever calls, and they may be many.
-        url, token, patience = self._server
-        return AsyncClient(url, token, timeout=patience)
+        return client_of(*self._server)
 
 
 def group_reward(
@@ -84,7 +82,7 @@ def group_reward(
     response: Callable[[Any], str] = last_reply,
     deadline: float | None = None,
     patience: float = 7200.0,
-) -> GroupReward:
+) -> VerifiersReward:
     """A reward for ``[env.taskset.task.rewards]``, for a ``@vf.reward``, or for ``Env.finalize``.
 
     ``server``: the address of a `jurist serve`; ``token``: else the environment's ``JURIST_SERVER_TOKEN``.
@@ -93,15 +91,11 @@ def group_reward(
     ``transcript`` is the other choice. ``deadline``: seconds for a group. ``patience``: seconds that a trace
     waits for its reply. Raises ``ConfigError``.
     """
-    given = {"size": size, "deadline": deadline, "patience": patience}
-    for name, value in given.items():
-        if value is not None and not value > 0:
-            raise ConfigError(f"{name} {value} is out of range", hint="more than 0")
-    door = (server, token or os.environ.get(TOKEN), patience)
-    return GroupReward(door, size, reference, response, deadline)
+    check_options(size=size, deadline=deadline, patience=patience)
+    return VerifiersReward((server, token, patience), size, reference, response, deadline)
 
 
-def row_of(task: Any, response: str, reference: str | None) -> Row:
+def row_of(task: Any, response: str, reference: str | None) -> RewardRow:
     """The prompt of a task's data, its system prompt before it, with a response and the reference.
 
     Raises ``InputError`` where the user opens the conversation, for there is no prompt to judge by.
@@ -123,12 +117,3 @@ def _user(text: str) -> list[dict[str, Any]]:
 def _plain(message: Any) -> dict[str, Any]:
     """A message of theirs, which is a pydantic model, as a dictionary."""
     return cast("dict[str, Any]", message) if isinstance(message, dict) else message.model_dump()
-
-
-def _answered(told: ScoreReply | RankedResponse) -> float:
-    if told.reward is None:
-        raise JuristError(
-            f"a trace has no reward: {told.status.value}, {told.note}",
-            hint="verifiers keeps such a rollout as failed; a judge of pairs needs two different replies",
-        )
-    return told.reward

@@ -5,7 +5,6 @@ the siblings of a prompt to its reward workers at random, so that no worker sees
 """
 
 import asyncio
-import os
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -15,9 +14,14 @@ import msgspec
 
 from jurist.core.errors import ConfigError, InputError, MissingExtraError
 from jurist.core.types import Record
-from jurist.integrations.groups import Row, Unanswered, check_unanswered, number, rows_of
-from jurist.integrations.trl import TOKEN
-from jurist.serving.client import AsyncClient
+from jurist.integrations.groups import (
+    RewardRow,
+    Unanswered,
+    check_options,
+    client_of,
+    number_of,
+    rows_of,
+)
 
 PROMPTS = ("raw_prompt", "prompt", "question")
 """Where a row's ``extra_info`` may have its prompt; the first that is there."""
@@ -25,7 +29,7 @@ PROMPTS = ("raw_prompt", "prompt", "question")
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class Options(Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class VerlOptions(Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """verl's ``reward.custom_reward_function.reward_kwargs``; the manager reads them there too.
 
     ``server``: the address of a `jurist serve`, as the reward workers see it. ``size``: how many siblings a
@@ -46,10 +50,10 @@ class Options(Record, frozen=True, forbid_unknown_fields=True, kw_only=True):
     group: str = "uid"
 
 
-class Sample(Record, frozen=True):
+class VerlSample(Record, frozen=True):
     """One row of a batch: ``group`` names its siblings (None: those with its prompt and reference)."""
 
-    row: Row
+    row: RewardRow
     group: str | None = None
     size: int | None = None
 
@@ -63,7 +67,7 @@ async def compute_score(
     reward_model_tokenizer: Any = None,
     **reward_kwargs: Any,
 ) -> dict[str, float | str]:
-    """verl's custom reward function; ``reward_kwargs`` are the fields of ``Options``.
+    """verl's custom reward function; ``reward_kwargs`` are the fields of ``VerlOptions``.
 
     Every row has the same keys: ``score``, ``answered`` (0 where ``score`` is not the judge's), ``siblings``
     (judged together), ``status``. verl's own reward model is not asked. Raises ``ConfigError`` for options,
@@ -80,13 +84,13 @@ async def compute_score(
             hint="add it to extra_info; or use the manager GroupRewardManager, which needs none",
         )
     row = _row(str(data_source), prompt, solution_str, ground_truth if options.reference else None, info)
-    return await scored(Sample(row, _name(info.get(options.group)), options.size), options)
+    return await scored(VerlSample(row, _name(info.get(options.group)), options.size), options)
 
 
-async def scored(sample: Sample, options: Options) -> dict[str, float | str]:
+async def scored(sample: VerlSample, options: VerlOptions) -> dict[str, float | str]:
     """What the server says of a sample, as verl's reward and its extra keys."""
     row = sample.row
-    async with AsyncClient(options.server, os.environ.get(TOKEN), timeout=options.patience) as client:
+    async with client_of(options.server, None, options.patience) as client:
         score = await client.score(
             row.prompt,
             row.response,
@@ -97,28 +101,28 @@ async def scored(sample: Sample, options: Options) -> dict[str, float | str]:
             deadline=options.deadline,
         )
     return {
-        "score": number(score, options.unanswered, "reward_kwargs.unanswered=NUMBER"),
+        "score": number_of(score, options.unanswered, "reward_kwargs.unanswered=NUMBER gives it that number"),
         "answered": float(score.reward is not None),
         "siblings": float(score.siblings),
         "status": score.status.value,
     }
 
 
-def options_of(given: Mapping[str, Any]) -> Options:
+def options_of(values: Mapping[str, Any]) -> VerlOptions:
     """The options as verl's configuration has them; raises ``ConfigError``."""
     try:
-        options = msgspec.convert(dict(given), Options)
+        options = msgspec.convert(dict(values), VerlOptions)
     except msgspec.ValidationError as error:
-        names = ", ".join(Options.__struct_fields__)
+        names = ", ".join(VerlOptions.__struct_fields__)
         where = "reward.custom_reward_function.reward_kwargs"
         raise ConfigError(f"{where}: {error}", hint=f"fields: {names}") from None
-    check_unanswered(options.unanswered)
+    check_options(unanswered=options.unanswered)
     return options
 
 
 def sample_of(
-    tensors: Mapping[str, Any], others: Mapping[str, Any], tokenizer: Any, config: Any, options: Options
-) -> Sample:
+    tensors: Mapping[str, Any], others: Mapping[str, Any], tokenizer: Any, config: Any, options: VerlOptions
+) -> VerlSample:
     """The sample that a row of a DataProto holds: its ``batch`` and its ``non_tensor_batch``.
 
     The group is the row's ``uid``, which verl draws anew for each prompt of each step. ``responses`` and
@@ -134,7 +138,7 @@ def sample_of(
     if others.get("raw_prompt") is None:
         raise InputError("the batch has no raw_prompt", hint="verl's RLHFDataset gives one to each row")
     row = _row(str(others.get("data_source", "")), others["raw_prompt"], response, truth, info)
-    return Sample(row, _name(others.get("uid")), options.size or group_size(config, info))
+    return VerlSample(row, _name(others.get("uid")), options.size or group_size(config, info))
 
 
 def group_size(config: Any, extra_info: Mapping[str, Any]) -> int:
@@ -180,7 +184,7 @@ def _manager() -> Any:
     return GroupRewardManager
 
 
-def _row(source: str, prompt: Any, response: str, truth: Any, info: Mapping[str, Any]) -> Row:
+def _row(source: str, prompt: Any, response: str, truth: Any, info: Mapping[str, Any]) -> RewardRow:
     """A row of texts; a ground truth of "" is none, as verl's data have it where there is none."""
     messages = prompt.tolist() if hasattr(prompt, "tolist") else prompt
     columns = {"reference": [None if isinstance(truth, str) and not truth else truth]}

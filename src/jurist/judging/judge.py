@@ -1,6 +1,7 @@
 """The verb: ``Judge.ask(case) -> Judgment``; the only place where slots are mapped back to responses."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 from typing import Protocol as Protocol_
@@ -23,7 +24,7 @@ from jurist.core.types import (
 )
 from jurist.judging.thinking import capped
 from jurist.protocols.base import Protocol
-from jurist.protocols.guard import guarded
+from jurist.protocols.injection import guarded
 
 Forced = Literal["never", "missing", "always"]
 """When the verdict is read from the labels' probabilities: never, where the text has none, or always."""
@@ -83,13 +84,18 @@ class Judge:
         known = self.memory.recall(query) if self.memory else None
         if known is not None:
             return known
+        published = _recorded(self.engine, query)
+        if published is not None:
+            return self._kept(Judgment(query, await self.engine(query), published))
         completion = await capped(self.engine, self.protocol, query, answer=self.forced != "always")
         verdict = self.protocol.parse(completion)
         forced: Completion | None = None
         if self._forces(completion, verdict):
             forced = await self.engine(self._forcing(query, completion))
             verdict = self._read(forced, verdict, len(query.order))
-        judgment = Judgment(query, completion, to_case_order(verdict, query.order), forced)
+        return self._kept(Judgment(query, completion, to_case_order(verdict, query.order), forced))
+
+    def _kept(self, judgment: Judgment) -> Judgment:
         if self.memory:
             self.memory.record(judgment)
         return judgment
@@ -141,6 +147,12 @@ class Judge:
             return written
         reason = forced.error or "no label came back"
         return replace(written, note=f"{written.note}; forced verdict: {reason}".strip("; "))
+
+
+def _recorded(engine: Engine, query: Query) -> Verdict | None:
+    """The verdict that another program published for a query, where an engine replays its outputs."""
+    recorded: Callable[[Query], Verdict | None] | None = getattr(engine, "recorded", None)
+    return recorded(query) if recorded else None
 
 
 def check_arity(protocol: Protocol, case: Case, n: int) -> None:

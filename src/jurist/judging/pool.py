@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from jurist.core.errors import EngineError
 from jurist.core.store import Store
 from jurist.core.types import Ask, Case, Decide, Decision, Judgment, Order, Status
+from jurist.engines.replay import UNRECORDED
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,9 +47,11 @@ class _GiveUp:
         failed = judgment.verdict.status is Status.FAILED
         self._row = self._row + 1 if failed else 0
         if self._after and self._row >= self._after:
+            hint = "mend the engine and run the same command again: it goes on where it stopped"
+            if judgment.verdict.note.startswith(UNRECORDED):
+                hint = "ask as that run was asked: its cases, protocol, sampling, seed, and no more samples"
             raise EngineError(
-                f"{self._row} calls in a row failed; the last one: {judgment.verdict.note}",
-                hint="mend the engine and run the same command again: it goes on where it stopped",
+                f"{self._row} calls in a row failed; the last one: {judgment.verdict.note}", hint
             )
 
 

@@ -182,10 +182,16 @@ def _extra(config: JudgeConfig) -> dict[str, Any]:
 
 
 def _replay(run: Path) -> "EngineBase":
-    from jurist.core.runs import read_judgments
+    from jurist.core.runs import open_run
     from jurist.engines.replay import ReplayEngine
 
-    return ReplayEngine(read_judgments(run))
+    with open_run(run) as recorded:
+        if recorded.config.get("aggregate"):
+            raise ConfigError(
+                f"{run} holds results of groups, and no judgment that could be replayed",
+                hint="import the outputs for single cases",
+            )
+        return ReplayEngine(recorded.judgments(), imported=bool(recorded.config.get("imported")))
 
 
 def _made(module: str, name: str, *arguments: Any, **options: Any) -> "EngineBase":

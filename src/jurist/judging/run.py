@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from jurist.benchmarks.base import Benchmark, scored
 from jurist.benchmarks.fetch import place
 from jurist.core.files import Warn
+from jurist.core.hashing import seed_of
 from jurist.core.store import Store, input_facts, write_scorecard
 from jurist.core.types import Case, Decision, Scorecard
 from jurist.judging.build import JudgeSetup
@@ -120,6 +121,7 @@ def _begun(
     for case in () if setup.takes_many else cases:
         check_arity(setup.protocol, case, len(case.responses))
     config = {**setup.fingerprint(), "input": str(data), "benchmark": chosen.name}
+    config["cases_hash"] = f"{seed_of(*(case.digest for case in everything)):016x}" if out else None
     store = Store(out, config, warn=warn) if out else None
     task = Task(setup.judge(store).ask, setup.deliberate, store, slim=True)
     return _Measured(chosen, cases, len(everything), task)

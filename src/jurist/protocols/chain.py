@@ -78,22 +78,17 @@ def _part(text: str, tag: str) -> str | None:
 
 
 def _criteria(rubric: str) -> list[Criterion]:
-    found: list[Criterion] = []
+    found: list[tuple[str, float, list[str]]] = []
     for line in re.split(r"<\s*justify\s*>", rubric, maxsplit=1, flags=re.I)[0].splitlines():
         line = line.replace("**", "").strip(" \t#")
         item = _ITEM.match(line)
         name = item["name"].strip(" \t:–-") if item else ""
         # Without a bullet, only a heading opens a criterion: a percentage may stand in a sentence.
         if item and name and (item["bullet"] or (len(name) < 60 and item["text"].lstrip()[:1] in ("", ":"))):
-            found.append(Criterion(name, float(item["weight"]), _words(item["text"].lstrip(" \t:–-"))))
-        elif found and line:
-            last = found[-1]
-            found[-1] = Criterion(last.name, last.weight, _words(f"{last.text} {line}"))
-    return found
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split())
+            found.append((name, float(item["weight"]), [item["text"].lstrip(" \t:–-")]))
+        elif found:
+            found[-1][2].append(line)
+    return [Criterion(name, weight, " ".join(" ".join(lines).split())) for name, weight, lines in found]
 
 
 def _evidence(evaluation: str) -> list[Evidence]:

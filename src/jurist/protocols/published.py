@@ -3,7 +3,6 @@
 import ast
 import http.client
 import os
-import tempfile
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,7 +88,7 @@ def pull(name: str, file: Path | None = None) -> dict[str, str]:
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     content = {"protocol": name, "licence": published.licence, "source": published.url, "strings": strings}
-    _write(folder / f"{name}.json", msgspec.json.format(msgspec.json.encode(content), indent=1))
+    files.write_whole(folder / f"{name}.json", msgspec.json.format(msgspec.json.encode(content), indent=1))
     return strings
 
 
@@ -179,13 +178,6 @@ def _fetch(published: Published) -> str:
             hint=f"where there is a network: jurist protocols pull {published.name}; "
             f"from a file: jurist protocols pull {published.name} --file FILE, or --protocol-file FILE",
         ) from error
-
-
-def _write(file: Path, content: bytes) -> None:
-    """A reader beside us finds the whole file or none."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
-        part.write(content)
-    Path(part.name).replace(file)
 
 
 def _text(node: ast.expr) -> str:

@@ -4,7 +4,7 @@ import math
 
 from jurist.core.types import Case, Completion, Conversation, Message, Verdict
 from jurist.protocols.base import Protocol, VerdictSlot
-from jurist.protocols.guard import defuse, restore
+from jurist.protocols.injection import defuse, restore
 from jurist.protocols.verdicts import nothing
 
 # A reward model writes nothing, so no verdict can be read from labels' probabilities.

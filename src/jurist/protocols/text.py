@@ -5,30 +5,41 @@ import unicodedata
 
 from jurist.core.types import Conversation, Response, response_text
 
-INVISIBLE = (
+_INVISIBLE_BMP = (
     "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-"""A regex character class's content: controls that are no white space, and what Unicode calls
-Default_Ignorable_Code_Point (DerivedCoreProperties.txt, 15.1)."""
+_INVISIBLE_ABOVE = "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+INVISIBLE = _INVISIBLE_BMP + _INVISIBLE_ABOVE
+"""What stands in a regex character class of invisible characters: controls that are no white space, and what
+Unicode calls Default_Ignorable_Code_Point (DerivedCoreProperties.txt, 15.1)."""
 
 JOINER = "\u2060"
 """The word joiner: invisible, without width."""
 
 _INVISIBLE = re.compile(f"[{INVISIBLE}]+")
+# Looked for apart: a class within the Basic Multilingual Plane is a table, a wider one a list.
+_ANY_INVISIBLE = re.compile(f"[{_INVISIBLE_BMP}]"), re.compile(f"[{_INVISIBLE_ABOVE}]")
+_INVISIBLE_ASCII = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
 _FULL_WIDTH = {0xFF01 + i: 0x21 + i for i in range(94)}
 _ANY_FULL_WIDTH = re.compile("[\uff01-\uff5e]")
 # Blocks that hold characters with an ASCII letter, digit or bracket as their compatibility form.
-_STYLED_BLOCKS = ((0xAA, 0xBA), (0x2B0, 0x2B8), (0x1D2C, 0x1D6A), (0x2070, 0x209C), (0x2100, 0x2188))
-_STYLED_BLOCKS += ((0x2460, 0x24EA), (0x3248, 0x3250), (0xFE50, 0xFE6B), (0xFF01, 0xFFEF), (0x1D400, 0x1D7FF))
+# fmt: off
+_STYLED_BLOCKS = (
+    (0xAA, 0xBA), (0x2B0, 0x2B8), (0x1D2C, 0x1D6A), (0x2070, 0x209C), (0x2100, 0x2188), (0x2460, 0x24EA),
+    (0x3248, 0x3250), (0xFE50, 0xFE6B), (0xFF01, 0xFFEF), (0x1D400, 0x1D7FF),
+)
+# fmt: on
 _STYLED = {
     code: form
     for first, last in _STYLED_BLOCKS
     for code in range(first, last + 1)
     if len(form := unicodedata.normalize("NFKC", chr(code))) == 1 and form.isascii()
 }
-_ANY_STYLED = re.compile("[" + "".join(map(chr, _STYLED)) + "]")
+_ANY_STYLED = tuple(
+    re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in blocks) + "]")
+    for blocks in (_STYLED_BLOCKS[:-1], _STYLED_BLOCKS[-1:])
+)
 
 _NAMES = {"user": "User", "assistant": "Assistant", "system": "System"}
 _PLAIN_ROLE = re.compile(r"(?!(?:chatbot|human|client|ai|bot|model)\Z)[a-z][a-z0-9_-]{0,31}", re.I)
@@ -49,12 +60,14 @@ def unstyled(text: str) -> str:
 
     Wider than ``plain``: mathematical letters, superscripts and small brackets too. Position by position.
     """
-    return text if text.isascii() or not _ANY_STYLED.search(text) else text.translate(_STYLED)
+    found = not text.isascii() and any(kind.search(text) for kind in _ANY_STYLED)
+    return text.translate(_STYLED) if found else text
 
 
 def visible(text: str) -> str:
     """``text`` without the characters that nobody sees."""
-    return _INVISIBLE.sub("", text)
+    kinds = (_INVISIBLE_ASCII,) if text.isascii() else _ANY_INVISIBLE
+    return _INVISIBLE.sub("", text) if any(kind.search(text) for kind in kinds) else text
 
 
 def flatten(prompt: Conversation) -> str:
@@ -72,7 +85,7 @@ def speaker(role: str, assistant: str = "Assistant") -> str:
 
 
 def without_speakers(text: str) -> str:
-    """``text`` with a joiner in each speaker's name that opens a line, so that no turn can hold another one."""
+    """``text`` with a joiner in each speaker's name that opens a line: no turn can hold another one."""
     return _SPEAKER_LINE.sub(rf"\1\2{JOINER}", text) if ":" in text or "\uff1a" in text else text
 
 

@@ -7,14 +7,16 @@ from msgspec.structs import replace
 
 from jurist.core.types import Completion
 
-_NAME = r"(?:[a-z]\w{0,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)(?:[:_][\w.-]{1,40})?"
+_NAME = (
+    r"(?:[a-z]\w{0,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad)(?:[:_][\w.-]{1,40})?"
+)
 # The families' marks, as their chat templates and vLLM's parsers (vllm/reasoning) name them.
 _OPENINGS = (
     rf"<\s*{_NAME}\s*>",  # <think>, <thinking>, <reasoning>, <seed:think>, <longcat_think>
     r"\[THINK\]",  # Magistral
     r"\[unused16\]",  # Pangu
     r"◁think▷",  # Kimi
-    r"<\|(?:START_THINKING|inner_prefix|begin_of_thought|think(?:ing)?)\|>",  # Command, Apertus, Sky-T1, Solar
+    r"<\|(?:START_THINKING|inner_prefix|begin_of_thought|think(?:ing)?)\|>",  # Command, Apertus, Solar
     r"<\|channel(?:\|>|>)(?!\s*final)",  # gpt-oss (every channel but the final one), Gemma
 )
 _CLOSINGS = (
@@ -22,20 +24,25 @@ _CLOSINGS = (
     r"\[/THINK\]",
     r"\[unused17\]",
     r"◁/think▷",
-    r"<\|(?:END_THINKING|inner_suffix|end_of_thought|/think(?:ing)?|content)\|>",
+    r"<\|(?:END_THINKING|inner_suffix|end_of_thought|/think(?:ing)?|content)\|>"
+    r"(?:\s*<\|(?:START_(?:RESPONSE|TEXT)|begin_of_solution)\|>)?",
     r"<\|channel\|>\s*final[^<]{0,100}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>",
     r"<channel\|>",
 )
-THINKING_MARK = re.compile("|".join(_OPENINGS + _CLOSINGS), re.I)
+THINKING_MARKS = _OPENINGS + _CLOSINGS
+_MARK = re.compile("|".join(THINKING_MARKS), re.I)
 _CLOSING = re.compile("|".join(_CLOSINGS), re.I)
-# Words that open the thinking where a completion begins with them, and the words that then close it: Granite 3,
-# and gpt-oss where the server left its control tokens out.
+# Words that open the thinking where a completion begins with them, and the words that then close it:
+# Granite 3, and gpt-oss where the server left its control tokens out.
 _HERE_IS = r"Here(?: i|['’])s my"
 _WORDS = (
     (re.compile(rf"\s*{_HERE_IS} thought process:"), re.compile(rf"{_HERE_IS} response:")),
     (re.compile(r"\s*(?:assistant)?analysis(?=\w)"), re.compile(r"assistantfinal")),
 )
-THINKING_WORDS = re.compile(rf"{_HERE_IS} (?:thought process|response):|assistantfinal")
+THINKING_WORDS = re.compile(
+    rf"{_HERE_IS} (?:thought process|response):|assistantfinal|\A\s*(?:assistant)?analysis(?=\w)"
+)
+"""The same words anywhere, also where they open or close nothing."""
 _TURN = re.compile(r"(?:<\|end\|>)?(?:<\|start\|>assistant)?\Z")
 
 
@@ -74,14 +81,29 @@ def unparted(completion: Completion) -> Completion:
     return completion
 
 
+def without_thinking(response: str) -> str:
+    """A candidate's text without the thinking that it begins with; every other text as it is.
+
+    Thinking begins with an opening mark, or with the text where its template had opened it; what is left
+    begins after the first closing mark. Thinking that never closes leaves nothing. A mark in the middle of a
+    text that began otherwise is what the text is about.
+    """
+    marks = sorted(
+        [*((span, False) for span in _openings(response)), *((span, True) for span in _closings(response))]
+    )
+    if not marks:
+        return response
+    (start, _), closes = marks[0]
+    if not closes and response[:start].strip():
+        return response
+    return next((response[end:].strip() for (_, end), closing in marks if closing), "")
+
+
 def _last_closing(text: str) -> tuple[int, int]:
     """(start, end) of the last mark that closes a thinking; (0, 0) where there is none."""
-    spans = [mark.span() for mark in THINKING_MARK.finditer(text) if _CLOSING.fullmatch(mark[0])]
-    for opening, closing in _WORDS:
-        if opening.match(text):
-            spans += [words.span() for words in closing.finditer(text)]
-    start, end = max(spans, default=(0, 0))
-    return _TURN.search(text, max(0, start - 40), start).start() if start else start, end
+    start, end = max(_closings(text), default=(0, 0))
+    turn = _TURN.search(text, max(0, start - 40), start)
+    return turn.start() if turn else start, end
 
 
 def _first_opening(text: str) -> tuple[int, int] | None:
@@ -93,6 +115,15 @@ def _openings(text: str) -> Iterator[tuple[int, int]]:
     for opening, _ in _WORDS:
         if words := opening.match(text):
             yield words.span()
-    for mark in THINKING_MARK.finditer(text):
+    for mark in _MARK.finditer(text):
         if not _CLOSING.fullmatch(mark[0]):
+            yield mark.span()
+
+
+def _closings(text: str) -> Iterator[tuple[int, int]]:
+    for opening, closing in _WORDS:
+        if opening.match(text):
+            yield from (words.span() for words in closing.finditer(text))
+    for mark in _MARK.finditer(text):
+        if _CLOSING.fullmatch(mark[0]):
             yield mark.span()

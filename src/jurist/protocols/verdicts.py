@@ -55,7 +55,7 @@ def nothing(completion: Completion, answer: str, note: str = "") -> Verdict:
 
 
 def answer_of(completion: Completion, *, opens: bool = False) -> str:
-    """The text in which a verdict counts: after the thinking, without quotes, in plain-width visible letters."""
+    """The text in which a verdict counts: after the thinking, without quotes, in plain visible letters."""
     thinking = completion.thinking and visible(plain(completion.thinking))
     completion = replace(completion, text=visible(plain(completion.text)), thinking=thinking)
     _, answer = split_thinking(completion, opens=opens)

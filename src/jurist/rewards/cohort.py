@@ -194,7 +194,11 @@ class Cohorts:
         return _digest(group_name(sample)) in self._open
 
     async def drain(self) -> None:
-        """Judge what is whole, take nothing new from now on, and return when everyone is answered."""
+        """Take nothing new from now on, and return when everyone is answered.
+
+        What is being judged is judged to its end. Who waits for siblings is refused (``CohortsClosed``), for
+        they will not come here; with ``partial="judge"`` those that came are judged.
+        """
         self._draining = True
         for name in list(self._open):
             self._close(name)
@@ -244,8 +248,7 @@ class Cohorts:
         heavy = self._bytes + _length(sample) > self._most_bytes
         if self._draining or full or heavy:
             many = f"{self._most} groups are open" if full else f"they hold {self._most_bytes:,} bytes"
-            why = "the cohorts are draining" if self._draining else many
-            raise CohortsClosed(f"no new sample is taken: {why}", hint="try again later")
+            raise self._closed("the cohorts are draining" if self._draining else many)
         if group is None:
             self._numbers["late"] += self._timed_out.pop(name, now) is not None
             group = self._open[name] = _Group(sample, now, inf)
@@ -256,8 +259,11 @@ class Cohorts:
             )
         return group
 
+    def _closed(self, why: str) -> CohortsClosed:
+        return CohortsClosed(f"no new sample is taken: {why}", hint="try again later")
+
     def _close(self, name: bytes, timed_out: bool = False) -> None:
-        """No more siblings: the group goes to the judge, or its samples are answered ``Incomplete``."""
+        """No more siblings: the group goes to the judge, or its samples are told that it is not whole."""
         loop = asyncio.get_running_loop()
         group = self._open.pop(name)
         if group.timer:
@@ -267,7 +273,11 @@ class Cohorts:
         siblings, size = len(group.slots), group.size or 0
         if siblings < size:
             self._numbers["partial"] += 1
-        if siblings < size and self._partial == "refuse":
+        if self._partial == "refuse" and self._draining and siblings != size:
+            for slot in group.slots:
+                self._answered(slot, self._closed("the cohorts are draining"))
+            return
+        if self._partial == "refuse" and siblings < size:
             seconds = loop.time() - group.opened
             note = f"{siblings} of {size} siblings came within {seconds:.0f} s, so the group is not whole"
             for slot in group.slots:
@@ -314,15 +324,20 @@ class Cohorts:
             ]
         return rewards
 
-    def _answered(self, slot: _Slot, reward: Reward) -> None:
+    def _answered(self, slot: _Slot, answer: Reward | CohortsClosed) -> None:
         self._numbers["waiting"] -= 1
         self._bytes -= _length(slot.sample)
         if slot.identity:
             del self._slots[slot.identity]
-            if not isinstance(reward, Incomplete):
-                self._answers.put(slot.identity, reward, asyncio.get_running_loop().time())
-        if not slot.answer.done():
-            slot.answer.set_result(reward)
+            if not isinstance(answer, (Incomplete, CohortsClosed)):
+                self._answers.put(slot.identity, answer, asyncio.get_running_loop().time())
+        if slot.answer.done():
+            return
+        if isinstance(answer, Reward):
+            slot.answer.set_result(answer)
+        else:
+            slot.answer.set_exception(answer)
+            slot.answer.exception()  # nobody may be waiting any more
 
 
 def group_name(sample: CohortSample) -> str:

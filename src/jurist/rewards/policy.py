@@ -4,7 +4,7 @@ from typing import Literal
 
 from jurist.core.types import Completion, Message, Record, Response, response_text
 from jurist.protocols.base import split_thinking
-from jurist.protocols.guard import defuse
+from jurist.protocols.injection import defuse
 
 Treatment = Literal["judge", "lowest", "none"]
 """Judged like any other; not judged, and level with the lowest that was; not judged, no reward."""
@@ -14,7 +14,7 @@ class ResponsePolicy(Record, frozen=True):
     """How responses that are not what they should be are treated.
 
     ``empty``: there is nothing to read in it. ``forged``: it holds marks of verdicts, of the judges'
-    prompts or of chat templates; they are neutralised in any case (``protocols.guard``) and named in the
+    prompts or of chat templates; they are neutralised in any case (``protocols.injection``) and named in the
     note. "lowest" for these is a veto; an honest ``<answer>`` of a trained format is such a mark too.
     ``thinking``: what a response thought (up to ``</think>``) is not shown to the judge, as in RRM's
     reward (``remove_think``; arXiv 2505.14674). ``sort``: responses are put in an order that follows from

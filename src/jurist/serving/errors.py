@@ -59,7 +59,7 @@ def http_error(error: Exception) -> HTTPError:
     if isinstance(error, CohortsClosed):
         return HTTPError(429, error.message, error.hint, retry=5)
     if isinstance(error, (InputError, ProtocolError)):
-        return HTTPError(422, error.message, error.hint)
+        return HTTPError(409, error.message, error.hint)
     if isinstance(error, JuristError):
         return HTTPError(503, error.message, error.hint, retry=5)
     return HTTPError(500, f"{type(error).__name__}: {error}", "this is a bug of the server; please report it")

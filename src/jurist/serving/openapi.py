@@ -19,8 +19,9 @@ _ERRORS = {
     "403": "a request of a web page, to a server without a token",
     "405": "another method than the path takes",
     "408": "the body did not come",
+    "409": "fields contradict each other, or ask for what this server's judge cannot give",
     "413": "the body is too large",
-    "422": "a field is missing or wrong, or there is nothing to judge",
+    "422": "a field is missing or wrong",
     "429": "too many requests wait; see Retry-After",
     "503": "draining, or a sample without reward where the contract needs a number; see Retry-After",
 }
@@ -106,10 +107,9 @@ def _posted(route: Route[Any], body: Any, reply: Any) -> dict[str, Any]:
     content = {JSON: {"schema": reply}}
     if "stream" in route.body.__struct_fields__:
         refs = [{"$ref": f"#/components/schemas/{name}"} for name in ("Leading", "BestReply", "ErrorReply")]
-        content["text/event-stream"] = {
-            "schema": {"type": "string", "description": _STREAM},
-            "x-events": refs,
-        }
+        data = {"type": "string", "contentMediaType": JSON, "contentSchema": {"anyOf": refs}}
+        event = {"type": "object", "properties": {"data": data}, "required": ["data"]}
+        content["text/event-stream"] = {"schema": {**event, "description": _STREAM}}
     return {
         "summary": _summary(route),
         "requestBody": {"required": True, "content": {JSON: {"schema": body}}},

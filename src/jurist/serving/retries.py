@@ -14,6 +14,9 @@ from jurist.core.types import Conversation, Response
 KEPT = 900.0
 """Seconds for which a name waits for its retry; as long as the cohort keeps rewards."""
 
+MOST_NAMES = 100_000
+"""Names that are remembered at most; beyond, the oldest are forgotten."""
+
 
 class Caller:
     """Who sent a request. When the connection is lost before the answer, what was left to do then is done.
@@ -61,7 +64,7 @@ class SampleKeys:
     sample sent again, and the same one in the next epoch is a new sample.
     """
 
-    def __init__(self, most: int = 100_000) -> None:
+    def __init__(self, most: int = MOST_NAMES) -> None:
         self._most, self._numbers = most, count()
         self._waiting: OrderedDict[tuple[bytes, str], float] = OrderedDict()
         self._by_name: dict[bytes, list[str]] = {}
@@ -111,16 +114,19 @@ class HeldConnections:
     A client with few connections (slime: 64) cannot send the siblings that are waited for while all of them
     are held. So of each address ``most`` are held; where one more comes, the one that waits longest is let
     go: its future is set, the reply makes the client come again, and its place in the group stays. A sample
-    that was let go ``times`` times is not let go any more, since its client gives up soon.
+    that came ``times`` times is not let go any more: its client gives up soon (slime comes ten times).
     """
 
-    def __init__(self, most: int = 48, times: int = 8) -> None:
+    def __init__(self, most: int = 48, times: int = 9) -> None:
         self._most, self._times = most, times
-        self._held: dict[str, OrderedDict[asyncio.Future[None], tuple[bytes, Callable[[], bool]]]] = {}
-        self._released: OrderedDict[bytes, int] = OrderedDict()
+        self._held: dict[str, _Held] = {}
+        self._visits: OrderedDict[bytes, int] = OrderedDict()
 
     def hold(self, address: str, name: bytes, gathers: Callable[[], bool]) -> "asyncio.Future[None]":
         """The future that is set when the sample is let go; ``gathers``: whether it may be."""
+        self._visits[name] = self._visits.pop(name, 0) + 1
+        if len(self._visits) > MOST_NAMES:
+            self._visits.popitem(last=False)
         held = self._held.setdefault(address, OrderedDict())
         released = asyncio.get_running_loop().create_future()
         held[released] = name, gathers
@@ -137,16 +143,14 @@ class HeldConnections:
             del self._held[address]
 
     def answered(self, name: bytes) -> None:
-        """The sample has its reward: how often it was let go is forgotten."""
-        self._released.pop(name, None)
+        """The sample has its answer: how often it came is forgotten."""
+        self._visits.pop(name, None)
 
-    def _let_one_go(
-        self, held: "OrderedDict[asyncio.Future[None], tuple[bytes, Callable[[], bool]]]"
-    ) -> None:
+    def _let_one_go(self, held: "_Held") -> None:
         for released, (name, gathers) in held.items():
-            if self._released.get(name, 0) < self._times and not released.done() and gathers():
-                self._released[name] = self._released.pop(name, 0) + 1
+            if not released.done() and self._visits.get(name, 0) < self._times and gathers():
                 released.set_result(None)
-                break
-        while len(self._released) > 100_000:
-            self._released.popitem(last=False)
+                return
+
+
+_Held = OrderedDict["asyncio.Future[None]", tuple[bytes, Callable[[], bool]]]

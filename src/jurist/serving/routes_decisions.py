@@ -13,7 +13,7 @@ import msgspec
 
 from jurist.core.types import Case, Message, Scores, Status, Usage
 from jurist.deliberation.votes import gather
-from jurist.protocols.base import flatten
+from jurist.protocols.text import flatten, speaker
 from jurist.rewards.group import GroupResult
 from jurist.rewards.ranking import matches_of
 from jurist.serving.errors import HTTPError
@@ -219,7 +219,7 @@ def case_of(evidence: str, question: Question, field: str) -> Case:
             )
     if len(set(options)) < len(options):
         list_name = "choices" if isinstance(question, DecisionChoice) else "levels"
-        raise HTTPError(422, "two options are the same", "each option once", field=f"{field}.{list_name}")
+        raise HTTPError(409, "two options are the same", "each option once", field=f"{field}.{list_name}")
     return Case("decision", (Message("user", f"{evidence}\n\n{task}"),), tuple(options))
 
 
@@ -282,17 +282,20 @@ def _evidence(given: str | tuple[DecisionItem, ...]) -> str:
     """The input as one text: what users alone said as it is, anything else with its speakers."""
     if isinstance(given, str):
         return given
-    turns = [Message(_speaker(item), _said(item, f"input[{i}]")) for i, item in enumerate(given)]
+    turns = [_turn(item, f"input[{i}]") for i, item in enumerate(given)]
     if all(turn.role == "user" for turn in turns):
         return "\n\n".join(turn.content for turn in turns)
     # A lone turn would lose its speaker, who is no user here.
-    return flatten(tuple(turns)) if len(turns) > 1 else f"{turns[0].role}: {turns[0].content}"
+    return flatten(tuple(turns)) if len(turns) > 1 else f"{speaker(turns[0].role)}: {turns[0].content}"
 
 
-def _speaker(item: DecisionItem) -> str:
+def _turn(item: DecisionItem, field: str) -> Message:
+    """A message as a turn; a call of a tool, or what came of it, as a turn that says what it is."""
+    text = _said(item, field)
     if item.type == "message":
-        return item.role or "user"
-    return " ".join(filter(None, (item.type.replace("_", " "), item.name)))
+        return Message(item.role or "user", text)
+    kind = " ".join(filter(None, (item.type.replace("_", " "), item.name)))
+    return Message("tool", f"{kind}: {text}")
 
 
 def _said(item: DecisionItem, field: str) -> str:
@@ -300,7 +303,7 @@ def _said(item: DecisionItem, field: str) -> str:
         value = cast("Content | None", getattr(item, name))
         if value is not None:
             return _text(value, f"{field}.{name}")
-    raise HTTPError(422, f"an item of type {item.type!r} says nothing", "content, or a call", field=field)
+    raise HTTPError(409, f"an item of type {item.type!r} says nothing", "content, or a call", field=field)
 
 
 def _text(content: Content, field: str) -> str:
@@ -315,7 +318,7 @@ def _part(part: DecisionPart, field: str) -> str:
     text = part.text if part.text is not None else part.refusal
     if text is None:
         wrong = f"a part of type {part.type!r} holds no text"
-        raise HTTPError(422, wrong, "text only: input_text or input_json", field=field)
+        raise HTTPError(409, wrong, "text only: input_text or input_json", field=field)
     return text
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from math import isfinite
 from statistics import mean, median, stdev
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -25,12 +25,48 @@ WAITS = 280.0
 
 Item = dict[str, Any]
 
+_PARTS: Item = {
+    "type": "array",
+    "items": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+}
+_TURN: Item = {
+    "type": "object",
+    "properties": {"role": {"type": "string"}, "content": {"anyOf": [{"type": "string"}, _PARTS]}},
+    "required": ["content"],
+}
+Turn = Annotated[Item, msgspec.Meta(extra_json_schema=_TURN)]
+"""A message of the Responses API; it is sent back as it came, so that it is decoded as a plain object."""
+
+Params = Annotated[
+    Item,
+    msgspec.Meta(
+        extra_json_schema={
+            "properties": {
+                "input": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": _TURN}]}
+            },
+            "required": ["input"],
+        }
+    ),
+]
+"""The parameters of a rollout; only the input is read."""
+
+GymResponse = Annotated[
+    Item,
+    msgspec.Meta(
+        extra_json_schema={
+            "properties": {"output": {"type": "array", "items": {"type": "object"}}},
+            "required": ["output"],
+        }
+    ),
+]
+"""An object of the Responses API; the texts of its messages are read."""
+
 
 class GymVerifyRequest(msgspec.Struct, frozen=True):
     """One rollout. Siblings share the task (its index, else ``prompt_id``), the prompt and the principle."""
 
-    responses_create_params: Item
-    response: Item
+    responses_create_params: Params
+    response: GymResponse
     principle: str | None = None
     prompt_id: str | None = None
     task: int | None = msgspec.field(default=None, name="_ng_task_index")
@@ -47,8 +83,8 @@ class GymVerifyReply(msgspec.Struct, frozen=True):
 class GymCompareRequest(msgspec.Struct, frozen=True):
     """A conversation and candidate objects of the Responses API."""
 
-    conversation_history: tuple[Item, ...]
-    response_objs: tuple[Item, ...]
+    conversation_history: Annotated[tuple[Turn, ...], msgspec.Meta(min_length=1)]
+    response_objs: tuple[GymResponse, ...]
     principle: str | None = None
 
 

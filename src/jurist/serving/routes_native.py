@@ -12,7 +12,7 @@ from jurist.serving.route import Route
 from jurist.serving.schema import CompareReply, RankedResponse, RankReply, ScoreReply
 from jurist.serving.service import GroupReward, Service, traces
 
-Seconds = Annotated[float, msgspec.Meta(gt=0, description="seconds from now in which an answer is needed")]
+Seconds = Annotated[float, msgspec.Meta(ge=0.1, description="seconds from now in which an answer is needed")]
 Prompt = str | tuple[Message, ...]
 Responses = Annotated[tuple[Response, ...], msgspec.Meta(min_length=1, max_length=128)]
 Anchors = Annotated[tuple[Response, ...], msgspec.Meta(max_length=128)]

@@ -277,14 +277,14 @@ def _case(samples: Sequence[CohortSample]) -> Case:
 def _check(service: Service, request: PoolingRequest) -> None:
     if request.use_activation:
         raise HTTPError(
-            422,
+            409,
             "rewards are raw numbers of the judge: there is no activation over them",
             "use_activation false, or leave it out",
             field="use_activation",
         )
     if request.anchors and service.judge.reward != "none":
         raise HTTPError(
-            422,
+            409,
             f"the server's rewards ({service.judge.reward}) are relative to a group, not to anchors",
             "leave anchors out, or start the server with --reward none",
             field="anchors",
@@ -298,7 +298,7 @@ def _lone(service: Service) -> HTTPError:
     if judge.reward != "none":
         why = f"the server's rewards ({judge.reward}) are relative to a group"
     return HTTPError(
-        422,
+        409,
         f"{why}, and one response has no other to its prompt beside it",
         "several responses to the prompt in one request; or anchors (other responses to it) in the body; or "
         "a server with --protocol pointwise, which rates one, or with --group-size, which waits for siblings",
@@ -314,7 +314,7 @@ def _pairs(
         prompts *= len(responses)
     if len(prompts) != len(responses):
         raise HTTPError(
-            422,
+            409,
             f"{len(prompts)} {first} for {len(responses)} {second}",
             f"one of {first} for all, or one for each",
             field=second,
@@ -339,7 +339,7 @@ def _text(content: str | tuple[PoolingPart, ...], field: str) -> str:
     for i, part in enumerate(content):
         if part.text is None:
             raise HTTPError(
-                422, f"a part of type {part.type!r} has no text", "text only", field=f"{field}[{i}].text"
+                409, f"a part of type {part.type!r} has no text", "text only", field=f"{field}[{i}].text"
             )
     return "".join(part.text or "" for part in content)
 
@@ -348,7 +348,7 @@ def _templated(i: int, text: str, anchors: tuple[str, ...]) -> CohortSample:
     turns = turns_of(text)
     if turns is None:
         raise HTTPError(
-            422,
+            409,
             f"input {i} is in no template that can be taken apart",
             f"{TEMPLATES}, whole; or messages instead of input",
             field=f"input[{i}]",
@@ -359,7 +359,7 @@ def _templated(i: int, text: str, anchors: tuple[str, ...]) -> CohortSample:
 def _sample(turns: Conversation, field: str, anchors: tuple[str, ...]) -> CohortSample:
     if len(turns) < 2 or turns[-1].role != "assistant":
         raise HTTPError(
-            422,
+            409,
             "the last turn is the response, and there is no response behind a prompt",
             "a prompt's turns, then one of the role assistant",
             field=field,

@@ -9,7 +9,6 @@ from uuid import uuid4
 import msgspec
 
 from jurist.core.types import Case, Message, Record, Status, Usage
-from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
 from jurist.serving.route import Route
 from jurist.serving.service import GroupReward, Service, no_reward
@@ -18,7 +17,7 @@ Document = dict[str, Any]
 
 
 class RerankRequest(msgspec.Struct, frozen=True):
-    """A query and documents: texts, or objects, of which ``rank_fields`` (else "text") are read.
+    """A query and documents: texts, or objects, of which ``rank_fields`` are read (else "text", else all).
 
     ``top_n`` null or 0: all. ``return_documents`` false leaves them out of the results.
     """
@@ -75,7 +74,7 @@ class RerankReply(msgspec.Struct, frozen=True):
 
 async def rerank(service: Service, request: RerankRequest, _: Caller) -> RerankReply:
     """Any number of documents, best first; an error where none has a reward."""
-    texts = tuple(_text(i, document, request.rank_fields) for i, document in enumerate(request.documents))
+    texts = tuple(_text(document, request.rank_fields) for document in request.documents)
     # A lone document is level with itself, as several equal ones are: a judge of pairs has nothing to ask.
     responses = texts if len(texts) > 1 else texts * 2
     case = Case("rerank", (Message("user", request.query),), responses, rubric=request.instruction)
@@ -110,19 +109,14 @@ def _unanswered(i: int, reward: GroupReward) -> RerankUnanswered:
     return RerankUnanswered(i, reward.status, reward.note)
 
 
-def _text(i: int, document: str | Document, rank_fields: tuple[str, ...] | None) -> str:
-    """What the judge reads: a text, one field of an object, or several, each with its name."""
+def _text(document: str | Document, rank_fields: tuple[str, ...] | None) -> str:
+    """What the judge reads: a text; of an object one field, or several texts, each with its name."""
     if isinstance(document, str):
         return document
-    names = rank_fields or ("text",)
-    missing = [name for name in names if not isinstance(document.get(name), str)]
-    if missing:
-        raise HTTPError(
-            422,
-            f"document {i} has no text {missing[0]!r}, but {', '.join(map(repr, document)) or 'nothing'}",
-            "rank_fields names the fields to read; without it the field is text",
-            field=f"documents[{i}].{missing[0]}",
-        )
-    if len(names) == 1:
-        return document[names[0]]
-    return "\n".join(f"{name}: {document[name]}" for name in names)
+    if rank_fields is None and isinstance(document.get("text"), str):
+        return document["text"]
+    names = rank_fields or tuple(document)
+    texts = {name: document[name] for name in names if isinstance(document.get(name), str)}
+    if len(texts) == len(names) == 1:
+        return texts[names[0]]
+    return "\n".join(f"{name}: {text}" for name, text in texts.items())

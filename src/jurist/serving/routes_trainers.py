@@ -54,7 +54,7 @@ async def get_reward(service: Service, request: OpenRlhfRequest, caller: Caller)
     labels = request.labels if request.labels is not None else (None,) * n
     if not len(request.prompts) == len(labels) == n:
         raise HTTPError(
-            422,
+            409,
             f"{n} queries, {len(request.prompts)} prompts, {len(labels)} labels",
             "one prompt and one label (or null) per query",
             field="prompts",
@@ -89,7 +89,7 @@ def _openrlhf_sample(i: int, query: str, prompt: str, label: Any) -> CohortSampl
     at = query.find(prompt)
     if at < 0 or not prompt:
         raise HTTPError(
-            422,
+            409,
             f"query {i} does not contain its prompt, so its response cannot be told",
             "send the prompt as it stands in the query, with its special tokens",
             field=f"query[{i}]",

@@ -9,7 +9,7 @@ from time import monotonic
 import msgspec
 
 from jurist.core.types import Case, Judgment, Status
-from jurist.rewards.cohort import Cohorts, CohortSample, CohortsClosed, group_name
+from jurist.rewards.cohort import Cohorts, CohortSample, CohortsClosed, Incomplete, group_name
 from jurist.rewards.group import GroupJudge, GroupResult, Reward
 from jurist.rewards.policy import AS_THEY_ARE, ResponsePolicy
 from jurist.serving.errors import HTTPError
@@ -17,9 +17,6 @@ from jurist.serving.metrics import Metrics
 from jurist.serving.retries import Caller, HeldConnections, SampleKeys, sample_name
 from jurist.serving.schema import JudgmentTrace
 from jurist.serving.settings import Settings
-
-Times = tuple[float | None, float | None]
-"""Seconds from now: until the group must be judged, and until the caller must be answered; None: no limit."""
 
 
 class GroupReward(Reward, frozen=True):
@@ -67,6 +64,7 @@ class Service:
             wait=settings.wait,
             longest=settings.longest,
             partial=settings.partial,
+            most_bytes=settings.max_bytes,
         )
         self.metrics = Metrics(lambda: self.cohorts.counts)
         self.keys = SampleKeys()
@@ -105,7 +103,7 @@ class Service:
         self._traced.update(groups)
         try:
             limit = deadline or self.settings.deadline
-            return (await self._gathered([sample], caller, (limit, None), whole=False))[0]
+            return (await self._gathered([sample], caller, limit, None, whole=False))[0]
         finally:
             self._traced.subtract(groups)
             self._traced += Counter()
@@ -114,20 +112,20 @@ class Service:
         self,
         samples: Sequence[CohortSample],
         caller: Caller,
-        waits: float | None,
-        asked: float | None = None,
+        patience: float | None,
+        deadline: float | None = None,
         *,
         gives_back: bool = False,
     ) -> list[tuple[Reward, float]]:
         """Rewards of samples, in order, each with its number; raises ``HTTPError`` where one has none.
 
-        ``asked`` is the request's own deadline, ``waits`` how long clients of its contract wait (seconds).
+        ``deadline`` (seconds): of the judging, ``patience``: how long clients of the route's contract wait.
         ``gives_back``: the clients have few connections and come again after a 503, so a sample that only
         waits for siblings gives its connection back when others need one (``HeldConnections``).
         After an error samples that have a reward keep it for the call's retry, the others are judged anew.
         """
-        times = (asked or self.settings.deadline, waits)
-        rewards = await self._gathered(samples, caller, times, whole=True, gives_back=gives_back)
+        limits = deadline or self.settings.deadline, patience
+        rewards = await self._gathered(samples, caller, *limits, whole=True, gives_back=gives_back)
         return [(reward, self.number(reward)) for reward in rewards]
 
     def numbers_of(self, result: GroupResult) -> list[float]:
@@ -156,7 +154,8 @@ class Service:
         self,
         samples: Sequence[CohortSample],
         caller: Caller,
-        times: Times,
+        deadline: float | None,
+        patience: float | None,
         *,
         whole: bool,
         gives_back: bool = False,
@@ -168,8 +167,9 @@ class Service:
         where a sample has no reward the call fails, and will come again.
         """
         keyed = [self._keyed(sample, caller) for sample in samples]
-        submit = self._submitted_or_let_go if gives_back else self._submitted
-        answers = await asyncio.gather(*(submit(s, times, caller) for s in keyed), return_exceptions=True)
+        submit = self._held if gives_back else self._submitted
+        asks = (submit(s, deadline, patience, caller) for s in keyed)
+        answers = await asyncio.gather(*asks, return_exceptions=True)
         rewards = [a for a in answers if isinstance(a, Reward)]
         fails = len(rewards) < len(answers) or (whole and any(self.stand_in(r) is None for r in rewards))
         for sample, original, answer in zip(keyed, samples, answers, strict=True):
@@ -182,23 +182,29 @@ class Service:
             self.metrics.reward(reward.status)
         return rewards
 
-    async def _submitted(self, sample: CohortSample, times: Times, _: Caller) -> Reward:
-        return await self.cohorts.submit(sample, *times)
+    async def _submitted(
+        self, sample: CohortSample, deadline: float | None, patience: float | None, _: Caller
+    ) -> Reward:
+        return await self.cohorts.submit(sample, deadline, patience)
 
-    async def _submitted_or_let_go(self, sample: CohortSample, times: Times, caller: Caller) -> Reward:
-        """The sample's reward; raises ``_LetGo`` where its connection is given back first."""
+    async def _held(
+        self, sample: CohortSample, deadline: float | None, patience: float | None, caller: Caller
+    ) -> Reward:
+        """The sample's reward; raises ``_LetGo`` where its client is to come again for it."""
         name = _name(sample, caller)
-        answer = asyncio.ensure_future(self.cohorts.submit(sample, *times))
+        answer = asyncio.ensure_future(self.cohorts.submit(sample, deadline, patience))
         released = self.held.hold(caller.address, name, lambda: self.cohorts.gathers(sample))
         try:
             await asyncio.wait((answer, released), return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
-                self.held.answered(name)
-                return answer.result()
+            if not answer.done() or (
+                _pending(answer.result()) and not isinstance(answer.result(), Incomplete)
+            ):
+                raise _LetGo
+            self.held.answered(name)
+            return answer.result()
         finally:
             answer.cancel()  # the sample's place in its group stays
             self.held.end(caller.address, released)
-        raise _LetGo
 
     def _keyed(self, sample: CohortSample, caller: Caller) -> CohortSample:
         if sample.key is not None:
@@ -239,13 +245,13 @@ class Service:
 
 
 def no_reward(what: str, reward: Reward, option: str, field: str = "") -> HTTPError:
-    """The error of a request that needs a number and has none: 422 where it would have none again, else 503.
+    """The error of a request that needs a number and has none: 409 where it would have none again, else 503.
 
     ``option`` is what of the server's options would answer it.
     """
     stands_in = f"start the server with {option}"
     if reward.status is Status.REFUSED:
-        hint, status, retry = f"the same request has none again; {stands_in}", 422, None
+        hint, status, retry = f"the same request has none again; {stands_in}", 409, None
     elif reward.status is Status.UNPARSED:
         hint, status, retry = f"a judge that samples may answer when asked again; or {stands_in}", 503, 1
     else:

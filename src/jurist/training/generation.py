@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from jurist.core.errors import ConfigError
+from jurist.engines.nucleus import nucleus_draw
 from jurist.training.distributed import package
 from jurist.training.shared_prefix import causal_of, obstacle, still
 
@@ -254,13 +255,5 @@ def _drawn(logits: Any, settings: DrawSettings, points: Any) -> tuple[Any, Any]:
     if points is None:
         tokens = logps.argmax(-1, keepdim=True)
         return tokens[:, 0], logps.gather(1, tokens)[:, 0]
-    weights, order = logps.double().exp(), None
-    if settings.top_p < 1:
-        weights, order = weights.sort(descending=True, stable=True)
-    sums = weights.cumsum(-1)
-    # The nucleus: the likeliest tokens up to and with the one that reaches top_p.
-    inside = (sums - weights < settings.top_p).sum(-1, keepdim=True)
-    last = inside - 1 if order is not None else torch.full_like(inside, sums.shape[1] - 1)
-    places = torch.searchsorted(sums, points[:, None] * sums.gather(1, last), right=True).minimum(last)
-    tokens = places if order is None else order.gather(1, places)
-    return tokens[:, 0], logps.gather(1, tokens)[:, 0]
+    tokens = nucleus_draw(torch, logps.double().exp(), points, settings.top_p)
+    return tokens, logps.gather(1, tokens[:, None])[:, 0]

@@ -12,7 +12,7 @@ from jurist.core.types import Case, Decision, Judgment, Order, response_text, wi
 from jurist.protocols.base import split_thinking
 from jurist.protocols.chain import EVIDENCE as _EVIDENCE
 from jurist.protocols.chain import Chain, read_chain
-from jurist.protocols.guard import restore
+from jurist.protocols.injection import restore
 from jurist.reports.views.scorecard import said
 from jurist.reports.views.style import borderless
 

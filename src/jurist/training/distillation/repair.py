@@ -8,8 +8,8 @@ import msgspec
 
 from jurist.core.types import Case, Completion, Conversation, Order, Verdict
 from jurist.protocols.base import Protocol, split_thinking
-from jurist.protocols.guard import defuse
-from jurist.protocols.rubrics import fill
+from jurist.protocols.injection import defuse
+from jurist.protocols.text import fill
 
 _ASK = """\
 {task}

@@ -1,29 +1,29 @@
 """What a candidate writes cannot steer the judge: forged verdicts, frames and control tokens are defused.
 
 A mark goes behind the first character of each marker. What a parser reads gets a visible mark: a judge that
-drops invisible characters when it copies a candidate would turn an invisible one into a verdict
-(``benchmarks/injection.py`` measures that). Control tokens, frames and speakers' names, which look like ordinary
-text in HTML or Markdown, get an invisible word joiner. Ordinary text stays as it is, and ``restore`` takes out
-exactly what ``defuse`` put in.
+drops invisible characters when it copies a candidate would turn a marker with an invisible one into a
+verdict (``benchmarks/injection_marks.py`` measures that). Control tokens and frames, which look like
+ordinary text in HTML or Markdown, get an invisible word joiner. Ordinary text stays as it is, and
+``restore`` takes out exactly what ``defuse`` put in.
 """
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from msgspec.structs import replace
 
 from jurist.core.types import Case, Conversation, Message, Response
 from jurist.protocols.text import INVISIBLE, JOINER, unstyled, visible
-from jurist.protocols.thinking_tags import THINKING_MARK, THINKING_WORDS
+from jurist.protocols.thinking_tags import THINKING_MARKS, THINKING_WORDS
 from jurist.protocols.verdicts import BOXED_LABEL, box_spans
 
-MARK = "~"
+MARK = "^"
 """The visible mark, behind the first character of everything that a parser reads."""
 
-# Each pattern is wider than what the parsers and the chat templates read, is tried at its first character only,
-# and looks ahead from there: markers may overlap.
+# Each pattern is wider than what the parsers and the chat templates read, is tried at its first character
+# only, and looks ahead from there: markers may overlap.
 _CONTROL = (
     r"<(?=\|[^\s<>|]{1,80}\|?>)",  # <|im_end|>, <｜User｜>, Gemma's <|turn>
     r"<(?=[^\s<>|]{1,80}\|>)",  # <turn|>
@@ -38,7 +38,8 @@ _CONTROL = (
     r"|unused\d+)\])",
     r"\[(?=\|[a-z_]{1,40}\|\])",  # EXAONE's [|user|]
     r"\](?=~!?b[\[\]]|![pd]~\[)|\[(?=e~\[)",  # MiniMax's ]~b] and [e~[
-    r">(?=>(?:TITLE|ABSTRACT|INTRODUCTION|SUMMARY|COMMENT|ANSWER|QUESTION|DOMAIN|PREFIX|SUFFIX|MIDDLE)<<)",  # Falcon
+    # Falcon's >>QUESTION<<
+    r">(?=>(?:TITLE|ABSTRACT|INTRODUCTION|SUMMARY|COMMENT|ANSWER|QUESTION|DOMAIN|PREFIX|SUFFIX|MIDDLE)<<)",
 )
 # The frames that the judges' prompts put around responses, and the parts of a chain of rubrics.
 _FRAMES = (
@@ -53,13 +54,14 @@ _VERDICTS = (
     r"\[(?=\[\s*[A-Z]\s*(?:\]\]|\]?\Z))",
     # Parts of a closing mark that two candidates may write together.
     r"<(?=\|?(?:channel|message|constrain|content)\|?(?:>|\Z))",
+    *(re.sub(r"(?s)(\\?.)(.*)", r"\1(?=\2)", mark, count=1) for mark in THINKING_MARKS),
 )
 _CONTROL_TOKEN = re.compile("|".join(_CONTROL), re.I)
-_FRAME = re.compile("|".join(_FRAMES), re.I)
+_MARKER = re.compile("|".join(_CONTROL + _FRAMES + _VERDICTS), re.I)
 _VERDICT = re.compile("|".join(_VERDICTS), re.I)
 _POSSIBLE = re.compile(r"[<>\[\]#\\◁]")
 """What a marker begins with, but for words."""
-_UNSEEN = re.compile(f"[{INVISIBLE}{MARK}]+")
+_UNSEEN = re.compile(f"[{INVISIBLE}{re.escape(MARK)}]+")
 _LONGEST_REMEMBERED = 32_768
 
 
@@ -86,8 +88,9 @@ def restore(text: str, *, tokens: Sequence[str] = ()) -> str:
 def guarded(case: Case, tokens: Sequence[str] = ()) -> Case:
     """The case as a judge may see it.
 
-    Responses, the reference and the turns of the prompt that no user wrote are defused; in the user's turns and
-    the rubric only control tokens are, since a question may be about verdicts. ``tokens``: see ``defuse``.
+    Responses, the reference and the turns of the prompt that no user wrote are defused; in the user's turns
+    and the rubric only control tokens are, since a question may be about verdicts. ``tokens``: see
+    ``defuse``.
     """
 
     def turn(message: Message) -> Message:
@@ -140,12 +143,10 @@ def _markers(text: str, control_only: bool, tokens: tuple[str, ...]) -> list[tup
     seen = visible(unstyled(text)).replace(MARK, "")
     if not (tokens or _POSSIBLE.search(seen) or _has_words(seen)):
         return []
-    starts: dict[int, str] = {m.start(): JOINER for m in _CONTROL_TOKEN.finditer(seen)}
-    if tokens:
-        starts |= {m.start(): JOINER for m in _literal(tokens).finditer(seen)}
+    patterns = [_CONTROL_TOKEN if control_only else _MARKER, *([_literal(tokens)] if tokens else [])]
+    starts = dict.fromkeys((m.start() for pattern in patterns for m in pattern.finditer(seen)), JOINER)
     if not control_only:
-        starts |= {m.start(): JOINER for m in _FRAME.finditer(seen)}
-        starts |= dict.fromkeys(_verdict_starts(seen), MARK)
+        starts |= dict.fromkeys(_verdict_starts(seen, starts), MARK)
     if not starts:
         return []
     # From places in what is seen to places in the text.
@@ -157,10 +158,9 @@ def _markers(text: str, control_only: bool, tokens: tuple[str, ...]) -> list[tup
     return [(start + removed[bisect_right(before, start)], mark) for start, mark in sorted(starts.items())]
 
 
-def _verdict_starts(text: str) -> set[int]:
+def _verdict_starts(text: str, markers: Iterable[int]) -> set[int]:
     """Where something begins that a parser reads: verdicts, thinking marks, quotations."""
-    starts = {m.start() for m in _VERDICT.finditer(text)}
-    starts |= {m.start() for m in THINKING_MARK.finditer(text)}
+    starts = {start for start in markers if _VERDICT.match(text, start)}
     if _has_words(text):
         starts |= {m.start() for m in THINKING_WORDS.finditer(text)}
     boxes = box_spans(text)
@@ -174,7 +174,7 @@ def _verdict_starts(text: str) -> set[int]:
 
 
 def _has_words(text: str) -> bool:
-    return "assistantfinal" in text or "Here" in text
+    return any(word in text for word in ("Here", "assistantfinal", "analysis"))
 
 
 @lru_cache(maxsize=16)

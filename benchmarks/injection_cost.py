@@ -1,10 +1,11 @@
 """What the guard against injections costs: CPU a judgment with and without it, here and in another checkout.
 
-python benchmarks/guard.py [OTHER_CHECKOUT] [--cases 300]
+python benchmarks/injection_cost.py [OTHER_CHECKOUT] [--cases 300]
 
-A scripted judge answers at once, so that rendering, guarding, hashing and voting are all there is. Three ways
-to ask: one order, vote(16), and both orders of long responses. Each row is measured in a process of its own, in
-turn with the other checkout's, and the smallest of three rounds counts. ``guard`` is the CPU that the guard takes.
+A scripted judge answers at once, so that rendering, guarding, hashing and voting are all there is. Three
+ways to ask: one order, vote(16), and both orders of long responses. Each row is measured in a process of
+its own, in turn with the other checkout's, and the smallest of three rounds counts. ``guard`` is the CPU
+that the guard takes.
 """
 
 import argparse
