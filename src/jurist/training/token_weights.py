@@ -19,6 +19,7 @@ Span = tuple[int, int, float]
 
 def spans_of(value: object) -> list[Span]:
     """The field ``weights`` of a row: a list of [start, end, factor]. Raises ``InputError``."""
+    shown = seen(value)
     listed = cast("list[Any]", value) if isinstance(value, list) else None
     spans: list[Span] = []
     for span in listed if listed is not None else [None]:
@@ -26,7 +27,7 @@ def spans_of(value: object) -> list[Span]:
             case [int(start), int(end), int() | float() as factor] if 0 <= start < end and factor >= 0:
                 spans.append((start, end, float(factor)))
             case _:
-                raise InputError(f"weights: spans [start, end, factor] were expected, saw {seen(value)}")
+                raise InputError(f"weights: spans [start, end, factor] were expected, saw {shown}")
     return spans
 
 
@@ -66,13 +67,16 @@ def weighted_trainer(trl: Any) -> Any:
 
     class WeightedSFTTrainer(trl.SFTTrainer):
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
+            stock: Any = super()
+            stock.__init__(*args, **options)
             self.data_collator = _padding_weights(self.data_collator)
 
         def _set_signature_columns_if_needed(self) -> None:
-            super()._set_signature_columns_if_needed()
-            if "loss_weights" not in self._signature_columns:
-                self._signature_columns = [*self._signature_columns, "loss_weights"]
+            stock: Any = super()
+            stock._set_signature_columns_if_needed()
+            columns: list[str] = getattr(self, "_signature_columns")  # noqa: B009
+            if "loss_weights" not in columns:
+                columns.append("loss_weights")
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -86,7 +90,8 @@ def weighted_trainer(trl: Any) -> Any:
                 return outputs
 
             # TRL's own loss, for its metrics; it keeps the outputs to itself.
-            super().compute_loss(recorded, inputs, False, num_items_in_batch)
+            stock: Any = super()
+            stock.compute_loss(recorded, inputs, False, num_items_in_batch)
             # Zero where nothing is learned; log_probs[:, i] is that of token i + 1.
             losses = -(outputs.log_probs * weights[:, 1:].to(outputs.log_probs.dtype))
             count = outputs.label_mask.sum() if num_items_in_batch is None else num_items_in_batch
