@@ -139,9 +139,9 @@ def table(written: list[Written]) -> list[str]:
             good = of["better"].expected > of["worse"].expected
         else:
             good = all(verdict(w.text) == letter for letter, w in of.items())
-        for name in (kind, "all"):
-            counts[name][0] += good
-            counts[name][1] += 1
+        counts[kind][0] += good
+        counts[kind][1] += 1
+    counts["all"] = [sum(k for k, _ in counts.values()), sum(n for _, n in counts.values())]
     lines = [
         f"{kind:16} {n:5} {k / n:6.1%} [{wilson(k, n)[0]:.0%}, {wilson(k, n)[1]:.0%}]"
         for kind, (k, n) in counts.items()
