@@ -46,7 +46,7 @@ def bare(prompts: Sequence[list[int]]) -> tuple[int, float]:
 
 async def engine(queries: Sequence[Query]) -> tuple[int, float]:
     """Jurist's engine on a fresh runtime; (tokens, seconds)."""
-    embedded = EmbeddedEngine(concurrency=16)
+    embedded = EmbeddedEngine("base", concurrency=16)
     await embedded.check()
     started = time.perf_counter()
     completions = await asyncio.gather(*[embedded(q) for q in queries])
@@ -57,7 +57,7 @@ async def engine(queries: Sequence[Query]) -> tuple[int, float]:
 
 async def ids_of(queries: Sequence[Query]) -> list[list[int]]:
     """The same prompts as token ids."""
-    embedded = EmbeddedEngine()
+    embedded = EmbeddedEngine("base")
     await embedded.check()
     assert embedded._runtime is not None
     ids = [embedded._runtime.chat_ids(q.messages, None) for q in queries]
@@ -67,7 +67,7 @@ async def ids_of(queries: Sequence[Query]) -> list[list[int]]:
 
 async def shared(queries: Sequence[Query]) -> None:
     """What the second order and the votes of a case cost after its first call."""
-    embedded = EmbeddedEngine()
+    embedded = EmbeddedEngine("base")
     await embedded.check()
     for name, query in zip(
         ("first order", "second order", "a vote on the first", "another vote"), queries, strict=True
@@ -81,7 +81,7 @@ async def shared(queries: Sequence[Query]) -> None:
 
 def main(file: str) -> None:
     """Two rounds of each in turn, then one case's orders and votes."""
-    judge = Judge(rubrics_short(), EmbeddedEngine(), Sampling(max_tokens=NEW))
+    judge = Judge(rubrics_short(), EmbeddedEngine("base"), Sampling(max_tokens=NEW))
     cases = list(load_cases(file))[:8]
     queries = [judge.query(case, (0, 1), 0) for case in cases]
     prompts = asyncio.run(ids_of(queries))
@@ -92,7 +92,7 @@ def main(file: str) -> None:
         print(f"  bare runtime {floor:6.1f} tokens/s ({tokens} in {seconds:.1f} s)")
         tokens, seconds = asyncio.run(engine(queries))
         print(f"  jurist       {tokens / seconds:6.1f} tokens/s: {tokens / seconds / floor:.2f} of bare")
-    one = Judge(rubrics_short(), EmbeddedEngine(), Sampling(max_tokens=1, temperature=1.0))
+    one = Judge(rubrics_short(), EmbeddedEngine("base"), Sampling(max_tokens=1, temperature=1.0))
     longest = max(cases, key=lambda c: sum(len(str(r)) for r in c.responses))
     asyncio.run(
         shared([one.query(longest, o, i) for o, i in (((0, 1), 0), ((1, 0), 0), ((0, 1), 1), ((0, 1), 2))])

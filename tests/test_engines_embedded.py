@@ -29,7 +29,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine() -> AsyncIterator[EmbeddedEngine]:
-    engine = EmbeddedEngine(concurrency=8)
+    engine = EmbeddedEngine("base", concurrency=8)
     await engine.check()
     yield engine
     await engine.aclose()

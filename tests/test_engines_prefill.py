@@ -419,7 +419,7 @@ async def test_a_word_that_is_continued_keeps_its_space(tmp_path: Path) -> None:
 
 async def test_the_embedded_model_goes_on_as_it_would_have() -> None:
     pytest.importorskip("openvino_genai")
-    engine = EmbeddedEngine()
+    engine = EmbeddedEngine("base")
     whole = await engine(begun(None, max_tokens=24))
     words = whole.text.split(" ")
     starts = [" ".join(words[:n]) for n in (3, 9)]
