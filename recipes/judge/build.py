@@ -29,16 +29,16 @@ from kinds import KINDS
 
 from jurist.core.types import Case, Message
 from jurist.protocols.base import Protocol
-from jurist.protocols.guard import guarded
+from jurist.protocols.injection import guarded
 from jurist.protocols.pairwise import pairwise_short
 from jurist.protocols.pointwise_short import pointwise_short
 
 _DECIDING = re.compile(
-    r"(?<=\" )(?:fits|is not about|refuses|says nothing about|makes no sense|goes along|is all there is"
-    r"|is not|is)\b"
-    r"|(?<=\", )(?:nothing twice|cut off|but)|No capital|Capital in|No comma|Comma in|Words such"
-    r"|has no divisor|ends in \d|= \d+ x \d+(?: \+ \d+)?|\d+ [<>=] \d+|No \w+ in it|has \w+(?=\. )"
-    r"|no closing brace|no brace|No quotes|is plain text"
+    r"(?<=\" )(?:fits|is not about|refuses|says nothing about|makes no sense|goes along|is not|is"
+    r"|has (?:no|a) comma)\b|(?<=\", )(?:nothing twice|cut off|but|no capital|capital in|no small|small in)\b"
+    r"|a number alone|has words|has no divisor|ends in \d|= \d+ x \d+(?: \+ \d+)?|\d+ [<>=] \d+"
+    r"|No \w+ in it|has \w+(?=\. )|(?<=, )(?:no (?:closing brace|comma before|quotes|colon|braces)"
+    r"|plain text|valid)\b"
 )
 """The words in which a finding first says what is so: what stands before is alike for both replies."""
 

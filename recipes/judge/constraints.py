@@ -47,8 +47,9 @@ def lowercase(m: Material, rng: Random) -> Pair:
     capital = next((w for w in two.split() if w != w.lower()), None)
     if capital is None:
         return lowercase(m, rng)
-    met = Finding("No capital letter.", True)
-    found = Finding(f'Capital in "{capital}".', False)
+    # The first words are copied before anything is said of them: what decides then stands close by.
+    met = Finding(f"Starts {quote(good.split()[:3])}, no capital.", True)
+    found = Finding(f'Starts {quote(two.split()[:3])}, capital in "{capital}".', False)
     return _constrained(m, "lowercase", asked, "Lowercase", "no capital letter", (good, met), (two, found))
 
 
@@ -62,9 +63,9 @@ def capitals(m: Material, rng: Random) -> Pair:
         "Use only capital letters.",
         rng=rng,
     )
-    good = (one.upper(), Finding(f"All capitals: {quote(one.upper().split()[:2])}.", True))
+    good = (one.upper(), Finding(f"Starts {quote(one.upper().split()[:2])}, no small letter.", True))
     small = next(w for w in two.split() if w != w.upper())
-    bad = (two, Finding(f'Small letters in "{small}".', False))
+    bad = (two, Finding(f'Starts {quote(two.split()[:2])}, small in "{small}".', False))
     return _constrained(m, "capitals", asked, "Capitals", "capital letters only", good, bad)
 
 
@@ -83,8 +84,9 @@ def commas(m: Material, rng: Random) -> Pair:
         rng=rng,
     )
     comma = next(w for w in two.split() if "," in w)
-    good, met = one.replace(",", ""), Finding("No comma.", True)
-    found = Finding(f'Comma in "{comma}".', False)
+    good = one.replace(",", "")
+    met = Finding(f'"{good}" has no comma.', True)
+    found = Finding(f'"{two}" has a comma: "{comma}".', False)
     return _constrained(m, "no commas", asked, "No commas", "no comma", (good, met), (two, found))
 
 
@@ -202,8 +204,8 @@ def number_only(m: Material, rng: Random) -> Pair:
         )
     )
     rubric = (Criterion("Number only", 100, "a number, no words"),)
-    good, wrong = Finding(f'"{number}" is all there is.', True), next(w for w in bad.split() if w.isalpha())
-    found = Finding(f'Words such as "{wrong}".', False)
+    good = Finding(f'Starts "{number}", a number alone.', True)
+    found = Finding(f"Starts {quote(bad.split()[:3])}, has words.", False)
     return Pair("number only", asked, str(number), bad, rubric, (good,), (found,), held_out=m.held_out)
 
 
@@ -212,20 +214,20 @@ def valid_json(m: Material, rng: Random) -> Pair:
     asked, value = rng.choice(m.jsons)
     good = json.dumps(value)
     breaks: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
-        (lambda s: s[:-1], lambda s: f"Ends {s.split()[-1]}, no closing brace."),
-        (lambda s: s.replace(", ", " "), lambda s: f"No comma before {s.split()[2]}."),
-        (lambda s: s.replace('"', ""), lambda s: f"No quotes around {s.split(':')[0].strip('{')}."),
-        (lambda s: s.replace(":", " =", 1), lambda s: f"Has = after {s.split()[0].strip('{')}."),
-        (lambda s: f"{s.strip('{}')}", lambda s: f"Starts {s.split(':')[0]}, no brace."),
-        (
-            lambda s: "; ".join(f"{k} is {v}" for k, v in json.loads(s).items()),
-            lambda s: f"{s.split(';')[0]} is plain text.",
-        ),
+        (lambda s: s[:-1], lambda _: "no closing brace"),
+        (lambda s: s.replace(", ", " "), lambda s: f"no comma before {s.split()[2]}"),
+        (lambda s: s.replace('"', ""), lambda _: "no quotes"),
+        (lambda s: s.replace(":", " =", 1), lambda s: f"no colon after {s.split()[0].strip('{')}"),
+        (lambda s: f"{s.strip('{}')}", lambda _: "no braces"),
+        (lambda s: "; ".join(f"{k} is {v}" for k, v in json.loads(s).items()), lambda _: "plain text"),
     )
     make, say = rng.choice(breaks)
     bad = make(good)
     rubric = (Criterion("Valid JSON", 100, "braces, quotes, commas"),)
-    met = Finding(f"Starts {good.split(':')[0]}, ends {good.split()[-1]}, comma between.", True)
-    return Pair(
-        "valid JSON", asked, good, bad, rubric, (met,), (Finding(say(bad), False),), held_out=m.held_out
-    )
+
+    def finding(reply: str, what: str, met: bool) -> Finding:
+        words = reply.split()
+        return Finding(f"Starts {words[0]}, ends {words[-1]}, {what}.", met)
+
+    found = (finding(good, "valid", True),), (finding(bad, say(bad), False),)
+    return Pair("valid JSON", asked, good, bad, rubric, *found, held_out=m.held_out)

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from jurist.core.runs import read_decisions
 from jurist.core.statistics import wilson
-from jurist.core.store import read_decisions
 from jurist.core.types import Decision, Judgment, Status
 from jurist.protocols.pointwise_short import pointwise_short
 
