@@ -30,8 +30,8 @@ if [ -d "$WHEELS" ]; then
   export PYTHONPATH="$SITE${PYTHONPATH:+:$PYTHONPATH}"
 fi
 export PYTHONPATH="$PWD/src:$PWD/recipes/judge${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
-PAIRS=24000 MORE=4096 HELD=40 ARM=12000 ROUNDS=3 ASKED=1024 SAMPLES=8 BATCH=64 MICRO=64 AT=1024 LIMIT=0
-if [ -n "$TOY" ]; then PAIRS=60 MORE=16 HELD=1 ARM=32 ROUNDS=1 ASKED=4 SAMPLES=2 BATCH=16 MICRO=4 AT=16 LIMIT=4; fi
+PAIRS=24000 MORE=4096 HELD=40 ARM=12000 ROUNDS=3 ASKED=1024 SAMPLES=8 BATCH=64 MICRO=64 AT=1024 LIMIT=0 EPOCHS=2
+if [ -n "$TOY" ]; then PAIRS=60 MORE=16 HELD=1 ARM=32 ROUNDS=1 ASKED=4 SAMPLES=2 BATCH=16 MICRO=4 AT=16 LIMIT=4 EPOCHS=1; fi
 HOW="--base $MODEL --device $DEVICE --rank 32 --lowest 0 --batch $BATCH --micro $MICRO --save-every 100"
 
 stage() { # stage NAME FILE COMMAND...: done where FILE is there
@@ -46,7 +46,7 @@ stage data "$OUT/data/train.jsonl" py build --data "$DATA" --out "$OUT/data" --p
 stage more "$OUT/more/train.jsonl" py build --data "$DATA" --out "$OUT/more" --pairs $MORE --held-out 1 --seed 1
 train() { py train "$OUT/data/$1.jsonl" --out "$OUT/$2" $HOW "${@:3}" && cp "$OUT/$2/state.pt" "$OUT/$2/done.pt"; }
 measure() { py sample "$OUT/data/held_out-$1.jsonl" --state "$OUT/$2/done.pt" $HOW --out "$OUT/$2/held_out.jsonl" --at-once $AT --limit $LIMIT; }
-stage alone "$OUT/alone/done.pt" train alone alone --max-rows $((PAIRS * 2)) --learning-rate 1.5e-3
+stage alone "$OUT/alone/done.pt" train alone alone --max-rows $((PAIRS * 2)) --epochs $EPOCHS --learning-rate 1.5e-3
 stage pack "$OUT/alone/judge.gguf" py pack "$OUT/alone/done.pt" "$OUT/alone/judge.gguf"
 cp "$OUT/alone/judge.gguf" "$OUT/judge.gguf"
 stage measure-alone "$OUT/alone/held_out.jsonl" measure alone alone
