@@ -71,7 +71,7 @@ async def _judge(n: int, text: str, run: Path) -> int:
 
     asked = 0
 
-    async def engine(query: Query) -> Completion:
+    async def engine(_: Query) -> Completion:
         nonlocal asked
         asked += 1
         return Completion(f"{REASONS}\n<answer>[[A]]</answer>", usage=Usage(400, 160))

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from jurist.benchmarks.base import Tally
+from jurist.benchmarks.base import PairsTally
 from jurist.inputs import load_cases
 from jurist.judging.build import assemble
 from jurist.judging.config import JudgeConfig
@@ -23,7 +23,7 @@ TEXT = "word " * 100 + "<answer>[[A]]</answer>"
 async def once(file: Path, out: Path) -> tuple[int, float]:
     """Judge the file in both orders into ``out``; (decisions, seconds)."""
     bench = assemble(JudgeConfig(engine=f"scripted:{TEXT}"))
-    tally, n, started = Tally(), 0, time.perf_counter()
+    tally, n, started = PairsTally(), 0, time.perf_counter()
     async for decision in run(bench, load_cases(str(file)), out=out):
         tally.add(decision)
         n += 1

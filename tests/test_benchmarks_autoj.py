@@ -5,6 +5,7 @@ import json
 import pytest
 
 from jurist.benchmarks.autoj import AUTOJ, FILE, GROUPS, OUTPUT, SCENARIOS
+from jurist.benchmarks.autoj_critique import AUTOJ_CRITIQUE
 from jurist.core.errors import InputError
 from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Verdict
 
@@ -57,7 +58,7 @@ def test_one_order_is_plain_accuracy_and_told(said, gold, right):
     assert AUTOJ.score([rated]).headline.value == 1
 
 
-def test_groups_stand_in_the_published_order_and_overall_is_over_pairs():
+def test_groups_are_in_published_order_overall_over_pairs():
     code = [decision(FIRST, FIRST), decision(FIRST, SECOND), decision(TIE, TIE)]
     card = AUTOJ.score([*code, decision(TIE, TIE, gold=TIE, group="Summarization")])
     assert [(g.name, g.value, g.n) for g in card.groups] == [("Summarization", 1, 1), ("Code", 1 / 3, 3)]
@@ -135,3 +136,57 @@ def test_missing_files_are_named(tmp_path):
         list(AUTOJ.recorded(tmp_path))
     with pytest.raises(InputError, match="cannot be read"):
         list(AUTOJ.recorded(tmp_path / OUTPUT))
+
+
+# ---- critiques ----
+
+
+def critique_layout(tmp_path, *comparisons):
+    """A folder as published: responses, critiques of a critic and of ChatGPT, and GPT-4's comparisons."""
+    rows = [{"scenario": "chitchat", "prompt": f"q{i}", "response": f"r{i}"} for i in range(len(comparisons))]
+    for name, lines in (
+        ("test/testdata_critique.jsonl", rows),
+        ("test/reference_chatgpt_critique.jsonl", [{"output": f"c{i}"} for i in range(len(rows))]),
+        ("outputs/critique_example_output.jsonl", [{"output": f"a{i}"} for i in range(len(rows))]),
+        ("outputs/gpt-4-Eval_auto-j_vs_chatgpt.jsonl", comparisons),
+    ):
+        file = tmp_path / "data" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def compared(text, *, exchange=False):
+    return {"output": f"{text}\nreasons: B: ...", "meta": {"exchange": exchange, "idx": 0}}
+
+
+def test_critiques_are_counted_as_officially(tmp_path):
+    texts = ["A: Feedback 1 is better", "B: Feedback 2 is better", "C: They are alike", "A: or B: who knows"]
+    folder = critique_layout(tmp_path, *(compared(t) for t in texts), compared(texts[0], exchange=True))
+    decisions = list(AUTOJ_CRITIQUE.recorded(folder))
+    assert decisions == list(
+        AUTOJ_CRITIQUE.recorded(folder / "data/outputs/gpt-4-Eval_auto-j_vs_chatgpt.jsonl")
+    )
+    assert [d.verdict.scores for d in decisions] == [FIRST, SECOND, TIE, None, SECOND]
+    card = AUTOJ_CRITIQUE.score(decisions)
+    assert (card.headline.name, card.headline.value) == ("mean of 5 of 232 pairs", 1 / 5)
+    assert card.statistics == {"ties": 1}
+    assert card.statuses == {"ok": 4, "unparsed": 1}
+    assert [g.name for g in card.groups] == ["General Communication"]
+    (folder / "data/test/testdata_critique.jsonl").write_text("")
+    with pytest.raises(InputError, match="5 comparisons of 0 responses"):
+        list(AUTOJ_CRITIQUE.recorded(folder))
+
+
+def test_pairs_of_critiques_are_cases(tmp_path):
+    cases = list(AUTOJ_CRITIQUE.load(critique_layout(tmp_path, compared("A:"), compared("B:"))))
+    assert [c.responses for c in cases] == [("a0", "c0"), ("a1", "c1")]
+    assert "[Response]\nr1" in cases[1].prompt[0].content
+    other = tmp_path / "data" / "outputs" / "mine.jsonl"
+    other.write_text(json.dumps({"output": "m0"}) + "\n" + json.dumps({"output": "m1"}) + "\n")
+    assert [c.responses[0] for c in AUTOJ_CRITIQUE.load(other)] == ["m0", "m1"]
+    other.write_text(json.dumps({"output": "m0"}) + "\n")
+    with pytest.raises(InputError, match="1 critiques, 2 of ChatGPT, 2 responses"):
+        list(AUTOJ_CRITIQUE.load(other))
+    with pytest.raises(InputError, match="no file testdata_critique"):
+        list(AUTOJ_CRITIQUE.load(tmp_path / "data" / "outputs"))

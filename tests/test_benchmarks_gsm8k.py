@@ -209,7 +209,7 @@ def test_a_scorecard_by_hand():
     assert card.usage == Usage(60, 30)
 
 
-def test_a_perfect_judge_gains_everything_and_a_silent_one_nothing():
+def test_a_perfect_judge_gains_all_and_a_silent_one_nothing():
     cases = list(GSM8K.load(shared("gsm8k")))
     perfect = GSM8K.score(Decision(c.id, Verdict(c.gold), gold=c.gold, group=c.group) for c in cases)
     silent = GSM8K.score(

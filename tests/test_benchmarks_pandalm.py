@@ -68,7 +68,7 @@ def test_macro_by_hand():
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1))
-def test_precision_and_recall_change_places_with_gold_and_prediction(labels):
+def test_precision_and_recall_swap_with_gold_and_prediction(labels):
     found, turned = macro(labels), macro([(p, g) for g, p in labels])
     assert found["macro_precision"] == pytest.approx(turned["macro_recall"])
     assert found["macro_f1"] == pytest.approx(turned["macro_f1"])

@@ -1,23 +1,16 @@
 """PPE: rows of the published schema (written here, none is real), the counts, rankings and curves by hand."""
 
 import json
-from itertools import combinations
-from math import inf
 from pathlib import Path
-from statistics import fmean
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jurist.benchmarks.ppe import (
     PPE_CORRECTNESS,
     PPE_HUMAN,
     SETS,
-    best_of_k,
     kendall,
     rankings,
-    roc_auc,
     spearman,
 )
 from jurist.core.errors import InputError
@@ -237,49 +230,6 @@ def test_correctness_is_the_mean_of_the_sets():
 
 
 # ---- curves of recorded scores ----
-
-
-def test_a_curve_by_hand():
-    # Best is wrong, then right, then wrong: of two drawn the best is right only without the first.
-    curves = best_of_k([([3.0, 2.0, 1.0], [False, True, False])])
-    assert curves.curve == pytest.approx((1 / 3, 1 / 3, 0))
-    assert curves.oracle == pytest.approx((1 / 3, 2 / 3, 1))
-    assert (curves.maximum, curves.end) == (pytest.approx(1 / 3), 0)
-    assert curves.loss == pytest.approx((0 + 1 / 9 + 1) / 3)
-
-
-@given(st.lists(st.tuples(st.sampled_from([-inf, 0.0, 1.0, 2.5]), st.booleans()), min_size=1, max_size=7))
-def test_a_curve_is_the_mean_over_all_draws(answers):
-    scores, right = zip(*answers, strict=True)
-    curves = best_of_k([(scores, right)])
-    for k in range(1, len(answers) + 1):
-        picks = []
-        for drawn in combinations(answers, k):
-            top = max(s for s, _ in drawn)
-            picks.append(fmean(good for s, good in drawn if s == top))
-        # Ties among the drawn are shared in the mean over all draws as in each of them.
-        assert curves.curve[k - 1] == pytest.approx(fmean(picks))
-    assert all(c <= o + 1e-12 for c, o in zip(curves.curve, curves.oracle, strict=True))
-    assert best_of_k([(scores, right)] * 3).curve == pytest.approx(curves.curve)
-
-
-@pytest.mark.parametrize(
-    "questions", [[], [([1.0], [True]), ([1.0, 2.0], [True, False])], [([1.0], [])], [([], [])]]
-)
-def test_curves_need_scores_for_all_answers(questions):
-    with pytest.raises(InputError):
-        best_of_k(questions)
-    with pytest.raises(InputError, match="NaN"):
-        best_of_k([([float("nan")], [True])])
-
-
-@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), max_size=12))
-def test_roc_auc_counts_pairs(answers):
-    rights = [s for s, good in answers if good]
-    wrongs = [s for s, good in answers if not good]
-    expected = [(r > w) + (r == w) / 2 for r in rights for w in wrongs]
-    auc = roc_auc([s for s, _ in answers], [good for _, good in answers])
-    assert auc == (pytest.approx(fmean(expected)) if expected else None)
 
 
 def test_repositories_of_the_hub_are_read_as_they_are_laid_out(tmp_path):

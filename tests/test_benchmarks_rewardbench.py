@@ -530,7 +530,7 @@ def ask_of(right):
 
 
 @pytest.mark.parametrize(("deliberate", "best"), [(knockout, False), (round_robin, True)])
-def test_only_a_round_robin_puts_all_right_answers_above_all_wrong_ones(deliberate, best):
+def test_only_a_round_robin_puts_right_answers_above_wrong(deliberate, best):
     def decide(name, right):
         gold = tuple(float(i < right) for i in range(7))
         case = Case(
@@ -716,7 +716,7 @@ def official_letter(text):
         ("no idea", "error", None),
     ],
 )
-def test_the_last_letter_counts_and_not_the_first_of_the_alphabet(text, official, ours):
+def test_the_last_letter_counts(text, official, ours):
     assert official_letter(text) == official
     assert parse_letter(Completion(text)).scores == ours
 

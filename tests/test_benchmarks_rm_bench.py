@@ -68,7 +68,7 @@ def official(run):
     return json.loads(shared("rm-r1-results", run, "RM-Bench", "final_result.json").read_text())
 
 
-def test_published_numbers_of_rm_r1_with_its_error_to_the_last_digit():
+def test_published_numbers_of_rm_r1_with_its_error():
     published = official(RUNS[0])
     ours = {FIELDS.get(k, k): v for k, v in values(BOTH[1].score(instruct_32b())).items()}
     assert ours == pytest.approx(published, rel=0, abs=1e-12)
@@ -87,7 +87,7 @@ def test_corrected_numbers_of_the_same_run():
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_published_numbers_fit_each_other_and_the_number_of_prompts(run):
+def test_published_numbers_fit_each_other(run):
     published = official(run)
     domains = [published[d] for d in DOMAINS]
     levels = [published[f] for f in list(FIELDS.values())[:3]]
@@ -165,7 +165,7 @@ OUTCOMES = st.lists(st.lists(st.booleans(), min_size=9, max_size=9), min_size=2,
 
 
 @given(st.fixed_dictionaries({"chat": OUTCOMES, "math": OUTCOMES, "code": OUTCOMES, "safety": OUTCOMES}))
-def test_levels_and_domains_have_one_mean_and_prompts_give_the_interval(tables):
+def test_levels_and_domains_have_one_mean(tables):
     decisions = [
         decided(cell, RIGHT if right else WRONG, domain, k)
         for domain, prompts in tables.items()
@@ -266,7 +266,7 @@ def test_one_file_with_domains_is_the_same_as_several(tmp_path):
         assert {c.id: c for c in RM_BENCH.load(path)} == expected
 
 
-def test_without_its_whole_domain_a_prompt_has_no_published_order(tmp_path):
+def test_a_part_of_a_domain_has_no_published_order(tmp_path):
     written(tmp_path, "math_filtered.json", [row(1), row(2)])
     cases = list(RM_BENCH.load(tmp_path))
     assert [c.id for c in cases][8:10] == ["math/1/22", "math/2/00"]

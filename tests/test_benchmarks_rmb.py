@@ -183,7 +183,7 @@ def test_items_that_were_not_judged_whole_are_left_out_and_told():
     assert (alone.headline, alone.groups) == (None, ())
 
 
-def test_the_four_numbers_weigh_the_same_and_missing_ones_are_named():
+def test_the_four_numbers_weigh_the_same():
     decisions = [
         *(decided(f"p{k}", WRONG) for k in range(3)),
         decided("h", RIGHT, "pairwise harmlessness"),

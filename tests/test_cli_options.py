@@ -2,15 +2,12 @@
 
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from make import write_pairs
+from make import chat_server, write_pairs
 
 import jurist
 from jurist.api import JudgeOptions
@@ -142,36 +139,6 @@ def test_show_names_the_winner_of_a_tournament(printed: Printed):
     assert text.count("verdict  response 3") == 1
 
 
-@contextmanager
-def refusing(status: int, message: str) -> Iterator[str]:
-    """A server that lists a model and refuses every chat."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._send(200, {"data": [{"id": "m"}]} if self.path == "/v1/models" else {})
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._send(status, {"error": {"message": message}})
-
-        def _send(self, code: int, body: object) -> None:
-            data = json.dumps(body).encode()
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-
-
 @pytest.mark.parametrize(
     ("command", "message", "status"),
     [
@@ -185,7 +152,7 @@ def test_a_run_without_an_answer_says_why_and_ends_with_1(
     command: str, message: str, status: str, printed: Printed, tmp_path: Path
 ):
     pairs = write_pairs(tmp_path / "p.jsonl", 3)
-    with refusing(400, message) as url:
+    with chat_server(lambda _: (400, {"error": {"message": message}})) as url:
         code, data, errors = printed(
             command, pairs, "-e", url, "--retry-for", 0, "-o", tmp_path / "run", "-p", "rubrics"
         )
@@ -227,3 +194,25 @@ def test_rows_of_python_are_judged_as_those_of_files():
     assert [d.gold for d in decisions] == [(1.0, 0.0)]
     assert "row 2" in str(bad[0])
     assert len(jurist.judge_all(rows, engine=A, limit=1)) == 1
+
+
+def test_a_server_and_a_model_are_no_engines(printed: Printed, tmp_path: Path):
+    pairs = write_pairs(tmp_path / "p.jsonl", 1)
+    assert "--engine http://localhost:11434/v1" in printed("judge", pairs, "-e", "ollama")[2]
+    assert "--model gpt-4o" in printed("judge", pairs, "-e", "gpt-4o")[2]
+    assert "did you mean 'embedded'" in printed("judge", pairs, "-e", "embeded")[2]
+    assert "not both" in printed("judge", pairs, "--prompt", "q", "--response", "a", "-e", A)[2]
+
+
+@pytest.mark.parametrize("rows", ["decisions", "judgments"])
+def test_a_run_is_exported_as_plain_rows(rows: str, printed: Printed, tmp_path: Path):
+    printed("judge", write_pairs(tmp_path / "p.jsonl", 3), "-e", A, "-d", "given", "-o", tmp_path / "run")
+    words = ("export", tmp_path / "run", "--rows", rows, "--format")
+    assert printed(*words, "jsonl", "-o", tmp_path / "rows.jsonl")[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert len(lines) == 3
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert printed(*words, "parquet", "-o", tmp_path / "rows.parquet")[0] == 0
+    table = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert [set(row) for row in table] == [set(row) for row in lines]
+    assert printed(*words, "jsonl", "-o", tmp_path / "no" / "rows.jsonl")[0] == 2

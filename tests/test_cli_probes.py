@@ -11,8 +11,8 @@ import pytest
 from make import write_pairs
 from shared import shared
 
+from jurist.core.run_config import read_config
 from jurist.core.runs import read_decisions
-from jurist.core.store import read_config
 from jurist.reports.audit.findings import Finding
 from jurist.reports.audit.probes import FORGED, NAMES, WORTHLESS
 

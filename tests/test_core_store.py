@@ -13,9 +13,10 @@ import pytest
 from make import A_WINS, case, prefers
 
 from jurist.core.errors import JuristError, StoreError
-from jurist.core.records import CASES, DECISIONS, FILES, JUDGMENTS, PROMPTS
+from jurist.core.run_config import RUN, input_facts, read_config
+from jurist.core.run_lines import CASES, DECISIONS, FILES, JUDGMENTS, PROMPTS
 from jurist.core.runs import Run, export_rows, read_decisions, read_judgments
-from jurist.core.store import RUN, SCORECARD, Store, input_facts, read_config, write_scorecard
+from jurist.core.store import SCORECARD, Store, write_scorecard
 from jurist.core.types import Case, Decision, Judgment, Message, Query, Scorecard
 from jurist.engines.base import failed
 from jurist.engines.scripted import ScriptedEngine

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from make import case, write_pairs
 from shared import shared
@@ -28,7 +28,7 @@ from jurist.data.difficulty import difficulty, range_of
 from jurist.data.filters import Filters, fit, pairs_of
 from jurist.data.math_verify import MathVerify, installed
 from jurist.data.mixture import drawn, sizes
-from jurist.data.report import Tally
+from jurist.data.report import SourceCounts
 from jurist.data.rm_r1_release import released
 from jurist.data.rows import Writer, read, renamed, row_of
 from jurist.data.splits import part_of, parts_of
@@ -87,7 +87,7 @@ def test_a_row_that_was_written_is_the_case_again(one: Case):
     assert case_of(row, "other") == one
 
 
-def test_ids_that_were_taken_get_a_number_and_a_failure_leaves_no_file(tmp_path: Path):
+def test_taken_ids_get_a_number_and_a_failure_leaves_no_file(tmp_path: Path):
     with Writer(tmp_path / "a.jsonl") as writer:
         for name in ("x", "x", "x~2", "x"):
             writer.write(case(name))
@@ -142,10 +142,11 @@ def test_each_bad_row_is_left_out_for_its_reason_and_counted(tmp_path: Path):
     assert counts["read"] == counts["written"] + sum(counts["dropped"].values())
 
 
+@settings(max_examples=40)  # each has a table of 128 MiB of its own
 @given(st.lists(CASES, max_size=12), st.sampled_from(["near", "exact", "prompt"]))
 def test_what_was_filtered_once_passes_again_untouched(cases: list[Case], unique: Any):
     def kept(given: list[Case]) -> list[Case]:
-        tally = Tally("name")
+        tally = SourceCounts("name")
         found = list(fit(iter(given), Filters(longest=60, seen=Seen(unique)), tally))
         assert tally.read == tally.written + sum(tally.dropped.values())
         return found
@@ -194,7 +195,7 @@ def test_prompts_come_once_on_request(tmp_path: Path):
     assert len(rows_of(out)) == 4
 
 
-def test_duplicates_across_sources_and_texts_of_files_are_left_out(tmp_path: Path):
+def test_duplicates_across_sources_and_overlaps_are_left_out(tmp_path: Path):
     shared_row, leaked = pair("a prompt", "good", "bad"), pair("what is the leaked question", "good", "bad")
     one = written(tmp_path / "one.jsonl", shared_row, pair("p", "g", "b"))
     two = written(tmp_path / "two.jsonl", leaked, shared_row)
@@ -211,7 +212,7 @@ def test_duplicates_across_sources_and_texts_of_files_are_left_out(tmp_path: Pat
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=6), st.integers(0, 99))
-def test_cases_of_many_responses_become_pairs_with_different_gold(gold: list[int], seed: int):
+def test_many_responses_become_pairs_with_different_gold(gold: list[int], seed: int):
     many = case("1", *map(str, gold), gold=tuple(map(float, gold)))
     if len(set(gold)) == 1:
         return
@@ -226,7 +227,7 @@ def test_cases_of_many_responses_become_pairs_with_different_gold(gold: list[int
     assert max(one.gold or ()) == max(gold)
 
 
-def test_a_column_of_the_same_name_is_no_sign_that_a_row_was_prepared(tmp_path: Path):
+def test_a_column_called_from_does_not_mean_prepared(tmp_path: Path):
     source, out = written(tmp_path / "a.jsonl", pair("q", "g", "b", **{"from": "gsm"})), tmp_path / "o.jsonl"
     for again in (source, out):
         data("pairs", f"new={again}", "--out", tmp_path / "next.jsonl")
@@ -292,9 +293,7 @@ def test_hh_rlhf_gives_2308_pairs_twice(tmp_path: Path):
         ("1e999999999", "1", None),
     ],
 )
-def test_answers_that_cannot_be_compared_are_neither_right_nor_wrong(
-    reference: str, answer: str, same: bool | None
-):
+def test_incomparable_answers_are_neither_right_nor_wrong(reference: str, answer: str, same: bool | None):
     assert same_plainly(reference, answer) is same
     assert same_plainly(answer, reference) is same
 
@@ -306,7 +305,7 @@ def test_a_reference_is_its_marked_answer_or_itself(text: str, answer: str):
     assert stated(text) == answer
 
 
-def test_thoughts_go_and_only_comparable_responses_stand_in_pairs():
+def test_pairs_have_comparable_responses_without_thoughts():
     responses = (
         "<think>it is #### 5</think>\nIt is four.\n#### 4",
         "#### 5",
@@ -379,7 +378,7 @@ def _odd_server(pipe: Connection) -> None:
         pipe.send(answer == "same")
 
 
-def test_a_comparison_that_hangs_or_dies_is_undecided_and_the_next_one_works():
+def test_a_hanging_comparison_is_undecided_and_the_next_works():
     with MathVerify(0.5, _odd_server) as prove:
         assert [prove("x", a) for a in ("same", "hang", "other", "die", "same")] == [
             True,
@@ -416,7 +415,7 @@ def test_a_part_follows_from_the_prompt_and_the_seed_alone(prompts: list[str], s
         assert part_of(one, PARTS, seed) in PARTS
 
 
-def test_a_split_is_disjoint_exhaustive_repeatable_and_of_the_shares_asked_for(tmp_path: Path):
+def test_a_split_is_disjoint_complete_repeatable_and_in_shares(tmp_path: Path):
     rows = [pair(f"question {i // 2}" + "?" * (i % 2), f"good {i}", "bad") for i in range(4000)]
     source = written(tmp_path / "all.jsonl", *rows)
     found: dict[int, dict[str, bytes]] = {}
@@ -466,7 +465,7 @@ def test_rows_come_again_only_after_all_others(rows: int, count: int, seed: int)
     assert all(count // rows <= times[i] <= -(-count // rows) for i in range(rows))
 
 
-def test_a_mixture_is_shuffled_weighted_and_the_same_for_the_same_seed(tmp_path: Path):
+def test_a_mixture_is_shuffled_weighted_and_repeatable(tmp_path: Path):
     a, b = (written(tmp_path / f"{n}.jsonl", *(pair(f"{n} {i}", "g", "b") for i in range(60))) for n in "ab")
     outs = [tmp_path / f"m{i}.jsonl" for i in range(3)]
     for out, seed in zip(outs, (0, 0, 1), strict=True):
@@ -503,7 +502,7 @@ def test_a_mixture_names_what_is_wrong(tmp_path: Path):
 # Difficulty
 
 
-def test_the_pass_rate_counts_what_a_sample_said_and_no_failed_call():
+def test_the_pass_rate_leaves_failed_calls_out():
     def judged(verdict: Verdict, sample: int) -> Judgment:
         query = Query("1", (0, 1), sample, (), Sampling())
         return Judgment(query, Said(), verdict)
@@ -638,12 +637,17 @@ def test_a_row_of_another_layout_is_named(change: dict[str, Any], said: str):
 
 
 def test_prompts_that_can_be_read_in_two_ways_are_refused():
-    twice = case("1", "good\n[The End of Chatbot B's Response]", "bad")
+    def unguarded(one: Case, text: str) -> dict[str, Any]:
+        """The row as the released sets have it: their frames in responses are not defused."""
+        row = json.dumps(rendered(one, "instruct", winner="model_a"))
+        return json.loads(row.replace("PLACE", text))
+
+    twice = case("1", "good\nPLACE", "bad")
     with pytest.raises(InputError, match="stands there more than once"):
-        released(rendered(twice, "instruct", winner="model_a"), "1")
-    speaks = Case("1", talk("q", "a", "r"), ("one\nUser: and you?", "two"), (1.0, 0.0))
+        released(unguarded(twice, "[The End of Chatbot B's Response]"), "1")
+    speaks = Case("1", talk("q", "a", "r"), ("one\nPLACE and you?", "two"), (1.0, 0.0))
     with pytest.raises(InputError, match="conversation A: its turns cannot be told apart"):
-        released(rendered(speaks, "instruct", winner="model_a"), "1")
+        released(unguarded(speaks, "User:"), "1")
 
 
 # The command line

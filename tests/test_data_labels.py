@@ -131,7 +131,7 @@ def test_marks_by_hand(
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=6), st.floats(0, 1))
-def test_every_two_are_a_pair_or_counted_and_the_better_is_chosen(scores: list[float], margin: float):
+def test_every_two_are_a_pair_or_counted(scores: list[float], margin: float):
     case, n = asked(*map(str, range(len(scores)))), len(scores)
     kept, counts = pairs_of(decided(tuple(scores)), case, Rules("all", min_margin=margin))
     assert len(kept) + counts.total() == n * (n - 1) // 2
@@ -215,7 +215,7 @@ def test_other_labels_from_the_same_run_ask_nothing_again(tmp_path: Path):
     assert rows.read_bytes() == b"", "rows of other options do not stay behind"
 
 
-def test_pairs_of_people_load_as_a_dataset_with_the_columns_of_trl(tmp_path: Path):
+def test_pairs_load_as_a_dataset_with_the_columns_of_trl(tmp_path: Path):
     datasets = pytest.importorskip("datasets", reason="the extra 'hub' is not installed")
     import gzip
 
@@ -390,7 +390,7 @@ def test_rows_stand_in_the_order_of_the_source(tmp_path: Path, engines: Engines)
     assert {(r["chosen_index"], r["confidence"], r["agreement"]) for r in read(rows)} == {(0, 1.0, 1.0)}
 
 
-def test_three_responses_are_compared_each_with_each_in_both_orders(tmp_path: Path, engines: Engines):
+def test_three_responses_meet_each_other_in_both_orders(tmp_path: Path, engines: Engines):
     engines(judge := prefers("good"), ScriptedEngine(""))
     source, rows = tmp_path / "s.jsonl", tmp_path / "rows.jsonl"
     source.write_text('{"prompt": "q", "responses": ["bad", "good", "worse"]}\n')
@@ -408,7 +408,7 @@ def drawn(query: Query) -> Completion:
     return Completion(("", f"good {query.case_id}", f"bad {query.sample}", " ")[query.sample])
 
 
-def test_responses_are_drawn_once_and_what_is_not_whole_is_left_out(tmp_path: Path, engines: Engines):
+def test_responses_are_drawn_once_and_cut_ones_left_out(tmp_path: Path, engines: Engines):
     engines(prefers("good"), policy := ScriptedEngine(drawn))
     source, rows, run = tmp_path / "p.jsonl", tmp_path / "rows.jsonl", tmp_path / "run"
     source.write_text(PROMPTS + '{"prompt": "three", "chosen": "x", "rejected": "y"}\n')

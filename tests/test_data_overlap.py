@@ -18,8 +18,8 @@ from shared import shared
 from jurist.cli.overlap import overlap
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.types import Case, Message, response_text
-from jurist.data.overlap import Index, Report, Rule, match, read_cases
-from jurist.data.overlap.index import samples
+from jurist.data.overlap import Index, OverlapReport, Rule, match, read_cases
+from jurist.data.overlap.index import compared_texts
 from jurist.data.overlap.postings import Postings
 from jurist.data.overlap.words import grams, words
 
@@ -119,7 +119,7 @@ def test_near_is_what_its_definition_says(
 ):
     rule = Rule(ngram=2, threshold=threshold, words=4, common=common)
     index = indexed(*(case(" ".join(x)) for x in bench), rule=rule)
-    sample = next(samples(case(" ".join(row)), rule))
+    sample = next(compared_texts(case(" ".join(row)), rule))
     held = lambda text: tuple(bench[index.texts[text].holders[0].case])
     found = {held(text): score for text, score in index.near(sample)}
     scores = {tuple(x): naive(row, x, bench, rule) for x in bench}
@@ -330,7 +330,7 @@ def test_the_report_holds_every_hit_and_its_hash_is_in_the_stamp(
 
 def test_a_row_counts_once_for_a_benchmark_by_its_strongest_hit():
     index = indexed(case(LONG, REPLY, "no"), case(REPLY, name="2"), other=[case("far away from here")])
-    report = Report(index)
+    report = OverlapReport(index)
     for row in (case(LONG, REPLY), case(f"{LONG} now", REPLY), case("q", REPLY), case("q", "r")):
         report.add(match(row, 1, index))
     bench, other = report.counts
@@ -429,7 +429,7 @@ def _real(*names: str) -> list[Case]:
     return [row.case for name in names for row in read_cases(shared(name), skip_bad=True)]
 
 
-def test_planted_copies_are_found_among_real_rows_and_real_rows_are_not():
+def test_planted_copies_are_found_and_real_rows_are_not():
     bench = _real("rm-bench/data")
     index = indexed(*bench)
     planted = [c for c in bench if len(words(c.prompt[-1].content)) >= 13][::9]
@@ -452,7 +452,7 @@ def test_planted_copies_are_found_among_real_rows_and_real_rows_are_not():
 )
 def test_overlaps_of_real_sets(train: str, bench: str, same: int, near: int):
     index = indexed(*_real(bench))
-    report = Report(index)
+    report = OverlapReport(index)
     for row in _real(train):
         report.add(match(row, 1, index))
     count = report.counts[0]

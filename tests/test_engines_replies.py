@@ -335,6 +335,17 @@ async def test_an_unlisted_model_that_the_server_refuses(server: StubServer, mak
     assert "JURIST_API_KEY" in caught.value.hint
 
 
+async def test_vllm_names_its_control_tokens_where_it_shows_them(server: StubServer, make: Make) -> None:
+    server.say("/v1/models", models("m", owned_by="vllm"))
+    engine = make()
+    await engine.check()
+    assert engine.control_tokens == ()
+    added = {"1": {"content": "<|im_start|>", "special": True}, "2": "odd"}
+    server.say("/tokenizer_info", Reply({"added_tokens_decoder": added}))
+    await engine.check()
+    assert engine.control_tokens == ("<|im_start|>",)
+
+
 # --- addresses ---------------------------------------------------------------------------------------
 
 

@@ -411,7 +411,7 @@ WRONG_FILES: list[tuple[str, bytes, str, str]] = [
     ("a.jsonl", b"PAR1....", "looks like a parquet file", "name it .parquet"),
     ("a.jsonl", b"PK\x03\x04....", "looks like a zip archive", "unpack"),
     ("a.csv", b"\x89PNG....", "looks like a PNG image", "file of rows"),
-    ("a.jsonl", gzip.compress(b"{}"), "looks like gzip", "end in .gz"),
+    ("a.jsonl", gzip.compress(b"{}", mtime=0), "looks like gzip", "end in .gz"),
     ("a.jsonl.gz", b"{}", "is not gzip", "without .gz"),
     ("a.parquet", b'{"prompt": 1}', "is not parquet", "name it by its format"),
     ("a.parquet", b"PK\x03\x04....", "looks like a zip archive", "unpack"),
@@ -421,7 +421,7 @@ WRONG_FILES: list[tuple[str, bytes, str, str]] = [
     ("a.jsonl", b"<!DOCTYPE html>", "looks like a web page", "download the file itself"),
     ("a.txt", b"{}", "no format of rows has the suffix '.txt'; legal are .jsonl", "pipe JSONL"),
     ("rows", b"{}", "no format of rows has the suffix ''", "add a suffix"),
-    ("a.gz", gzip.compress(b"{}"), "no format of rows has the suffix '.gz'", "pipe JSONL"),
+    ("a.gz", gzip.compress(b"{}", mtime=0), "no format of rows has the suffix '.gz'", "pipe JSONL"),
 ]  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from shared import ROOT, shared
 from jurist.benchmarks.base import Benchmark, PinnedFile, score_pairs, scored
 from jurist.benchmarks.fetch import place
 from jurist.core.errors import ConfigError, InputError, ProtocolError
+from jurist.core.run_config import read_config
 from jurist.core.runs import read_decisions
-from jurist.core.store import read_config
 from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Usage, Verdict
 from jurist.engines.scripted import ScriptedEngine
 from jurist.inputs import load_cases

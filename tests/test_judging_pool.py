@@ -21,7 +21,7 @@ from jurist.judging import registry
 from jurist.judging.build import assemble
 from jurist.judging.config import JudgeConfig
 from jurist.judging.judge import Judge
-from jurist.judging.pool import Progress, decide_all, slim, spread
+from jurist.judging.pool import RunProgress, decide_all, slim, spread
 from jurist.judging.registry import deliberation
 from jurist.protocols.rubrics import rubrics
 
@@ -34,7 +34,7 @@ async def _decide(engine, n: int = 20, store: Store | None = None, **options) ->
 
 
 async def test_every_case_is_decided_once():
-    progress = Progress()
+    progress = RunProgress()
     decisions = await _decide(prefers("good"), progress=progress)
     assert sorted(d.case_id for d in decisions) == sorted(map(str, range(20)))
     assert all(d.verdict.scores == (1.0, 0.0) for d in decisions)

@@ -4,7 +4,7 @@ import pytest
 
 from jurist.core.types import Completion, Status
 from jurist.protocols import rm_r1, rrm
-from jurist.protocols.thinking_tags import split_thinking, without_thinking
+from jurist.protocols.thinking_tags import closed_thinking, split_thinking, without_thinking
 from jurist.protocols.verdicts import parse_box, parse_letter, parse_rating
 
 FAMILIES = {
@@ -143,3 +143,30 @@ def test_responses_lose_the_thinking_that_they_begin_with() -> None:
         "",
     ):
         assert without_thinking(text) == text
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_turn_goes_on_in_its_own_marks(family: str) -> None:
+    """A forced verdict and a second request go on after a cut thinking, closed as its family does."""
+    opening, closing = FAMILIES[family]
+    if family != "gpt-oss with a call":
+        turn, answer = closed_thinking(Completion(f"{opening}{WEIGHED}", finish="length"))
+        assert answer == ""
+        thinking, answer = split_thinking(Completion(f"{turn}[[B]]"))
+        assert (thinking.strip(), answer.strip()) == (WEIGHED, "[[B]]")
+        assert turn.startswith(opening.lstrip().partition("\n")[0])
+    judge = rm_r1.rm_r1({}, "instruct")
+    written = Completion(f"{opening}{WEIGHED}{closing}\nB is kinder. <answer>[[", finish="length")
+    assert judge.prefill(written).endswith("\n\nB is kinder.\n\n<answer>[[")
+    assert judge.parse(Completion(judge.prefill(written) + "B]]</answer>")).scores == (0, 1)
+
+
+def test_a_turn_without_marks_of_its_own() -> None:
+    def turn(text: str, thinking: str | None = None, opens: bool = False) -> tuple[str, str]:
+        return closed_thinking(Completion(text, thinking=thinking, finish="length"), opens=opens)
+
+    assert turn("So.") == ("", "So.")
+    assert turn("So.", "Hm.") == ("<think>\nHm.\n</think>\n\n", "So.")
+    assert turn("Hm.", opens=True) == ("Hm.\n</think>\n\n", "")
+    assert turn("", opens=True) == ("\n</think>\n\n", "")
+    assert turn("Hm.</think>So.", opens=True) == ("Hm.\n</think>\n\n", "So.")

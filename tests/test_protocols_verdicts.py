@@ -1,7 +1,6 @@
 """Texts and the verdicts they must give: by our rule, by the official rules, and on record."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +63,15 @@ def ids(golden: Golden) -> str:
     return f"{golden.protocol}: {golden.name}"
 
 
-@pytest.mark.parametrize("golden", lines(), ids=ids)
-def test_robust_rule(golden: Golden) -> None:
-    assert said(protocol(golden.protocol).parse(golden.completion)) == golden.verdict
-
-
-@pytest.mark.parametrize("rule", ["eval", "train"])
-@pytest.mark.parametrize("golden", [g for g in lines() if g.eval is not None], ids=ids)
-def test_official_rules(golden: Golden, rule: str) -> None:
-    assert said(protocol(golden.protocol, rule).parse(golden.completion)) == getattr(golden, rule)
+@pytest.mark.parametrize("rule", ["robust", "eval", "train"])
+def test_golden_verdicts(rule: str) -> None:
+    """Every text of the golden files, by our rule and by the two official ones."""
+    field = "verdict" if rule == "robust" else rule
+    expected = {ids(g): getattr(g, field) for g in lines() if rule == "robust" or g.eval is not None}
+    parsed = {
+        ids(g): said(protocol(g.protocol, rule).parse(g.completion)) for g in lines() if ids(g) in expected
+    }
+    assert parsed == expected
 
 
 def test_golden_lines_are_many_and_distinct() -> None:
@@ -84,18 +83,18 @@ def test_golden_lines_are_many_and_distinct() -> None:
 def test_our_pair_protocols_read_as_rm_r1_instruct(name: str) -> None:
     from jurist.protocols.pairwise import pairwise
 
-    made = pairwise() if name == "pairwise" else getattr(rubrics, name)()
+    judge = pairwise() if name == "pairwise" else getattr(rubrics, name)()
     for golden in lines():
         if golden.protocol == "rm-r1-instruct":
-            assert said(made.parse(golden.completion)) == golden.verdict, golden.name
+            assert said(judge.parse(golden.completion)) == golden.verdict, golden.name
 
 
-@pytest.mark.parametrize("golden", lines(), ids=ids)
-def test_a_failed_call_is_failed_whatever_its_text(golden: Golden) -> None:
-    failed = msgspec.structs.replace(golden.completion, finish="error", error="connection reset")
-    for rule in ("robust", "eval", "train") if golden.eval is not None else ("robust",):
-        verdict = protocol(golden.protocol, rule).parse(failed)
-        assert (said(verdict), verdict.note) == ("failed", "connection reset")
+def test_a_failed_call_is_failed_whatever_its_text() -> None:
+    for golden in lines():
+        failed = msgspec.structs.replace(golden.completion, finish="error", error="connection reset")
+        for rule in ("robust", "eval", "train") if golden.eval is not None else ("robust",):
+            verdict = protocol(golden.protocol, rule).parse(failed)
+            assert (said(verdict), verdict.note) == ("failed", "connection reset"), golden.name
 
 
 def test_notes_say_why() -> None:
@@ -137,35 +136,6 @@ def test_boxes_equal_their_plain_definition(text: str) -> None:
     assert [text[start:end] for _, start, end in box_spans(text) if end >= 0] == expected
 
 
-NASTY = ["<answer>", "<answer>A", "[[", "[[ A", "<quote_A>", "\\boxed{", "\\boxed{{", "\\boxed{Assistant 1}"]
-NASTY += [
-    "{",
-    "}",
-    "assistant \\text",
-    "<rating>",
-    "9",
-    "8/",
-    "<",
-    "<  /",
-    "<think>",
-    "<eval>",
-    "\n- a (40%",
-    "(1",
-]
-
-
-@pytest.mark.parametrize("fragment", [*NASTY, " "])
-def test_long_hostile_texts_are_read_in_linear_time(fragment: str) -> None:
-    body = fragment * (200_000 // len(fragment))
-    parsers = [protocol(n, r).parse for n in ("rm-r1-instruct", "rrm") for r in ("robust", "eval", "train")]
-    parsers += [protocol("pointwise").parse, read_chain]
-    for start in ("", "<answer>", "<rating>", "\\boxed{assistant", "<", "<quote_A>", "<rubric>\n- "):
-        for parse in parsers:
-            begin = time.perf_counter()
-            parse(Completion(start + body))
-            assert time.perf_counter() - begin < 20, start
-
-
 # --- real completions -------------------------------------------------------------------------------
 
 
@@ -174,10 +144,10 @@ def rmb_rows(run: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for file in sorted(shared("rm-r1-results", run, "RMB").glob("*/log_result/*logs.json")):
         try:
-            found = json.loads(file.read_text("utf-8"))
+            content = json.loads(file.read_text("utf-8"))
         except json.JSONDecodeError:
             continue  # one published excerpt ends in the middle
-        rows += found if isinstance(found, list) else [row for group in found.values() for row in group]
+        rows += content if isinstance(content, list) else [row for group in content.values() for row in group]
     return rows
 
 

@@ -19,7 +19,7 @@ from jurist.core.errors import ConfigError, InputError, StoreError
 from jurist.core.statistics import holm, mcnemar, paired_difference
 from jurist.core.store import Store
 from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Usage, Verdict
-from jurist.reports.comparison import Run, compare
+from jurist.reports.comparison import ComparedRun, compare
 from jurist.reports.views.comparison import comparison_view
 
 SAID = {
@@ -41,8 +41,8 @@ def decision(case: object, said: str, group: str | None = None, gold: tuple[floa
     return Decision(str(case), SAID[said], (judgment,), None, gold, group)
 
 
-def run(name: str, said: list[str], groups: str = "") -> Run:
-    return Run(name, [decision(i, s, groups[i] if groups else None) for i, s in enumerate(said)])
+def run(name: str, said: list[str], groups: str = "") -> ComparedRun:
+    return ComparedRun(name, [decision(i, s, groups[i] if groups else None) for i, s in enumerate(said)])
 
 
 def test_a_comparison_worked_by_hand():
@@ -115,8 +115,8 @@ def test_only_the_same_cases_are_compared_and_the_rest_is_counted():
     [
         ([run("a", ["right"])], ConfigError, "two or more"),
         ([run("a", ["right"]), run("a", ["right"])], ConfigError, "own name"),
-        ([run("a", ["right"]), Run("b", [decision("x", "right")])], InputError, "not in every run"),
-        ([Run("a", []), Run("b", [])], InputError, "no decisions"),
+        ([run("a", ["right"]), ComparedRun("b", [decision("x", "right")])], InputError, "not in every run"),
+        ([ComparedRun("a", []), ComparedRun("b", [])], InputError, "no decisions"),
     ],
 )
 def test_what_cannot_be_compared_says_why(runs, error, words):
@@ -126,12 +126,14 @@ def test_what_cannot_be_compared_says_why(runs, error, words):
 
 def test_a_benchmark_that_is_no_share_of_right_cases_is_counted_simply():
     # LLMBar gives half a point for one right order of two.
-    def halves(name: str) -> Run:
+    def halves(name: str) -> ComparedRun:
         judgments = tuple(
             Judgment(Query("0", order, 0, (), Sampling()), Completion("x"), SAID[said])
             for order, said in (((0, 1), "right"), ((1, 0), "wrong"))
         )
-        return Run(name, [Decision("0", SAID["tie"], judgments, None, (1.0, 0.0), "natural")], {}, "llmbar")
+        return ComparedRun(
+            name, [Decision("0", SAID["tie"], judgments, None, (1.0, 0.0), "natural")], {}, "llmbar"
+        )
 
     found = compare([halves("a"), halves("b")])
     assert found.judges[0].right == 0

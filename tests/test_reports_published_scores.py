@@ -197,7 +197,7 @@ def test_eval_shows_known_judges_unless_told_not_to():
         for more in ([], ["--no-known"], ["--json"])
     )
     assert "Skywork-Reward-Gemma-2-27B¹" in whole
-    assert "This run: 4 of 350 cases, not the official score." in whole
+    assert "This run: 4 of 350 cases, not the official score" in whole
     assert "Skywork" not in without
     assert "4 of 350" in without
     assert msgspec.json.decode(data, type=Scorecard).headline is not None

@@ -96,3 +96,22 @@ def test_a_run_in_which_nothing_was_answered_has_no_headline():
     text = printed(scorecard_view(card))
     assert "no score: none of 4 judgments has a verdict" in text
     assert "0.00%" not in text
+
+
+def test_records_are_printed_in_one_line():
+    decision = Decision("7", Verdict((0, 0, 0, 1)), (judgment((3, 1), (0.0, 1.0)),), 1.0, (0, 0, 0, 1))
+    assert repr(decision) == (
+        "Decision(case '7': prefers 3, scores (0, 0, 0, 1), judgments 1, 100% agree, gold (0, 0, 0, 1))"
+    )
+    assert repr(decision.judgments[0]) == "Judgment(case '1', shown 3, 1: prefers 3, scores (0, 1))"
+    assert repr(judgment((0, 1), None)) == "Judgment(case '1', shown 0, 1: no verdict, failed)"
+    card = Scorecard("pairs", ScoreRow("overall", 0.5, 8, (0.2, 0.8)), statuses={"ok": 7, "failed": 1})
+    assert repr(card) == "Scorecard(pairs: 50.00% of 8 (20.0% to 80.0%); judgments: 7 ok, 1 failed)"
+    assert repr(Scorecard("pairs")) == "Scorecard(pairs: no score)"
+
+
+def test_no_color_leaves_no_escape(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    file = io.StringIO()
+    Screen(file=file, force_terminal=True).print(Text("bold", style="bold red"))
+    assert file.getvalue() == "bold\n"

@@ -11,7 +11,7 @@ from make import A_WINS, case
 from test_deliberation_views import decide
 
 import jurist
-from jurist.benchmarks.base import Tally
+from jurist.benchmarks.base import PairsTally
 from jurist.core.errors import ConfigError
 from jurist.core.types import Completion, agrees
 from jurist.deliberation.effort import escalate
@@ -78,7 +78,7 @@ def test_an_overruled_look_is_no_match_and_no_vote():
     )
     assert len(decision.judgments) == 4
     assert [m.score for m in matches_of(decision)] == [0.0]
-    tally = Tally()
+    tally = PairsTally()
     tally.add(decision)
     card = tally.scorecard()
     assert card.statistics["consistency"] == 1.0
@@ -88,7 +88,7 @@ def test_an_overruled_look_is_no_match_and_no_vote():
 
 def test_matches_of_a_tournament_are_counted_pair_by_pair():
     decision, _ = by_strength(knockout(swapped()), 1, 2, 3, 4)
-    tally = Tally()
+    tally = PairsTally()
     tally.add(decision)
     assert tally.scorecard().statistics["consistency"] == 1.0
     assert tally.scorecard().statistics["first_shown_wins"] == 0.5

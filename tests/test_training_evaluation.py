@@ -7,8 +7,8 @@ import pytest
 from trainings import OPENS, TEMPLATE, A, B, case, chat
 
 from jurist.core.errors import InputError, ProtocolError
+from jurist.core.run_config import read_config
 from jurist.core.runs import read_decisions
-from jurist.core.store import read_config
 from jurist.core.types import Case, Status
 from jurist.protocols.pairwise import pairwise_short
 from jurist.protocols.rrm import rrm

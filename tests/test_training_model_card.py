@@ -11,7 +11,7 @@ from make import case
 from msgspec.structs import replace
 
 from jurist.core.errors import InputError
-from jurist.data.overlap import Index, Report, Rule, Summary
+from jurist.data.overlap import Index, OverlapSummary, Report, Rule
 from jurist.training.evaluation import EvalResult
 from jurist.training.metrics import Line
 from jurist.training.model_card import (
@@ -207,7 +207,9 @@ def report(tmp_path):
     path = tmp_path / "overlap.jsonl"
     with Report(index, path) as found:
         found.add([])
-        found.finish(Summary("0.2.0", "train/pairs.jsonl", "cd" * 32, found.rows, 0, 0, rule, found.counts))
+        found.finish(
+            OverlapSummary("0.2.0", "train/pairs.jsonl", "cd" * 32, found.rows, 0, 0, rule, found.counts)
+        )
     return path
 
 

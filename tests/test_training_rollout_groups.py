@@ -159,3 +159,15 @@ def test_samples_of_a_training_are_kept_once_and_shown(tmp_path: Path, capsys: p
     assert kept[1].meta == {"step": 0, "rewards": [-1, 1, 1, 1]}
     assert run(["show", str(tmp_path / "traces")]) == 0
     assert "step-00002/c1" in capsys.readouterr().out
+
+
+def test_a_faithful_reward_needs_reasons_that_hold():
+    invented = f"Reply A says “nobody ever wrote these words”.\n{A}"
+    IDS[invented] = chat().reply(invented)[:-1]
+    says = [A, invented, B, A]
+    found = pairs(1)
+    chosen = sampler(rewarded="faithful").groups(found, 0, 0, Writer(lambda _, copy: says[copy]))[0]
+    better = found[0][0].slot == 0
+    assert [m.reward for m in chosen.members] == ([1, -1, -1, 1] if better else [-1, -1, 1, -1])
+    plain = sampler().groups(found, 0, 0, Writer(lambda _, copy: says[copy]))[0]
+    assert plain.members[1].reward == (1 if better else -1)

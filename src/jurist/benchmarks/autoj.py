@@ -1,7 +1,4 @@
-"""Auto-J pairwise: everyday pairs in 58 scenarios, ties among them, judged in both orders.
-
-Layout and rules are those of the published repository; no row of the real set was read here.
-"""
+"""Auto-J pairwise: everyday pairs in 58 scenarios, ties among them, judged in both orders."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +13,8 @@ from jurist.benchmarks.base import (
     demand,
     grouped,
     headline_name,
+    on_github,
+    pair_winner,
     proportion,
     read_lines,
     statuses,
@@ -144,12 +143,7 @@ def _said(decision: Decision) -> list[Verdict]:
 
 
 def _right(decision: Decision) -> bool:
-    if decision.gold is None or len(decision.gold) != 2:
-        raise InputError(
-            f"case {decision.case_id!r}: gold is {decision.gold}, expected that of a pair",
-            hint="gold is (1, 0), (0, 1) or a tie, (0.5, 0.5)",
-        )
-    label = winner(decision.gold)
+    label = pair_winner(decision)
     return all(v.scores is not None and winner(v.scores) == label for v in _said(decision))
 
 
@@ -210,4 +204,14 @@ AUTOJ = Benchmark(
     load=load,
     score=score,
     recorded=recorded,
+    files=on_github(
+        "GAIR-NLP/auto-j",
+        "2ae17a3",
+        {
+            f"data/test/{FILE}": (
+                f"test/{FILE}",
+                "56f32fad71d9b6b33bc4d51794c324981e26355bcbf3ce4908d7f8ddcc61f80e",
+            )
+        },
+    ),
 )

@@ -214,6 +214,16 @@ def gold_winner(decision: Decision) -> int:
     return best
 
 
+def pair_winner(decision: Decision) -> int | None:
+    """Which of two responses gold names, None for a tie; raises ``InputError`` for gold of anything else."""
+    if decision.gold is None or len(decision.gold) != 2:
+        raise InputError(
+            f"case {decision.case_id!r}: gold is {decision.gold}, expected that of a pair",
+            hint="gold is (1, 0), (0, 1) or a tie, (0.5, 0.5)",
+        )
+    return winner(decision.gold)
+
+
 def transcribed(case: Case, judgments: Sequence[Judgment]) -> Decision:
     """The decision that recorded games amount to: the mean of those that were resolved.
 
@@ -237,7 +247,7 @@ def rated(case: Case, scores: tuple[float, ...]) -> Decision:
 
 def score_pairs(decisions: Iterable[Decision], name: str = "pairs") -> Scorecard:
     """Accuracy of the verdicts against gold, for cases of two or more responses; one pass, little memory."""
-    tally = Tally()
+    tally = PairsTally()
     for decision in decisions:
         tally.add(decision)
     return tally.scorecard(name)
@@ -246,7 +256,7 @@ def score_pairs(decisions: Iterable[Decision], name: str = "pairs") -> Scorecard
 UNRESOLVED = "A tie (where gold is none) and an unresolved verdict count as wrong."
 
 
-class Tally:
+class PairsTally:
     """Counts decisions one by one, and gives their scorecard at any time.
 
     Right is: the same response wins. A tie is right only where gold is the same tie; an unresolved

@@ -1,4 +1,4 @@
-"""Where a benchmark's files are: given, fetched from where they are published, or on the hub."""
+"""The files of a benchmark: given, fetched from where they are published, or on the hub."""
 
 import http.client
 import urllib.request
@@ -57,10 +57,10 @@ def _fetched(file: PinnedFile, path: Path) -> None:
             f"cannot fetch {file.url}: {getattr(error, 'reason', error)}",
             hint="fetch it elsewhere, and give its folder: --data FOLDER",
         ) from error
-    found = sha256(content).hexdigest()
-    if found != file.sha256:
+    digest = sha256(content).hexdigest()
+    if digest != file.sha256:
         raise InputError(
-            f"{file.url} is not the file that was published: sha256 {found}, expected {file.sha256}",
+            f"{file.url} is not the file that was published: sha256 {digest}, expected {file.sha256}",
             hint="give a folder with the right file: --data FOLDER",
         )
     path.parent.mkdir(parents=True, exist_ok=True)

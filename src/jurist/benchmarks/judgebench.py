@@ -172,8 +172,8 @@ def _find(path: Path, model: str) -> Path:
         return path
     pattern = f"dataset=judgebench,response_model={model}*.jsonl"
     for folder in (".", "data", "judgebench", "judgebench/data"):
-        if found := sorted(path.joinpath(folder).glob(pattern)):
-            return found[0]
+        if files := sorted(path.joinpath(folder).glob(pattern)):
+            return files[0]
     raise NoDataError(
         f"{path}: no file {pattern} here or in its data folder",
         hint="git clone https://github.com/ScalerLab/JudgeBench, and give its folder",

@@ -220,8 +220,8 @@ def _root(path: Path) -> Path:
 def _runs(path: Path) -> list[str]:
     """What may be given for a folder: itself with each judge and prompt that has results."""
     evaluators = _root(path) / SETS["natural"] / "evaluators"
-    found = sorted(file.parent.relative_to(evaluators) for file in evaluators.glob("*/*/result.json"))
-    return [f"{path}#{run.as_posix()}" for run in found]
+    results = sorted(file.parent.relative_to(evaluators) for file in evaluators.glob("*/*/result.json"))
+    return [f"{path}#{run.as_posix()}" for run in results]
 
 
 def _group(result: Path) -> str:

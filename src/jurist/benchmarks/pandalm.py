@@ -15,6 +15,7 @@ from jurist.benchmarks.base import (
     headline_name,
     on_github,
     one_file,
+    pair_winner,
     proportion,
     read_list,
     statuses,
@@ -111,7 +112,7 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
         name="pandalm",
         headline=proportion(headline_name("accuracy", len(listed), SIZE), _right(listed)),
         groups=tuple(proportion(g, _right(ds)) for g, ds in rows.items()) if len(rows) > 1 else (),
-        statistics=macro([(_gold(d), _class(d.verdict.scores)) for d in listed]),
+        statistics=macro([_labels(d) for d in listed]),
         statuses=statuses(listed),
         unresolved=f"{UNRESOLVED} {_other_orders(listed)}".strip(),
         usage=usage(listed),
@@ -129,23 +130,18 @@ def macro(labels: Sequence[tuple[Label, Label]]) -> dict[str, float]:
     return {"macro_precision": fmean(precision), "macro_recall": fmean(recall), "macro_f1": fmean(f1)}
 
 
-def _class(scores: Scores | None) -> Label:
-    """The class that a verdict names; none is a tie, as in the official count."""
-    best = winner(scores)
+def _class(best: int | None) -> Label:
+    """The class of who is better; nobody is a tie, as in the official count, also without a verdict."""
     return 0 if best is None else (1 if best == 0 else 2)
 
 
-def _gold(decision: Decision) -> Label:
-    if decision.gold is None or len(decision.gold) != 2:
-        raise InputError(
-            f"case {decision.case_id!r}: gold is {decision.gold}, expected that of a pair",
-            hint="gold is (1, 0), (0, 1) or a tie, (0.5, 0.5)",
-        )
-    return _class(decision.gold)
+def _labels(decision: Decision) -> tuple[Label, Label]:
+    """(gold, verdict)."""
+    return _class(pair_winner(decision)), _class(winner(decision.verdict.scores))
 
 
 def _right(decisions: Sequence[Decision]) -> list[bool]:
-    return [_class(d.verdict.scores) == _gold(d) for d in decisions]
+    return [gold == said for gold, said in map(_labels, decisions)]
 
 
 def _other_orders(decisions: Sequence[Decision]) -> str:

@@ -7,7 +7,7 @@ the official scorer could not be had: what is marked [M] follows its description
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
-from math import comb, sqrt
+from math import sqrt
 from pathlib import Path
 from statistics import NormalDist, StatisticsError, correlation, fmean
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from jurist.benchmarks.base import (
     grouped,
     headline_name,
     hub_files,
+    pair_winner,
     proportion,
     read_rows,
     statuses,
@@ -27,7 +28,7 @@ from jurist.benchmarks.base import (
 )
 from jurist.core.errors import InputError
 from jurist.core.statistics import Z95, macro_interval
-from jurist.core.types import Case, Decision, Message, Record, Scorecard, ScoreRow, Scores, winner
+from jurist.core.types import Case, Decision, Message, Scorecard, ScoreRow, Scores, winner
 from jurist.deliberation.ratings import PRIOR, Match, Strengths, bradley_terry
 from jurist.inputs.lines import NoDataError
 
@@ -119,7 +120,7 @@ def score_human(decisions: Iterable[Decision]) -> Scorecard:
     categories, which overlap. Where no vote has a winner there is no headline.
     """
     listed = demand(decisions, "ppe-human")
-    decided = [d for d in listed if _winner(d) is not None]
+    decided = [d for d in listed if pair_winner(d) is not None]
     rows = {c: [d for d in decided if c in d.meta.get("categories", ())] for c in CATEGORIES}
     return Scorecard(
         name="ppe-human",
@@ -183,59 +184,6 @@ def rankings(decisions: Iterable[Decision]) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-class BestOfK(Record, frozen=True):
-    """Accuracy of the best of k by score, for k = 1 to n: ``curve``, and of a perfect pick: ``oracle``."""
-
-    curve: Scores
-    oracle: Scores
-
-    @property
-    def maximum(self) -> float:
-        """The highest point of the curve: what is reached before the scores are over-optimised."""
-        return max(self.curve)
-
-    @property
-    def end(self) -> float:
-        """Accuracy of the best of all n."""
-        return self.curve[-1]
-
-    @property
-    def loss(self) -> float:
-        """Mean squared distance from the oracle's curve, [M]."""
-        return fmean((o - c) ** 2 for o, c in zip(self.oracle, self.curve, strict=True))
-
-
-def best_of_k(questions: Iterable[tuple[Sequence[float], Sequence[bool]]]) -> BestOfK:
-    """The curves of recorded scores: for each question n scores and which of the answers are right.
-
-    Each point is the exact mean over all draws of k of the n answers, where the official one samples, [M];
-    answers with the same score share the pick. An answer without a score is given as -inf, as officially.
-    """
-    curves: list[tuple[Scores, Scores]] = []
-    for scores, right in questions:
-        if not scores or len(scores) != len(right) or any(s != s for s in scores):
-            raise InputError(
-                f"{len(scores)} scores for {len(right)} answers", hint="one number for each, none of them NaN"
-            )
-        curves.append((_curve(scores, right), _curve([float(r) for r in right], right)))
-    if len({len(curve) for curve, _ in curves}) != 1:
-        raise InputError("a curve needs questions that all have the same number of answers")
-    curve, oracle = (tuple(map(fmean, zip(*part, strict=True))) for part in zip(*curves, strict=True))
-    return BestOfK(curve, oracle)
-
-
-def roc_auc(scores: Sequence[float], right: Sequence[bool]) -> float | None:
-    """Probability that a right answer scores above a wrong one, ties half; None without both kinds."""
-    levels: dict[float, list[int]] = defaultdict(lambda: [0, 0])
-    for value, good in zip(scores, right, strict=True):
-        levels[value][bool(good)] += 1
-    below = wins = 0.0
-    for _, (wrong, good) in sorted(levels.items()):
-        wins += good * (below + wrong / 2)
-        below += wrong
-    return wins / (below * sum(map(bool, right))) if below and any(right) else None
-
-
 def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
     """Rank correlation, equal values sharing their mean rank; None where one side is constant."""
     return _pearson(_ranks(a), _ranks(b))
@@ -246,22 +194,6 @@ def kendall(a: Sequence[float], b: Sequence[float]) -> float | None:
     pairs = [(_sign(a[i] - a[j]), _sign(b[i] - b[j])) for i, j in combinations(range(len(a)), 2)]
     size = sqrt(sum(abs(x) for x, _ in pairs) * sum(abs(y) for _, y in pairs))
     return sum(x * y for x, y in pairs) / size if size else None
-
-
-def _curve(scores: Sequence[float], right: Sequence[bool]) -> Scores:
-    """Expected accuracy of the best of k random answers, for each k."""
-    levels: dict[float, list[bool]] = defaultdict(list)
-    for value, good in zip(scores, right, strict=True):
-        levels[value].append(good)
-    n, lower = len(scores), 0
-    curve = [0.0] * n
-    for _, members in sorted(levels.items()):
-        upto, share = lower + len(members), fmean(members)
-        for k in range(1, n + 1):
-            # The best of k stands on this level: all are drawn up to it, and not all below it.
-            curve[k - 1] += share * (comb(upto, k) - comb(lower, k)) / comb(n, k)
-        lower = upto
-    return tuple(curve)
 
 
 def _sources(path: Path) -> Iterator[tuple[str, Path]]:
@@ -310,18 +242,9 @@ def _accuracy(name: str, decisions: Sequence[Decision]) -> ScoreRow:
     return proportion(name, _right(decisions))
 
 
-def _winner(decision: Decision) -> int | None:
-    if decision.gold is None or len(decision.gold) != 2:
-        raise InputError(
-            f"case {decision.case_id!r}: gold is {decision.gold}, expected that of a pair",
-            hint="gold is (1, 0), (0, 1) or a tie, (0.5, 0.5)",
-        )
-    return winner(decision.gold)
-
-
 def _right(decisions: Iterable[Decision]) -> list[bool]:
     """A decision is right where it names the one that gold names, which a tie never does."""
-    return [winner(d.verdict.scores) == _winner(d) is not None for d in decisions]
+    return [winner(d.verdict.scores) == pair_winner(d) is not None for d in decisions]
 
 
 def _match(decision: Decision, models: Sequence[str], scores: Scores | None) -> Match:

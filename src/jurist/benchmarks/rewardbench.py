@@ -11,7 +11,7 @@ import msgspec
 
 from jurist.benchmarks.base import (
     Benchmark,
-    Tally,
+    PairsTally,
     decoded,
     demand,
     gold_winner,
@@ -180,7 +180,7 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     """
     listed = demand(decisions, "rewardbench")
     worths = _worths(listed)
-    tally = Tally()
+    tally = PairsTally()
     for decision in listed:
         tally.add(decision)
     card = _scorecard({s: ScoreRow(s, fmean(v), len(v), wilson(sum(v), len(v))) for s, v in worths.items()})

@@ -374,8 +374,8 @@ def _judgment(name: str, order: Order, verdict: Verdict) -> Judgment:
 
 def _find(path: Path) -> Path:
     """The published file of a folder, else the path itself."""
-    found = [f for folder in _FOLDERS for f in sorted(path.joinpath(folder).glob("test-*"))]
-    return found[0] if found else path
+    files = [f for folder in _FOLDERS for f in sorted(path.joinpath(folder).glob("test-*"))]
+    return files[0] if files else path
 
 
 REWARDBENCH2 = Benchmark(

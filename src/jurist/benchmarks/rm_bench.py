@@ -128,29 +128,29 @@ def score(decisions: Iterable[Decision], name: str, misread: Mapping[Cell, Cell]
     """
     listed = demand(decisions, name)
     read = {cell: (misread or {}).get(cell, cell) for cell in CELLS}
-    found = _domains(listed)
+    domains = _domains(listed)
     levels = {level: [read[cell] for cell in cells] for level, cells in LEVELS.items()}
-    rows = [_group(domain, [cells], tuple(read.values())) for domain, cells in found.items()]
-    rows += [_group(level, list(found.values()), cells) for level, cells in levels.items()]
+    rows = [_group(domain, [cells], tuple(read.values())) for domain, cells in domains.items()]
+    rows += [_group(level, list(domains.values()), cells) for level, cells in levels.items()]
     size = len(CELLS) * sum(SIZES.values())
     whole = headline_name("overall", len(listed), size)
-    if len(found) < len(DOMAINS):
-        whole = f"mean of {', '.join(found)}"
+    if len(domains) < len(DOMAINS):
+        whole = f"mean of {', '.join(domains)}"
     counted = score_pairs(listed, name)
     return Scorecard(
         name=name,
-        headline=_group(whole, list(found.values()), tuple(read.values())),
+        headline=_group(whole, list(domains.values()), tuple(read.values())),
         groups=tuple(row for row in rows if row),
-        statistics={**_matrices(found, read), **_orders(counted.statistics)},
+        statistics={**_matrices(domains, read), **_orders(counted.statistics)},
         statuses=counted.statuses,
-        unresolved=" ".join(filter(None, (UNRESOLVED, _copies(misread), _gaps(found)))),
+        unresolved=" ".join(filter(None, (UNRESOLVED, _copies(misread), _gaps(domains)))),
         usage=counted.usage,
     )
 
 
 def _domains(decisions: Sequence[Decision]) -> dict[str, Cells]:
     """What was judged, by domain in the official order; the two halves of safety are one."""
-    found: dict[str, Cells] = {domain: {} for domain in DOMAINS}
+    domains: dict[str, Cells] = {domain: {} for domain in DOMAINS}
     for d in decisions:
         domain = next((name for name in DOMAINS if (d.group or "").startswith(name)), None)
         cell = _cell(d.meta.get("cell"))
@@ -160,8 +160,8 @@ def _domains(decisions: Sequence[Decision]) -> dict[str, Cells]:
                 hint=f"a group begins with one of {', '.join(DOMAINS)}, a cell is two numbers from 0 to 2",
             )
         right = winner(d.verdict.scores) == gold_winner(d)
-        found[domain].setdefault(cell, []).append((str(d.meta.get("prompt", d.case_id)), right))
-    return {domain: cells for domain, cells in found.items() if cells}
+        domains[domain].setdefault(cell, []).append((str(d.meta.get("prompt", d.case_id)), right))
+    return {domain: cells for domain, cells in domains.items() if cells}
 
 
 def _cell(value: Any) -> Cell | None:
@@ -174,22 +174,22 @@ def _cell(value: Any) -> Cell | None:
 
 def _group(name: str, domains: Sequence[Cells], cells: Sequence[Cell]) -> ScoreRow | None:
     """Mean over the domains of the mean of these cells; None where none of them was judged."""
-    strata = [values for found in domains if (values := _values(found, cells))]
+    strata = [values for judged in domains if (values := _values(judged, cells))]
     if not strata:
         return None
-    n = sum(len(found.get(cell, ())) for found in domains for cell in set(cells))
+    n = sum(len(judged.get(cell, ())) for judged in domains for cell in set(cells))
     bounds = macro_interval(strata)
     stated = bounds if bounds and bounds[0] < bounds[1] else None
     interval = (max(0.0, stated[0]), min(1.0, stated[1])) if stated else None
     return ScoreRow(name, fmean(map(fmean, strata)), n, interval)
 
 
-def _values(found: Cells, cells: Sequence[Cell]) -> list[float]:
+def _values(judged: Cells, cells: Sequence[Cell]) -> list[float]:
     """One value per prompt, their mean the mean of the cells' shares, their spread that of its estimate.
 
     Where every prompt was judged in every cell, it is the share of the prompt's pairs that are right.
     """
-    played = [found[cell] for cell in cells if cell in found]
+    played = [judged[cell] for cell in cells if cell in judged]
     prompts = {prompt for cell in played for prompt, _ in cell}
     values = dict.fromkeys(prompts, fmean(map(_share, played)) if played else 0.0)
     for cell in played:
@@ -203,11 +203,11 @@ def _share(cell: Sequence[tuple[str, bool]]) -> float:
     return sum(right for _, right in cell) / len(cell)
 
 
-def _matrices(found: Mapping[str, Cells], read: Mapping[Cell, Cell]) -> dict[str, float]:
+def _matrices(domains: Mapping[str, Cells], read: Mapping[Cell, Cell]) -> dict[str, float]:
     """Every domain's levels and cells, and the cells' mean over the domains: ``chat/concise>markdown``."""
     matrices = {
         domain: {_named(cell): _share(cells[read[cell]]) for cell in CELLS if read[cell] in cells}
-        for domain, cells in found.items()
+        for domain, cells in domains.items()
     }
     statistics: dict[str, float] = {}
     for domain, matrix in matrices.items():
@@ -236,9 +236,9 @@ def _copies(misread: Mapping[Cell, Cell] | None) -> str:
     return f"As RM-R1 published it, with an error: {copies}, and those three cells are never read."
 
 
-def _gaps(found: Mapping[str, Cells]) -> str:
+def _gaps(domains: Mapping[str, Cells]) -> str:
     """A note where the nine pairs of a prompt were not all judged."""
-    judged = Counter(prompt for cells in found.values() for rows in cells.values() for prompt, _ in rows)
+    judged = Counter(prompt for cells in domains.values() for rows in cells.values() for prompt, _ in rows)
     gaps = sum(n < len(CELLS) for n in judged.values())
     return f"{gaps} of {len(judged)} prompts were not judged in all nine pairs." if gaps else ""
 
@@ -249,8 +249,8 @@ def _files(path: Path) -> list[Path]:
         return [path]
     for folder in (path, path / "data", path / "rm-bench", path / "rm-bench" / "data"):
         names = ["total_dataset.json", *(f"{domain}_filtered.json" for domain in SIZES)]
-        if found := [folder / name for name in names if (folder / name).is_file()]:
-            return found[:1] if found[0].name == names[0] else found
+        if files := [folder / name for name in names if (folder / name).is_file()]:
+            return files[:1] if files[0].name == names[0] else files
     raise NoDataError(
         f"{path}: no total_dataset.json or chat_filtered.json here or in its data folder",
         hint="git clone https://github.com/THU-KEG/RM-Bench, and give its folder",

@@ -123,11 +123,11 @@ def judged(case: Case, result: float, text: str, flipped: bool) -> Decision:
 
 def _rm_bench_files(path: Path) -> list[Path]:
     for folder in (path, path / "logs", path / "RM-Bench" / "logs"):
-        found = [sorted(folder.glob(f"total_dataset_{n}_*.json")) for n in (1, 2, 3)]
-        if all(len(files) == 1 for files in found):
-            return [files[0] for files in found]
-        if any(found):
-            names = ", ".join(file.name for files in found for file in files)
+        log_files = [sorted(folder.glob(f"total_dataset_{n}_*.json")) for n in (1, 2, 3)]
+        if all(len(files) == 1 for files in log_files):
+            return [files[0] for files in log_files]
+        if any(log_files):
+            names = ", ".join(file.name for files in log_files for file in files)
             raise InputError(f"{folder}: expected one file each of total_dataset_1_, _2_, _3_, saw {names}")
     raise InputError(
         f"{path}: no file total_dataset_1_*.json here or in RM-Bench/logs",
@@ -137,9 +137,11 @@ def _rm_bench_files(path: Path) -> list[Path]:
 
 def _rmb_files(path: Path) -> list[Path]:
     for folder in (path, path / "RMB"):
-        found = sorted([*folder.glob("*/log_result/logs.json"), *folder.glob("*/log_result/raw_logs.json")])
-        if found:
-            return found
+        log_files = sorted(
+            [*folder.glob("*/log_result/logs.json"), *folder.glob("*/log_result/raw_logs.json")]
+        )
+        if log_files:
+            return log_files
     raise InputError(
         f"{path}: no logs.json or raw_logs.json in SET/log_result here or in RMB",
         hint="a folder of eval/result in https://github.com/RM-R1-UIUC/RM-R1 is meant",

@@ -250,8 +250,8 @@ def _files(path: Path) -> list[Path]:
     for folder in (path, path / "RMB_dataset", path / "rmb-sample"):
         inside = {PAIRS, BEST} & set(folder.absolute().parts)
         parts = [folder] if inside else [folder / PAIRS, folder / BEST]
-        if found := sorted(file for part in parts for file in part.rglob("*.json")):
-            return found
+        if files := sorted(file for part in parts for file in part.rglob("*.json")):
+            return files
     raise NoDataError(
         f"{path}: no folder {PAIRS} or {BEST} with files of rows",
         hint="git clone https://github.com/Zhou-Zoey/RMB-Reward-Model-Benchmark, and give its folder",

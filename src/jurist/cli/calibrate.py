@@ -34,12 +34,14 @@ def calibrate(cheap: Path, thorough: Path, /, *, loss: float = 0.01, json: Json 
 
     if not 0 <= loss < 1:
         raise ConfigError(f"--loss {loss} is out of range", hint="a share from 0 to 1, such as 0.01")
-    found = calibrate(trials_of(map(slim, read_decisions(cheap)), map(slim, read_decisions(thorough))), loss)
+    calibration = calibrate(
+        trials_of(map(slim, read_decisions(cheap)), map(slim, read_decisions(thorough))), loss
+    )
     if json:
-        write_json(found)
+        write_json(calibration)
         return 0
-    out.print(calibration_view(found))
-    if found.chosen.value < float("inf"):
-        cascade = f"cascade({found.chosen.value:.4g})"
+    out.print(calibration_view(calibration))
+    if calibration.chosen.value < float("inf"):
+        cascade = f"cascade({calibration.chosen.value:.4g})"
         next_step("judge with it", "jurist", "judge", "pairs.jsonl", "--deliberation", cascade)
     return 0

@@ -10,7 +10,7 @@ from jurist.cli.options import Json
 from jurist.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jurist.reports.comparison import Run
+    from jurist.reports.comparison import ComparedRun
 
 
 def compare(run: Path, /, *runs: Path, flips: int = 10, json: Json = False) -> int:
@@ -25,7 +25,7 @@ def compare(run: Path, /, *runs: Path, flips: int = 10, json: Json = False) -> i
     Parameters
     ----------
     run
-        Run folder of the baseline ...
+        ComparedRun folder of the baseline ...
     runs
         ... and of one or more judges to compare with it.
     flips
@@ -54,17 +54,17 @@ def compare(run: Path, /, *runs: Path, flips: int = 10, json: Json = False) -> i
     return 0
 
 
-def read_run(folder: Path, name: str) -> "Run":
+def read_run(folder: Path, name: str) -> "ComparedRun":
     """The run in a folder without its texts."""
     from jurist.cli.console import tell_damage
     from jurist.core.runs import open_run
-    from jurist.reports.comparison import Run
+    from jurist.reports.comparison import ComparedRun
 
     with open_run(folder) as run:
         benchmark = run.config.get("benchmark")
         decisions = list(run.decisions(slim=True))
         tell_damage(run)
-        return Run(name, decisions, run.digests(), benchmark if isinstance(benchmark, str) else None)
+        return ComparedRun(name, decisions, run.digests(), benchmark if isinstance(benchmark, str) else None)
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:

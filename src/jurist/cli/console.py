@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jurist.core.types import Scorecard
     from jurist.inputs import BadRows
     from jurist.judging.config import JudgeConfig
-    from jurist.judging.pool import Progress as Counted
+    from jurist.judging.pool import RunProgress as Counted
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def tell_damage(run: "Run") -> None:
 
 def write_json(value: Any) -> None:
     """One JSON line on standard output."""
-    data = _CONTROLS.sub(lambda found: b"\\u00%02x" % found[0][-1], msgspec.json.encode(value))
+    data = _CONTROLS.sub(lambda match: b"\\u00%02x" % match[0][-1], msgspec.json.encode(value))
     sys.stdout.buffer.write(data + b"\n")
     sys.stdout.buffer.flush()
 

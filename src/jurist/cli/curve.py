@@ -17,7 +17,7 @@ from jurist.judging.config import DEFAULTS, JudgeConfig
 
 if TYPE_CHECKING:
     from jurist.judging.build import JudgeSetup
-    from jurist.judging.curve import Point, Policy, Score
+    from jurist.judging.curve import CountRule, CurvePoint, CurvePolicy
 
 POLICIES = ["vote({1,2,3,4,6,8,12,16})", "swapped(vote({1,2,4,8}))", "exact(16)", "confident(16)"]
 """What is drawn unless told."""
@@ -87,11 +87,11 @@ def curve(
 async def _points(
     setup: "JudgeSetup",
     cases: Sequence[Case],
-    policies: Sequence["Policy"],
-    score: "Score",
+    policies: Sequence["CurvePolicy"],
+    score: "CountRule",
     out: Path | None,
     source: str,
-) -> list["Point"]:
+) -> list["CurvePoint"]:
     from jurist.judging.curve import curve
 
     try:
@@ -101,7 +101,7 @@ async def _points(
         await setup.aclose()
 
 
-def _cases(source: str, data: Path | None, limit: int | None) -> tuple[Sequence[Case], "Score"]:
+def _cases(source: str, data: Path | None, limit: int | None) -> tuple[Sequence[Case], "CountRule"]:
     from jurist.benchmarks.base import score_pairs
     from jurist.benchmarks.fetch import place
     from jurist.inputs import load_cases
@@ -114,7 +114,7 @@ def _cases(source: str, data: Path | None, limit: int | None) -> tuple[Sequence[
     return spread(list(load_cases(source)), limit), score_pairs
 
 
-def _with_policies(config: JudgeConfig, policies: Sequence["Policy"]) -> JudgeConfig:
+def _with_policies(config: JudgeConfig, policies: Sequence["CurvePolicy"]) -> JudgeConfig:
     """The options with a deliberation that votes, if one of the policies does: sampling depends on it."""
     from jurist.judging import registry
 
@@ -127,7 +127,7 @@ def _with_policies(config: JudgeConfig, policies: Sequence["Policy"]) -> JudgeCo
 
 
 def _show(
-    points: Sequence["Point"], name: str, folder: Path | None, plot: Path | None, *, json: bool
+    points: Sequence["CurvePoint"], name: str, folder: Path | None, plot: Path | None, *, json: bool
 ) -> None:
     import msgspec
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jurist.data.difficulty import Difficulty
     from jurist.data.math_verify import MathVerify
     from jurist.data.overlap import Index
-    from jurist.data.report import Tally
+    from jurist.data.report import SourceCounts
     from jurist.data.rows import Writer
     from jurist.data.verifiable import Same
     from jurist.inputs.lines import Row
@@ -93,10 +93,10 @@ def pairs(
     """
     from jurist.data.filters import FilterOptions, filters_of, fit
     from jurist.data.rows import Writer, check_target, read
-    from jurist.data.sources import index_of, renames_of, tallies_of
+    from jurist.data.sources import index_of, renames_of, source_counts
     from jurist.inputs import BadRows
 
-    tallies = tallies_of(list(sources))
+    tallies = source_counts(list(sources))
     check_target(out, *(tally.source for tally in tallies))
     limits = FilterOptions(unique, near, longest, tokenizer, drop or [], against or [], data)
     index = index_of(limits.against, limits.data)
@@ -169,12 +169,12 @@ def verifiable(
     from jurist.data.filters import named
     from jurist.data.math_verify import MathVerify, installed
     from jurist.data.rows import Writer, check_target, renamed
-    from jurist.data.sources import renames_of, tallies_of
+    from jurist.data.sources import renames_of, source_counts
     from jurist.data.verifiable import question_of, verified
     from jurist.inputs import BadRows, read_rows
 
     find = last_number if answer == "last-number" else final_answer
-    (tally,) = tallies_of([source])
+    (tally,) = source_counts([source])
     check_target(out, tally.source)
     names, bad, counts = renames_of(field or []), BadRows(skip=skip_bad), Counter[str]()
 
@@ -222,10 +222,10 @@ def split(source: Source, /, *, parts: str, out: Out, seed: int = 0) -> int:
         Another seed is another split.
     """
     from jurist.data.rows import Writer, check_target, read
-    from jurist.data.sources import tallies_of
+    from jurist.data.sources import source_counts
     from jurist.data.splits import part_of, parts_of
 
-    shares, (tally,) = parts_of(parts), tallies_of([source])
+    shares, (tally,) = parts_of(parts), source_counts([source])
     if not out.is_dir():
         out.mkdir(parents=True)
     targets = {name: out / f"{name}.jsonl" for name in shares}
@@ -277,12 +277,12 @@ def mix(
     """
     from jurist.data import mixture
     from jurist.data.rows import Writer, check_target
-    from jurist.data.sources import tallies_of
+    from jurist.data.sources import source_counts
 
     parts = [mixture.part_of(text) for text in files]
     if not parts:
         raise ConfigError("there is nothing to mix", "jurist data mix a.jsonl=5 b.jsonl=1 --out mix.jsonl")
-    tallies = tallies_of([f"{part.name}={part.path}" for part in parts])
+    tallies = source_counts([f"{part.name}={part.path}" for part in parts])
     check_target(out, *(tally.source for tally in tallies))
     lines = [mixture.IndexedRows(part.path) for part in parts]
     _demand(min(map(len, lines)), "a file has no rows", tallies)
@@ -335,7 +335,7 @@ def difficulty(
 
     from jurist.data.difficulty import range_of
     from jurist.data.rows import Writer, check_target, read
-    from jurist.data.sources import tallies_of
+    from jurist.data.sources import source_counts
     from jurist.judging.config import as_dict
 
     low, high = range_of(keep)
@@ -343,7 +343,7 @@ def difficulty(
         raise ConfigError(f"--k {k} asks nothing", "4 is usual")
     if source == "-":
         raise ConfigError("the pairs are read twice", "write them to a file first")
-    (tally,) = tallies_of([source])
+    (tally,) = source_counts([source])
     check_target(out, tally.source)
     folder = run or out.with_name(out.name + ".run")
     rates = asyncio.run(_measured(tally.source, folder, k, config))
@@ -390,10 +390,10 @@ def released(source: Source, /, *, out: Out, skip_bad: SkipBad = False) -> int:
     from jurist.data.rm_r1_release import count
     from jurist.data.rm_r1_release import released as taken_apart
     from jurist.data.rows import Writer, check_target
-    from jurist.data.sources import tallies_of
+    from jurist.data.sources import source_counts
     from jurist.inputs import BadRows, read_rows
 
-    (tally,) = tallies_of([source])
+    (tally,) = source_counts([source])
     check_target(out, tally.source)
     bad, counts = BadRows(skip=skip_bad), Counter[str]()
 
@@ -457,32 +457,32 @@ def _same(prove: "MathVerify | None") -> "Same":
     return same
 
 
-def _demand(rows: int, message: str, tallies: "list[Tally]") -> None:
-    from jurist.data.report import Report
+def _demand(rows: int, message: str, tallies: "list[SourceCounts]") -> None:
+    from jurist.data.report import DataReport
 
     if not rows:
-        lines = Report("", {}, tuple(tallies), ()).lines()
+        lines = DataReport("", {}, tuple(tallies), ()).lines()
         raise InputError(f"{message}: {'; '.join(line.strip() for line in lines)}", "nothing was written")
 
 
 def _done(
     command: str,
     options: dict[str, Any],
-    tallies: "list[Tally]",
+    tallies: "list[SourceCounts]",
     writers: "list[Writer]",
     counts: dict[str, int] | None = None,
     beside: Path | None = None,
     index: "Index | None" = None,
 ) -> int:
     """Say what was done, and write it beside the output."""
-    from jurist.data.report import Output, Report, write_report
+    from jurist.data.report import DataReport, OutputFile, write_report
 
-    outputs = tuple(Output(w.path.name, w.rows, w.sha256) for w in writers)
+    outputs = tuple(OutputFile(w.path.name, w.rows, w.sha256) for w in writers)
     options = {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
     benchmarks = (
         {n: (len(index.cases[i]), index.digest(i)) for i, n in enumerate(index.names)} if index else {}
     )
-    report = Report(f"data {command}", options, tuple(tallies), outputs, counts or {}, benchmarks)
+    report = DataReport(f"data {command}", options, tuple(tallies), outputs, counts or {}, benchmarks)
     for line in report.lines():
         say(line)
     say(f"report: {write_report(report, beside or writers[0].path)}")

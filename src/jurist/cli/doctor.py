@@ -132,9 +132,9 @@ def _show(report: dict[str, Any]) -> None:
         table.add_row(name, str(report[name]))
     for extra, packages in report["extras"].items():
         missing = [name for name, number in packages.items() if number is None]
-        found = ", ".join(f"{name} {number}" for name, number in packages.items() if number)
+        present = ", ".join(f"{name} {number}" for name, number in packages.items() if number)
         words = Text(f"missing {', '.join(missing)}: {_install(extra, missing)}", style="yellow")
-        table.add_row(f"extra {extra}", words if missing else Text(found, style="green"))
+        table.add_row(f"extra {extra}", words if missing else Text(present, style="green"))
     table.add_row("cache", f"{report['cache']['folder']}: {', '.join(report['cache']['holds']) or 'empty'}")
     for name, state in report["environment"].items():
         table.add_row(name, state)

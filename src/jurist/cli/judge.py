@@ -29,9 +29,9 @@ from jurist.core.types import Case, Decision, conversation
 from jurist.judging.config import DEFAULTS, JudgeConfig
 
 if TYPE_CHECKING:
-    from jurist.benchmarks.base import Tally
+    from jurist.benchmarks.base import PairsTally
     from jurist.inputs import BadRows
-    from jurist.judging.pool import Progress
+    from jurist.judging.pool import RunProgress
     from jurist.protocols.base import Protocol
 
 Decided = tuple[Decision, Case]
@@ -118,15 +118,20 @@ def judge_in(
     They stand on standard output, in the run folder, or both. Raises ``ConfigError`` for both or neither
     source and prompt, ``InputError`` where no case was judged.
     """
-    from jurist.benchmarks.base import Tally
+    from jurist.benchmarks.base import PairsTally
     from jurist.core.store import write_scorecard
     from jurist.inputs import BadRows, load_cases
     from jurist.inputs.files import count_lines
-    from jurist.judging.pool import Progress
+    from jurist.judging.pool import RunProgress
     from jurist.reports.views.scorecard import scorecard_view
 
     bad = BadRows(skip=skip_bad)
-    if (source is None) == (prompt is None):
+    if source is not None and prompt is not None:
+        raise ConfigError(
+            f"give a source of cases, or --prompt with --response, not both; saw the source {source!r}",
+            hint="leave one of them out",
+        )
+    if source is None and prompt is None:
         raise ConfigError("give a source of cases, or --prompt with --response", hint=form.example)
     if source is None:
         cases, total, name = iter([_typed(prompt or "", responses or [])]), 1, "one case"
@@ -134,8 +139,8 @@ def judge_in(
         cases = load_cases(source, skip_bad=skip_bad, on_bad=bad.on_bad)
         total, name = count_lines(source, limit), "standard input" if source == "-" else Path(source).name
     piped = source is not None and folder is None and not sys.stdout.isatty()
-    listing = _Listing(form, Tally(), as_data=json or piped)
-    progress, started = Progress(), time.monotonic()
+    listing = _Listing(form, PairsTally(), as_data=json or piped)
+    progress, started = RunProgress(), time.monotonic()
     cases = islice(cases, limit)
     asyncio.run(_judged(config, cases, source or "", folder, total, listing, progress, bad))
     list_bad(bad)
@@ -168,7 +173,7 @@ async def _judged(
     folder: Path | None,
     total: int | None,
     listing: "_Listing",
-    progress: "Progress",
+    progress: "RunProgress",
     bad: "BadRows",
 ) -> None:
     from jurist.judging.build import assemble
@@ -199,7 +204,7 @@ async def _judged(
 class _Listing:
     """Decisions as they come: JSON lines at once, or the first of them in a table at the end."""
 
-    def __init__(self, form: OutputFormat, tally: "Tally", *, as_data: bool) -> None:
+    def __init__(self, form: OutputFormat, tally: "PairsTally", *, as_data: bool) -> None:
         from jurist.reports.views.scorecard import SHOWN
 
         self.form, self.tally, self.as_data = form, tally, as_data

@@ -17,10 +17,10 @@ from jurist.core.errors import ConfigError, StoreError
 from jurist.judging.config import DEFAULTS
 
 if TYPE_CHECKING:
-    from jurist.benchmarks.base import Tally
+    from jurist.benchmarks.base import PairsTally
     from jurist.data.labels import LabelPlan, LabelWriter
     from jurist.judging.build import JudgeSetup
-    from jurist.judging.pool import Progress
+    from jurist.judging.pool import RunProgress
 
 Format = Literal["dpo", "kto", "both"]
 ROWS = Group("Rows", sort_key=1)
@@ -117,8 +117,9 @@ def label(
 
 def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, Path]:
     """The file of each format; raises where it could not or should not be written."""
-    from jurist.core.records import DECISIONS, JUDGMENTS
-    from jurist.core.store import RUN, SCORECARD
+    from jurist.core.run_config import RUN
+    from jurist.core.run_lines import DECISIONS, JUDGMENTS
+    from jurist.core.store import SCORECARD
     from jurist.data.labels import LABELS
     from jurist.data.policy_sampling import DRAWN, POLICY
 
@@ -142,11 +143,11 @@ def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, 
 
 def _label(plan: "LabelPlan") -> int:
     """Judge the cases of a plan and write their rows; raises ``InputError`` where there are none."""
-    from jurist.benchmarks.base import Tally
+    from jurist.benchmarks.base import PairsTally
     from jurist.core.store import write_scorecard
     from jurist.data.labels import LabelWriter
     from jurist.judging.build import assemble
-    from jurist.judging.pool import Progress
+    from jurist.judging.pool import RunProgress
     from jurist.reports.views.scorecard import scorecard_view
 
     setup = assemble(plan.config, say, MANY)
@@ -159,7 +160,7 @@ def _label(plan: "LabelPlan") -> int:
         plan.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the run folder {plan.out}: {error.strerror or error}") from error
-    writer, tally, progress, started = LabelWriter(plan, setup), Tally(), Progress(), time.monotonic()
+    writer, tally, progress, started = LabelWriter(plan, setup), PairsTally(), RunProgress(), time.monotonic()
     asyncio.run(_judged(plan, setup, writer, tally, progress))
     # What is remembered took its time in an earlier run.
     seconds = 0.0 if progress.remembered else time.monotonic() - started
@@ -172,7 +173,11 @@ def _label(plan: "LabelPlan") -> int:
 
 
 async def _judged(
-    plan: "LabelPlan", setup: "JudgeSetup", writer: "LabelWriter", tally: "Tally", progress: "Progress"
+    plan: "LabelPlan",
+    setup: "JudgeSetup",
+    writer: "LabelWriter",
+    tally: "PairsTally",
+    progress: "RunProgress",
 ) -> None:
     from jurist.data.policy_sampling import PolicySampler, prompts_of
     from jurist.inputs import load_cases
@@ -202,11 +207,11 @@ async def _judged(
         await setup.aclose()
 
 
-def _telling(prompts: int) -> "Callable[[Progress], None]":
+def _telling(prompts: int) -> "Callable[[RunProgress], None]":
     """A line on standard error now and then."""
     last = time.monotonic()
 
-    def tell(now: "Progress") -> None:
+    def tell(now: "RunProgress") -> None:
         nonlocal last
         if time.monotonic() - last >= console.EVERY:
             last = time.monotonic()

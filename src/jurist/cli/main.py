@@ -23,7 +23,7 @@ app = App(
 GROUPS = {
     "Judge": ("judge", "rank", "best-of-n", "label", "serve"),
     "Measure": ("eval", "curve", "calibrate", "audit", "import", "export", "overlap"),
-    "Read": ("show", "score", "compare"),
+    "Read": ("report", "view", "show", "score", "compare", "agree"),
     "Train": ("data", "distill", "train", "ablate"),
     "More": ("list", "protocols", "doctor", "help", "completion"),
 }
@@ -44,6 +44,9 @@ COMMANDS = {
     "import": ("runs:import_run", "Turn the official outputs of another judge into a run, and count it."),
     "export": ("runs:export", "Write the results of a run as its benchmark publishes them."),
     "overlap": ("overlap:overlap", "Find training rows that overlap with benchmarks, and leave them out."),
+    "report": ("report:report", "Write runs as one HTML file: numbers, audit, every judgment to read."),
+    "view": ("report:view", "Serve the report on this machine while a run goes on."),
+    "agree": ("report:agree", "Compare a judge with a person's labels: agreement, kappa, labels needed."),
     "show": ("runs:show", "Read a run: its decisions, or one case with every judgment's reasons."),
     "score": ("runs:score", "Count a run again, without asking anybody."),
     "compare": ("compare:compare", "Compare judges on the same cases: differences, tests, flipped cases."),

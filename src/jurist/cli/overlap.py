@@ -16,7 +16,7 @@ from jurist.core.version import __version__
 from jurist.reports.views.style import borderless
 
 if TYPE_CHECKING:
-    from jurist.data.overlap import Hit, Index, Marks, Report, RowCase, Summary
+    from jurist.data.overlap import Hit, Index, Marks, OverlapReport, OverlapSummary, RowCase
 
 RULE = Group("When texts overlap", sort_key=2)
 
@@ -86,9 +86,9 @@ def overlap(
     from jurist.core.files import file_hash
     from jurist.data.overlap import (
         Marks,
-        Report,
+        OverlapReport,
+        OverlapSummary,
         Rule,
-        Summary,
         check_target,
         read_cases,
         stamp,
@@ -112,13 +112,13 @@ def overlap(
     cases, seconds = sum(map(len, index.cases)), time.monotonic() - started
     say(f"{cases:,} cases, {len(index.texts):,} texts, {index.ngrams:,} sequences noted in {seconds:.1f} s")
     marks = Marks(source)
-    with Report(index, report) as hits:
+    with OverlapReport(index, report) as hits:
         _compare(watched(rows, source, "comparing"), index, hits, marks)
         list_bad(of_benchmarks)
         list_bad(unread)
         if not hits.rows:
             raise InputError(f"{source}: no row was compared: the source has no readable row")
-        summary = Summary(
+        summary = OverlapSummary(
             jurist=__version__,
             source=short_name(source),
             sha256=file_hash(source),
@@ -144,7 +144,7 @@ def overlap(
     return int(check and summary.touched > 0)
 
 
-def _compare(rows: Iterable["RowCase"], index: "Index", report: "Report", marks: "Marks") -> None:
+def _compare(rows: Iterable["RowCase"], index: "Index", report: "OverlapReport", marks: "Marks") -> None:
     from jurist.data.overlap import match
 
     for row in rows:
@@ -153,7 +153,7 @@ def _compare(rows: Iterable["RowCase"], index: "Index", report: "Report", marks:
         marks.mark(row, keep=not hits)
 
 
-def _show(summary: "Summary", report: "Report", line: str) -> None:
+def _show(summary: "OverlapSummary", report: "OverlapReport", line: str) -> None:
     """A table with a row for each benchmark, examples of each sort of hit, and the stamp."""
     from jurist.data.overlap import SORTS
 

@@ -1,26 +1,35 @@
 """`jurist show`, `score`, `import` and `export`: what can be done with a run without asking anybody again."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from importlib import import_module
 from inspect import getdoc
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
+from cyclopts import Parameter
 
 from jurist.cli.console import next_step, say, tell_damage, write_json
 from jurist.cli.console import out as screen
 from jurist.cli.options import Json, Out
-from jurist.core.errors import ConfigError, InputError, StoreError, UnknownNameError
+from jurist.core.errors import (
+    ConfigError,
+    InputError,
+    JuristError,
+    MissingExtraError,
+    StoreError,
+    UnknownNameError,
+)
 from jurist.core.files import write_whole
 from jurist.core.version import __version__
 
 if TYPE_CHECKING:
     from jurist.benchmarks.base import Benchmark
     from jurist.core.runs import Run
-    from jurist.core.types import Decision, Scorecard
+    from jurist.core.types import Case, Decision, Scorecard
 
 
 def show(run: Path, case: str | None = None, /, *, json: Json = False) -> int:
@@ -154,7 +163,9 @@ def _card(run: Path, benchmark: str | None) -> "Scorecard":
         return card
 
 
-def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) -> int:
+def import_run(
+    benchmark: str, file: str, /, *, out: Out, data: Path | None = None, json: Json = False
+) -> int:
     """Turn the official outputs of another judge into a run, and count it.
 
     Examples::
@@ -166,21 +177,26 @@ def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) ->
     Parameters
     ----------
     benchmark
-        What they are of: autoj, judgebench, judgebench-claude, llmbar, pandalm, rewardbench, rewardbench2,
-        rm-bench, rm-bench-rm-r1, rmb or rmb-rm-r1.
+        What they are of: autoj, autoj-critique, judgebench, judgebench-claude, llmbar, pandalm, rewardbench,
+        rewardbench2, rm-bench, rm-bench-rm-r1, rmb or rmb-rm-r1.
     file
         What was published.
 
         - judgebench, judgebench-claude: a file of the repository's outputs.
         - llmbar: a result.json, or FOLDER#JUDGE/PROMPT for all five sets.
         - autoj, pandalm: a file of one judge's outputs, the pairs where they were published beside it.
+        - autoj-critique: gpt-4-Eval_CRITIC_vs_chatgpt.jsonl, the responses in ../test.
         - rewardbench, rewardbench2: eval-set-scores/ORG/MODEL.json, the results of single cases (of
-          rewardbench also RM-R1's logs.json); or eval-set/ORG/MODEL.json, accuracies by subset or domain,
-          which make a scorecard without decisions.
-        - rm-bench, rm-bench-rm-r1: RM-R1's logs total_dataset_{1,2,3}_MODEL.json, or their folder.
-        - rmb, rmb-rm-r1: RM-R1's logs, one file or the folder of the run.
+          rewardbench also RM-R1's logs.json, and MODEL_outputs.jsonl of the rewardbench command); or
+          eval-set/ORG/MODEL.json, accuracies by subset or domain, which make a scorecard without decisions.
+        - rm-bench, rm-bench-rm-r1: RM-R1's logs total_dataset_{1,2,3}_MODEL.json, or their folder; the files
+          of the benchmark's run_rm.py.
+        - rmb, rmb-rm-r1: RM-R1's logs, one file or the folder of the run; the files of its my_run_rm.py.
+        - any benchmark: rows of a case's id and its scores, {"id": "CASE", "scores": [0.2, 0.9]}.
     out
         Run folder to make.
+    data
+        Folder with the benchmark's published files, for rows of id and scores (else they are fetched).
     json
         The scorecard as JSON on standard output.
     """
@@ -197,9 +213,9 @@ def import_run(benchmark: str, file: str, /, *, out: Out, json: Json = False) ->
         _keep(out, {**config, "aggregate": True}, card)
         say(f"imported into {out}: a scorecard only, since {file} has results of groups and no decisions")
     else:
-        decisions = read_recorded(chosen, Path(file))
+        decisions = read_recorded(chosen, Path(file), data)
         card = chosen.score(decisions)
-        _store(out, config, decisions)
+        _store(out, config, decisions, _cases_in(chosen, Path(file)))
         write_scorecard(out, card)
         say(f"imported into {out}")
     _show_card(card, json=json)
@@ -219,8 +235,8 @@ def aggregates() -> "dict[str, Callable[[Mapping[str, object]], Scorecard]]":
 def form(chosen: "Benchmark") -> str:
     """What can be imported of a benchmark, in one sentence: the first one on its ``recorded``; or ""."""
     recorded = chosen.recorded
-    said = getdoc(getattr(recorded, "func", recorded)) if recorded else ""
-    return " ".join((said or "").partition("\n\n")[0].replace("``", "").split())
+    doc = getdoc(getattr(recorded, "func", recorded)) if recorded else ""
+    return " ".join((doc or "").partition("\n\n")[0].replace("``", "").split())
 
 
 def _recorded(chosen: "Benchmark") -> Callable[[Path], Any]:
@@ -265,22 +281,35 @@ def _scored(chosen: "Benchmark", results: dict[str, Any], file: str) -> "Scoreca
         raise InputError(f"{file}: {error.message}", error.hint or "results of another benchmark?") from None
 
 
-def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]") -> None:
+def _cases_in(chosen: "Benchmark", path: Path) -> "dict[str, Case]":
+    """The cases by id, where the official outputs hold them too; empty where they do not."""
+    try:
+        return {case.id: case for case in chosen.load(path)}
+    except JuristError:
+        return {}
+
+
+def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]", cases: "dict[str, Case]") -> None:
     from jurist.core.store import Store
 
     with Store(out, config) as store:
         for decision in decisions:
+            case = cases.get(decision.case_id)
+            digest = case.digest if case is not None and case.gold == decision.gold else ""
+            if case is not None and digest:
+                store.begin(case, digest)
             for judgment in decision.judgments:
                 if store.recall(judgment.query) is None:
                     store.record(judgment)
-            if store.decided(decision.case_id, "") is None:
-                store.decide(decision, "")
+            if store.decided(decision.case_id, digest) is None:
+                store.decide(decision, digest)
 
 
 def _keep(out: Path, config: dict[str, Any], card: "Scorecard") -> None:
     """A run folder without decisions; one that holds another run is refused."""
-    from jurist.core.records import DECISIONS, JUDGMENTS
-    from jurist.core.store import RUN, read_config, write_scorecard
+    from jurist.core.run_config import RUN, read_config
+    from jurist.core.run_lines import DECISIONS, JUDGMENTS
+    from jurist.core.store import write_scorecard
 
     present = [name for name in (RUN, JUDGMENTS, DECISIONS) if (out / name).exists()]
     if present and (present != [RUN] or {**read_config(out), "jurist": __version__} != config):
@@ -293,11 +322,21 @@ def _keep(out: Path, config: dict[str, Any], card: "Scorecard") -> None:
     write_scorecard(out, card)
 
 
-def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Out) -> int:
-    """Write the results of a run as a benchmark publishes them.
+def export(
+    run: Path,
+    /,
+    *,
+    format: Literal["jsonl", "parquet", "rewardbench"],
+    rows: Literal["decisions", "judgments"] = "decisions",
+    model: str | None = None,
+    out: Annotated[Path, Parameter(alias="-o")],
+) -> int:
+    """Write a run as plain rows, or its results as a benchmark publishes them.
 
     Examples::
 
+        jurist export runs/mine --format jsonl -o decisions.jsonl
+        jurist export runs/mine --format parquet --rows judgments -o judgments.parquet
         jurist export runs/x/rewardbench --format rewardbench --model ORG/NAME -o results.json
 
     Parameters
@@ -305,20 +344,29 @@ def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Out
     run
         Run folder.
     format
+        jsonl or parquet (extra: parquet): a row for each decision with its case, or for each judgment.
         rewardbench: accuracies by subset, eval-set/ORG/MODEL.json of its results.
+    rows
+        decisions, or judgments with their prompts and texts.
     model
-        The judge's name there, ORG/NAME.
+        For rewardbench: the judge's name there, ORG/NAME.
     out
         File to write.
     """
     from jurist.benchmarks.rewardbench import official_results
-    from jurist.core.runs import open_run
+    from jurist.core.runs import export_rows, open_run
 
-    _check_export(run, format, model)
+    if format != "rewardbench":
+        if model is not None:
+            raise ConfigError("--model goes with --format rewardbench", hint="leave it out")
+        number = _write_rows(export_rows(run, rows), out, format)
+        say(f"{number:,} {rows} written to {out}")
+        return 0
+    _check_export(run, format, model or "")
     with open_run(run) as opened:
         decisions = list(opened.decisions(slim=True))
         tell_damage(opened)
-    results = official_results(decisions, model, scalar=opened.config.get("protocol") == "scalar")
+    results = official_results(decisions, model or "", scalar=opened.config.get("protocol") == "scalar")
     for line in _gaps(decisions):
         say(line)
     write_whole(out, msgspec.json.format(msgspec.json.encode(results), indent=4) + b"\n")
@@ -326,9 +374,54 @@ def export(run: Path, /, *, format: Literal["rewardbench"], model: str, out: Out
     return 0
 
 
+def _write_rows(rows: Iterator[dict[str, Any]], out: Path, format: str) -> int:
+    """Write rows into a file, which is there only when it is whole; how many."""
+    if not out.parent.is_dir():
+        raise ConfigError(f"{out}: there is no folder {str(out.parent)!r}", hint="make it first")
+    draft, number = out.with_name(f"{out.name}.tmp"), 0
+    try:
+        if format == "parquet":
+            number = _write_parquet(rows, draft)
+        else:
+            with draft.open("wb") as file:
+                for row in rows:
+                    file.write(msgspec.json.encode(row) + b"\n")
+                    number += 1
+        draft.replace(out)
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return number
+
+
+def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> int:
+    """Write rows as a table; what is not a number, a text or a list of numbers becomes JSON text."""
+    try:
+        pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "parquet", "--format parquet") from error
+    listed = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    names = dict.fromkeys(name for row in listed for name in row)
+    columns = {name: [row.get(name) for row in listed] for name in names}
+    parquet.write_table(pyarrow.table(columns), path)
+    return len(listed)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, (list, tuple)):
+        values = cast("list[object]", value)
+        numbers = [float(v) for v in values if isinstance(v, (int, float))]
+        if len(numbers) == len(values):
+            return numbers
+    return msgspec.json.encode(value).decode()
+
+
 def _check_export(run: Path, format: str, model: str) -> None:
     """Refuse what has no such results, or no name to publish them under."""
-    from jurist.core.store import read_config
+    from jurist.core.run_config import read_config
 
     config = read_config(run)
     if config.get("benchmark") != format:

@@ -21,8 +21,8 @@ def final_answer(text: str) -> str | None:
     closes = _closing_braces(text) if "\\boxed" in text else {}
     for mark in reversed(list(_MARK.finditer(text))):
         boxed = mark["plain"] is None
-        said = text[mark.end() : closes.get(mark.end() - 1, mark.end())] if boxed else mark["plain"]
-        if (answer := _answer(said, boxed)) is not None:
+        stated = text[mark.end() : closes.get(mark.end() - 1, mark.end())] if boxed else mark["plain"]
+        if (answer := _answer(stated, boxed)) is not None:
             return answer
     return None
 
@@ -31,8 +31,8 @@ def last_number(text: str) -> str | None:
     """The marked answer; where there is none, the last number of the text, a full stop behind it aside."""
     if (marked := final_answer(text)) is not None:
         return marked
-    found = _NUMERAL.findall(text.replace("\N{MINUS SIGN}", "-"))
-    return number(found[-1]) if found else None
+    numerals = _NUMERAL.findall(text.replace("\N{MINUS SIGN}", "-"))
+    return number(numerals[-1]) if numerals else None
 
 
 def number(text: str) -> str | None:

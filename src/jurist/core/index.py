@@ -3,7 +3,6 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,17 @@ import msgspec
 
 from jurist.core.errors import StoreError
 from jurist.core.files import is_sealed, lines_from, read_line
-from jurist.core.records import (
+from jurist.core.index_file import (
+    check_whole,
+    checksum,
+    commit,
+    connect,
+    copied,
+    read_only,
+    temporary,
+    write_checksum,
+)
+from jurist.core.run_lines import (
     CASES,
     DECISIONS,
     FILES,
@@ -32,20 +41,6 @@ WAITING = 2000
 """Records that are written to the index at once."""
 PAGE = 1000
 """Rows that are read at once: no reader holds a lock while its records are worked on."""
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, size INT, last INT, crc INT);
-CREATE TABLE IF NOT EXISTS damaged (name TEXT, at INT, PRIMARY KEY (name, at)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS cases (digest TEXT PRIMARY KEY, at INT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS prompts (id BLOB PRIMARY KEY, at INT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS judgments (key BLOB PRIMARY KEY, at INT, failed INT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS decisions
-  (case_id TEXT, digest TEXT, at INT, complete INT, place INT, PRIMARY KEY (case_id, digest)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS in_order ON decisions (place, at);
-"""
-
-_CHECKSUM_AT = 68
-"""Offset of SQLite's application id: the checksum of a closed index, 0 while it is written to."""
 
 _OLD = 1 << 60
 """Is taken from the place of a decision whose case is not in the folder: it stands before all others."""
@@ -102,8 +97,8 @@ class Index:
             database = None
             try:
                 if not fresh:
-                    _check_whole(path)
-                database = _connect(path, fresh=fresh) if self._write else _read(path, fresh=fresh)
+                    check_whole(path)
+                database = connect(path, fresh=fresh) if self._write else read_only(path, fresh=fresh)
                 self._database = database
                 self._catch_up()
                 return database
@@ -124,17 +119,17 @@ class Index:
         try:
             if write:
                 self.flush()
-                _commit(self._database)
+                commit(self._database)
         finally:
             self._database.close()
         if write:
-            _write_checksum(self._folder / INDEX, _checksum(self._folder / INDEX))
+            write_checksum(self._folder / INDEX, checksum(self._folder / INDEX))
 
     def again(self) -> None:
         """Make the index again from the files: it named a record that is not where it says."""
         self._database.close()
         self._waiting, self._states = _Waiting(), {}
-        self._database = _connect(self._folder / INDEX, fresh=True) if self._write else _temporary()
+        self._database = connect(self._folder / INDEX, fresh=True) if self._write else temporary()
         self._catch_up()
 
     # What a record's line was written at.
@@ -234,16 +229,6 @@ class Index:
         """The damaged lines are blank now."""
         self._change("DELETE FROM damaged")
 
-    def drop_case(self, digest: str) -> None:
-        """Forget a case, so that it is written again."""
-        self._waiting.cases.pop(digest, None)
-        self._change("DELETE FROM cases WHERE digest = ?", digest)
-
-    def drop_prompt(self, prompt_id: str) -> None:
-        """Forget a prompt, so that it is written again."""
-        self._waiting.prompts.pop(prompt_id, None)
-        self._change("DELETE FROM prompts WHERE id = ?", _blob(prompt_id))
-
     def drop_judgment(self, key: str) -> None:
         """Forget a judgment, so that it is asked again."""
         self._waiting.judgments.pop(key, None)
@@ -268,7 +253,7 @@ class Index:
             run("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?)", waiting.decisions.values())
             states = [(name, s.size, s.last, s.crc) for name, s in self._states.items()]
             run("INSERT OR REPLACE INTO files (name, size, last, crc) VALUES (?, ?, ?, ?)", states)
-            _commit(self._database)
+            commit(self._database)
         except sqlite3.OperationalError as error:
             raise StoreError(
                 f"cannot write to {self._folder / INDEX}: {error}",
@@ -334,7 +319,7 @@ class Index:
         if not behind:
             return
         if not self._write:
-            self._database = _copied(self._database)
+            self._database = copied(self._database)
         for name in behind:
             for at, line in lines_from(self._folder / name, self._state(name).size):
                 if line.strip():
@@ -383,87 +368,6 @@ def _size(path: Path) -> int:
         return path.lstat().st_size
     except OSError:
         return 0
-
-
-def _check_whole(path: Path) -> None:
-    """Raise ``sqlite3.DatabaseError`` where a closed index is not what was written."""
-    if path.is_symlink() or not path.is_file():
-        return
-    with path.open("rb") as file:
-        written = int.from_bytes(os.pread(file.fileno(), 4, _CHECKSUM_AT))
-    if written and written != _checksum(path):
-        raise sqlite3.DatabaseError("the index is damaged")
-
-
-def _checksum(path: Path) -> int:
-    total, at = 0, 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            if not at:
-                block = block[:_CHECKSUM_AT] + bytes(4) + block[_CHECKSUM_AT + 4 :]
-            total, at = crc32(block, total), at + len(block)
-    return total or 1
-
-
-def _write_checksum(path: Path, checksum: int) -> None:
-    with suppress(OSError), path.open("r+b") as file:
-        os.pwrite(file.fileno(), checksum.to_bytes(4), _CHECKSUM_AT)
-
-
-def _connect(path: Path, *, fresh: bool) -> sqlite3.Connection:
-    for name in (path, path.with_name(path.name + "-journal")):
-        if name.is_symlink():
-            raise StoreError(f"cannot open {name}: it is a link")
-        if fresh:
-            with suppress(OSError):
-                name.unlink()
-    if path.exists():
-        _write_checksum(path, 0)
-    database = _set(sqlite3.connect(path, timeout=60, check_same_thread=False))
-    database.executescript(_TABLES)
-    return _begun(database)
-
-
-def _read(path: Path, *, fresh: bool) -> sqlite3.Connection:
-    if fresh or path.is_symlink() or not path.is_file():
-        return _temporary()
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
-    return _set(database)
-
-
-def _temporary() -> sqlite3.Connection:
-    database = _set(sqlite3.connect("", check_same_thread=False))
-    database.executescript(_TABLES)
-    return _begun(database)
-
-
-def _copied(database: sqlite3.Connection) -> sqlite3.Connection:
-    copy = _set(sqlite3.connect("", check_same_thread=False))
-    database.backup(copy)
-    database.close()
-    return _begun(copy)
-
-
-def _begun(database: sqlite3.Connection) -> sqlite3.Connection:
-    """A transaction is always open, so that a look-up takes no lock: 5 µs instead of 40. Others can read."""
-    database.isolation_level = None
-    database.execute("BEGIN")
-    return database
-
-
-def _commit(database: sqlite3.Connection) -> None:
-    if database.in_transaction:
-        database.execute("COMMIT")
-    database.execute("BEGIN")
-
-
-def _set(database: sqlite3.Connection) -> sqlite3.Connection:
-    # The lines are what is kept: a power loss that damages the index costs making it again.
-    database.execute("PRAGMA synchronous = OFF")
-    database.execute("PRAGMA trusted_schema = OFF")
-    database.execute("PRAGMA cell_size_check = ON")
-    database.execute("PRAGMA cache_size = -16000")
-    return database
 
 
 _decode_case = msgspec.json.Decoder(CaseHead).decode

@@ -12,16 +12,10 @@ import msgspec
 from jurist.core.errors import StoreError
 from jurist.core.files import lines_from, read_regular
 from jurist.core.index import DecisionPlace, Index
-from jurist.core.records import (
-    DECISIONS,
-    JUDGMENTS,
-    Damage,
-    DamagedError,
-    DecisionLine,
-    Records,
-    decision_of,
-)
-from jurist.core.store import SCORECARD, read_run
+from jurist.core.records import Damage, DamagedError, Records, decision_of
+from jurist.core.run_config import read_run
+from jurist.core.run_lines import DECISIONS, JUDGMENTS, DecisionLine
+from jurist.core.store import SCORECARD
 from jurist.core.types import Case, Decision, Judgment, Scorecard
 
 

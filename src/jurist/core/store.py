@@ -2,20 +2,29 @@
 
 import os
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
-from zlib import crc32
 
-import msgspec
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from jurist.core.errors import StoreError
-from jurist.core.files import Lines, Warn, read_regular, write_json
+from jurist.core.files import Lines, Warn, write_json
 from jurist.core.index import Index
 from jurist.core.records import (
+    DamagedError,
+    Recent,
+    Records,
+    asked_line,
+    decision_of,
+    pieces_of,
+    prompt_id,
+    sealed_line,
+    texts_of,
+)
+from jurist.core.run_config import FORMAT, FREE, RUN, RunFacts, agreed, read_run, write_run
+from jurist.core.run_lines import (
     CASES,
     DECISIONS,
     FILES,
@@ -24,46 +33,18 @@ from jurist.core.records import (
     PROMPTS,
     SHORTEST,
     CaseLine,
-    DamagedError,
     DecisionHead,
     DecisionLine,
     JudgmentLine,
     Piece,
     PromptLine,
-    Recent,
-    Records,
     TextLine,
-    asked_line,
-    decision_of,
-    pieces_of,
-    prompt_id,
-    sealed_line,
-    texts_of,
 )
 from jurist.core.types import Case, Conversation, Decision, Judgment, Query, Scorecard, Status
 
-RUN, SCORECARD = "run.json", "scorecard.json"
-FORMAT = 2
-"""Version of the folder. Before 2 each judgment held its whole query, and no line had a checksum."""
-
+SCORECARD = "scorecard.json"
 SYNC_SECONDS = 2.0
 """What was written is forced onto the disk so often (and at the end): all that a power loss can take."""
-
-FREE = frozenset({"concurrency", "timeout", "retry_for", "give_up_after", "jurist", "input"})
-"""Options that change how fast a run goes, not what it says."""
-
-_INPUT_HASH = frozenset({"input_sha256", "input_bytes"})
-_SINCE_2 = frozenset({"cases_hash"})
-"""Options that folders of before version 2 do not have."""
-_OWN = "run_folder"
-
-
-class RunFacts(NamedTuple):
-    """What run.json says: the configuration, the folder's version, and bytes without checksums by file."""
-
-    config: dict[str, Any]
-    version: int
-    unsealed: dict[str, int]
 
 
 class _OpenCase(NamedTuple):
@@ -148,7 +129,6 @@ class Store:
                 self._records.case(offset)
             except DamagedError as error:
                 self._damaged(error)
-                self._index.drop_case(digest)
                 offset = None
         if offset is None:
             lines = self._lines[CASES]
@@ -254,7 +234,7 @@ class Store:
         """Open the files and adopt the configuration; returns what is unsealed."""
         before = read_run(self.folder) if (self.folder / RUN).exists() else None
         if before is not None:
-            config = _agreed(self.folder, before.config, config, FREE, self._warn)
+            config = agreed(self.folder, before.config, config, FREE, self._warn)
         self._lines = {name: Lines(self.folder / name, self._warn) for name in FILES}
         unsealed = {} if before is None else before.unsealed
         if before is not None and before.version < FORMAT:
@@ -354,105 +334,9 @@ class Store:
         self._index.forget_damage()
 
 
-def read_run(folder: Path, name: str = RUN) -> RunFacts:
-    """What run.json says; raises ``StoreError`` where there is none, or it is not what was written."""
-    path = folder / name
-    if not path.exists() and not path.is_symlink():
-        raise StoreError(f"{folder} is not a run folder: it has no {name}")
-    try:
-        config = msgspec.json.decode(read_regular(path), type=dict[str, Any])
-        own = msgspec.convert(config.pop(_OWN, {}), dict[str, Any])
-        version = int(own.get("version", 1))
-        unsealed = msgspec.convert(own.get("unsealed", {}), dict[str, int])
-    except (msgspec.DecodeError, msgspec.ValidationError, OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from error
-    facts = RunFacts(config, version, unsealed)
-    if version > FORMAT and own.get("crc") == _crc(facts):
-        raise StoreError(f"{path} is of version {version}, and this program reads up to {FORMAT}")
-    # Before version 2 there was no file of prompts.
-    new = bool(own) or (name == RUN and (folder / PROMPTS).exists())
-    if new and own.get("crc") != _crc(facts):
-        raise StoreError(
-            f"{path} is not what was written: its checksum is wrong",
-            hint=f'if you changed it yourself, let "{_OWN}" have "crc": "{_crc(facts)}"',
-        )
-    return facts
-
-
-def write_run(folder: Path, facts: RunFacts) -> None:
-    """Write run.json."""
-    own = {"version": facts.version, "unsealed": facts.unsealed, "crc": _crc(facts)}
-    write_json(folder / RUN, {**facts.config, _OWN: own})
-
-
-def read_config(folder: Path, name: str = RUN) -> dict[str, Any]:
-    """The resolved configuration of a run; raises where the folder is not a run."""
-    return read_run(folder, name).config
-
-
-def adopt(folder: Path, config: Mapping[str, Any], name: str, free: frozenset[str] = FREE) -> None:
-    """Write a configuration into ``folder / name``, or check that it is the one that is there.
-
-    Raises ``StoreError`` with what differs; options in ``free`` may.
-    """
-    path = folder / name
-    if path.exists():
-        _agreed(folder, read_config(folder, name), config, free, lambda _: None)
-    else:
-        write_json(path, msgspec.to_builtins(config))
-
-
 def write_scorecard(folder: Path, scorecard: Scorecard) -> None:
     """Write the scorecard of a run."""
     write_json(folder / SCORECARD, scorecard)
-
-
-def _agreed(
-    folder: Path, before: dict[str, Any], config: Mapping[str, Any], free: frozenset[str], warn: Warn
-) -> dict[str, Any]:
-    """The configuration to keep; raises ``StoreError`` where the new one is another."""
-    now: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
-    names = sorted({*before, *now} - free - _INPUT_HASH - (_SINCE_2 - before.keys()))
-    pairs = {name: (before.get(name), now.get(name)) for name in names}
-    changed = [f"{name} was {old!r}, now {new!r}" for name, (old, new) in pairs.items() if old != new]
-    if changed:
-        raise StoreError(
-            f"the run folder {folder} belongs to another configuration: {'; '.join(changed)}",
-            hint="choose another --out, or repeat the options of that run",
-        )
-    known = before.get("input_sha256")
-    if known is None or "input_sha256" not in now or known == now["input_sha256"]:
-        return {**before, **{name: now[name] for name in _INPUT_HASH if name in now}}
-    more = int(now["input_bytes"]) - int(before["input_bytes"])
-    if more > 0 and input_facts(str(now["input"]), int(before["input_bytes"]))["input_sha256"] == known:
-        warn(f"the input has grown by {more:,} bytes since this run began: what it had before is kept")
-        return {**before, **{name: now[name] for name in _INPUT_HASH}}
-    raise StoreError(
-        f"the run folder {folder} belongs to another input: {now['input']} is not what was judged there "
-        f"(sha256 {str(known)[:12]}, now {str(now['input_sha256'])[:12]})",
-        hint="choose another --out; a file to which rows were only added may go on",
-    )
-
-
-def input_facts(source: str, size: int | None = None) -> dict[str, Any]:
-    """The name of an input and, of a plain file, its SHA-256 and size; ``size``: of its first bytes only."""
-    from hashlib import sha256
-
-    facts: dict[str, Any] = {"input": source}
-    path = Path(source).expanduser()
-    if not source or source == "-" or not path.is_file():
-        return facts
-    whole, left = sha256(), path.stat().st_size if size is None else size
-    facts["input_bytes"] = left
-    with path.open("rb") as file:
-        while left > 0 and (block := file.read(min(left, 1 << 20))):
-            whole.update(block)
-            left -= len(block)
-    return {**facts, "input_sha256": whole.hexdigest()}
-
-
-def _crc(facts: RunFacts) -> str:
-    return f"{crc32(msgspec.json.encode([facts.config, facts.version, facts.unsealed])):08x}"
 
 
 def _unclaimed(folder: Path) -> None:

@@ -171,6 +171,12 @@ class Judgment(Record, frozen=True):
     verdict: Verdict
     forced: Completion | None = None
 
+    def __repr__(self) -> str:
+        """One line: what was shown in which slot, and what the verdict is; texts are in the fields."""
+        order = self.query.order
+        told = _told(self.verdict, sorted(order))
+        return f"Judgment(case {self.query.case_id!r}, shown {', '.join(map(str, order))}: {told})"
+
     @property
     def usage(self) -> Usage:
         """Tokens of the call and of its forced verdict."""
@@ -187,6 +193,14 @@ class Decision(Record, frozen=True):
     gold: Scores | None = None
     group: str | None = None
     meta: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        """One line: the verdict, how many judgments it rests on, and gold; reasons are in ``judgments``."""
+        agreement = "" if self.agreement is None else f", {self.agreement:.0%} agree"
+        gold = "" if self.gold is None else f", gold {_numbers(self.gold)}"
+        n = len(self.judgments)
+        told = _told(self.verdict, range(len(self.verdict.scores or ())))
+        return f"Decision(case {self.case_id!r}: {told}, judgments {n}{agreement}{gold})"
 
     @property
     def usage(self) -> Usage:
@@ -226,6 +240,16 @@ class Scorecard(Record, frozen=True):
     statuses: dict[str, int] = {}
     reasons: dict[str, int] = {}
     lost: int = 0
+
+    def __repr__(self) -> str:
+        """One line: the headline with its interval, and the statuses of the judgments."""
+        row = self.headline
+        share = "no score" if row is None else f"{row.value:.2%} of {row.n:,}"
+        if row is not None and row.interval:
+            share += f" ({row.interval[0]:.1%} to {row.interval[1]:.1%})"
+        counts = ", ".join(f"{n:,} {status}" for status, n in self.statuses.items())
+        return f"Scorecard({self.name}: {share}{f'; judgments: {counts}' if counts else ''})"
+
     unresolved: str = ""
     usage: Usage = Usage()
     seconds: float = 0.0
@@ -341,6 +365,20 @@ def agrees(scores: Scores | None, gold: Scores) -> bool:
     if min(gold) == max(gold):
         return bool(scores) and best is None
     return best is not None and gold[best] == max(gold)
+
+
+def _numbers(scores: Scores) -> str:
+    return f"({', '.join(f'{s:.3g}' for s in scores)})"
+
+
+def _told(verdict: Verdict, judged: Sequence[int]) -> str:
+    """A verdict in words; ``judged`` are the indices of the responses that its scores are about."""
+    if verdict.scores is None:
+        return f"no verdict, {verdict.status}"
+    best = winner(verdict.scores)
+    single = len(verdict.scores) == 1
+    what = "rating" if single else "tie" if best is None else f"prefers {judged[best]}"
+    return f"{what}, scores {_numbers(verdict.scores)}"
 
 
 def _stage(query: Query) -> tuple[str, int | None]:

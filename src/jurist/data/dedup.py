@@ -7,9 +7,9 @@ from mmap import mmap
 from tempfile import TemporaryFile
 from typing import Literal, NamedTuple
 
+from jurist.core.hashing import seed_of
 from jurist.core.types import Case, response_text, winner
 from jurist.data.overlap.words import digest, grams, words
-from jurist.data.rows import key
 
 Unique = Literal["near", "exact", "prompt"]
 """What may not come twice: nearly the same pair, the very same pair, nearly the same prompt."""
@@ -56,33 +56,33 @@ class Seen:
     def again(self, case: Case) -> str | None:
         """Why a pair may not pass (it was seen before), or None; then it is seen from now on."""
         prompt, best, worst = _parts(case)
-        pair = key(prompt.strip(), *sorted((best.strip(), worst.strip())))
+        pair = seed_of(prompt.strip(), *sorted((best.strip(), worst.strip())))
         if pair in self._exact:
-            return "duplicate" if self._exact[pair] == key(best.strip()) & _NONE else "contradiction"
+            return "duplicate" if self._exact[pair] == seed_of(best.strip()) & _NONE else "contradiction"
         if self._unique != "exact":
-            held = [_text(t) for t in ((prompt,) if self._unique == "prompt" else (prompt, best, worst))]
-            if self._is_near(held):
+            texts = [_text(t) for t in ((prompt,) if self._unique == "prompt" else (prompt, best, worst))]
+            if self._is_near(texts):
                 return "same prompt" if self._unique == "prompt" else "near duplicate"
-            self._note(held)
-        self._exact[pair] = key(best.strip()) & _NONE
+            self._note(texts)
+        self._exact[pair] = seed_of(best.strip()) & _NONE
         return None
 
-    def _is_near(self, held: list[_Text]) -> bool:
-        rows = {self._slots[slot] for slot in _places(held)} - {0}
-        return any(self._alike(held, self._read(row - 1)) for row in sorted(rows))
+    def _is_near(self, texts: list[_Text]) -> bool:
+        rows = {self._slots[slot] for slot in _places(texts)} - {0}
+        return any(self._alike(texts, self._read(row - 1)) for row in sorted(rows))
 
-    def _alike(self, held: list[_Text], other: list[_Text]) -> bool:
+    def _alike(self, texts: list[_Text], other: list[_Text]) -> bool:
         def near(*places: int) -> bool:
-            return all(held[i].near(other[j], self._threshold) for i, j in enumerate(places))
+            return all(texts[i].near(other[j], self._threshold) for i, j in enumerate(places))
 
-        return near(0) if len(held) == 1 else near(0, 1, 2) or near(0, 2, 1)
+        return near(0) if len(texts) == 1 else near(0, 1, 2) or near(0, 2, 1)
 
-    def _note(self, held: list[_Text]) -> None:
+    def _note(self, texts: list[_Text]) -> None:
         self._rows += 1
-        for slot in _places(held):
+        for slot in _places(texts):
             if not self._slots[slot]:
                 self._slots[slot] = self._rows
-        for text in held:
+        for text in texts:
             padded = [text.digest, *text.sketch, *[_NONE] * (SKETCH - len(text.sketch))]
             self._file.write(array("I", padded).tobytes())
 
@@ -108,14 +108,14 @@ def _text(text: str) -> _Text:
     listed = words(text)
     # What has no words (a formula, an emoji) is itself.
     whole = digest(listed or [text])
-    held = grams(listed, NGRAM) if len(listed) >= WORDS else ()
-    smallest = [gram >> 20 for gram in sorted(held)[:SKETCH] if gram >> 20 != _NONE]
+    sequences = grams(listed, NGRAM) if len(listed) >= WORDS else ()
+    smallest = [gram >> 20 for gram in sorted(sequences)[:SKETCH] if gram >> 20 != _NONE]
     return _Text(int.from_bytes(whole[:4], "big"), smallest)
 
 
-def _places(held: list[_Text]) -> Iterator[int]:
+def _places(texts: list[_Text]) -> Iterator[int]:
     """Where the hashes of a row are looked up; those of prompts and of responses lie apart."""
-    for i, text in enumerate(held):
+    for i, text in enumerate(texts):
         side = 0x9E3779B1 if i else 0
         for value in (text.digest ^ 0x5BD1E995, *text.sketch[:KEYS]):
             yield ((value ^ side) * 0x85EBCA6B >> 3) % _SLOTS

@@ -1,4 +1,4 @@
-"""Which rows are fit for training, and if not, why not: one reason each, the cheapest test first.
+"""Which rows are fit for training; one reason for each that is not, the cheapest test first.
 
 Cases of many responses become pairs of a better and a worse one.
 """
@@ -12,11 +12,11 @@ from typing import Any, Literal, NamedTuple
 from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError, MissingExtraError
+from jurist.core.hashing import seed_of
 from jurist.core.types import Case, Message, Response, response_text
 from jurist.data.dedup import Seen, Unique
 from jurist.data.overlap import Index, match
-from jurist.data.report import Tally
-from jurist.data.rows import key
+from jurist.data.report import SourceCounts
 from jurist.data.sources import pair_of
 
 Choose = Literal["one", "all"]
@@ -41,7 +41,7 @@ def _chosen(case: Case, choose: Choose, seed: int) -> Iterator[tuple[int, int]]:
     if choose == "all":
         yield from ((i, j) for i in everything for j in everything[i + 1 :] if gold[i] != gold[j])
         return
-    by_seed = sorted(everything, key=lambda i: key(seed, case.id, i))
+    by_seed = sorted(everything, key=lambda i: seed_of(seed, case.id, i))
     best = next(i for i in by_seed if gold[i] == max(gold))
     worse = next(i for i in by_seed if gold[i] < max(gold))
     yield min(best, worse), max(best, worse)
@@ -126,7 +126,7 @@ def filters_of(options: FilterOptions, index: Index | None) -> Filters:
 
 
 def fit(
-    cases: Iterator[Case], filters: Filters, tally: Tally, choose: Choose = "one", seed: int = 0
+    cases: Iterator[Case], filters: Filters, tally: SourceCounts, choose: Choose = "one", seed: int = 0
 ) -> Iterator[Case]:
     """The pairs that pass, named after their source (see ``named``); counted in the tally."""
     for case in cases:

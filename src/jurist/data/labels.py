@@ -1,4 +1,4 @@
-"""Preference data from decisions: which pairs and completions a judge's word is good for, as TRL's rows."""
+"""Preference rows for TRL from decisions: pairs and labelled completions that pass the rules."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Answers compared as mathematics, by math-verify in a process that may be lost."""
+"""Answers compared as mathematics, by math-verify in a process that is replaced when it hangs or dies."""
 
 import sys
 from collections.abc import Callable
@@ -23,9 +23,9 @@ def installed() -> bool:
 class MathVerify:
     """Whether two answers are the same by math-verify; None where it cannot read one, or not in time.
 
-    It is no safe guest: an answer can make it run without end, it stops itself by signals that only work
-    in a main thread, and a run that it stopped counts as a difference. So it works in a process of its
-    own, without its own limits; one that takes longer than ``seconds``, or dies, is replaced.
+    It runs in a process of its own, without math-verify's own time limit (signals, which only work in a main
+    thread, and which count a stopped run as a difference). An answer can make it run without end or take all
+    memory: a process that takes longer than ``seconds``, or dies, is replaced.
     """
 
     def __init__(self, seconds: float = 5.0, serve: "Callable[[Connection], None] | None" = None) -> None:

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.files import read_line
+from jurist.core.hashing import seed_of
 from jurist.core.types import Case
 from jurist.data.filters import named
-from jurist.data.rows import key, share
+from jurist.data.rows import share
 from jurist.data.sources import stem
 from jurist.inputs.rows import case_of
 
@@ -21,7 +22,7 @@ Orders = Literal["given", "random", "both"]
 """What ``meta.order`` says about the slots: nothing, one order by seed, or each row in both orders."""
 
 
-class Part(NamedTuple):
+class MixturePart(NamedTuple):
     """A file of the mixture; ``name`` is its data set's where a row has none."""
 
     path: Path
@@ -29,7 +30,7 @@ class Part(NamedTuple):
     name: str
 
 
-def part_of(text: str) -> Part:
+def part_of(text: str) -> MixturePart:
     """The part that ``FILE=WEIGHT`` names; raises ``ConfigError``."""
     path, _, weight = text.rpartition("=")
     try:
@@ -38,7 +39,7 @@ def part_of(text: str) -> Part:
         ratio = Fraction(0)
     if not path or ratio <= 0:
         raise ConfigError(f"{text!r} is no FILE=WEIGHT", "for example skywork.jsonl=5")
-    return Part(Path(path), ratio, stem(path))
+    return MixturePart(Path(path), ratio, stem(path))
 
 
 class IndexedRows:
@@ -104,18 +105,22 @@ def drawn(rows: int, count: int, *seeds: object) -> Iterator[int]:
         if left >= rows:
             yield from range(rows)
         else:
-            yield from sorted(range(rows), key=lambda i: key(*seeds, i))[:left]
+            yield from sorted(range(rows), key=lambda i: seed_of(*seeds, i))[:left]
 
 
 def mixed(
-    parts: Sequence[Part], files: Sequence[IndexedRows], counts: Sequence[int], seed: int, order: Orders
+    parts: Sequence[MixturePart],
+    files: Sequence[IndexedRows],
+    counts: Sequence[int],
+    seed: int,
+    order: Orders,
 ) -> Iterator[Case]:
     """The rows of the mixture, shuffled by seed."""
     entries: list[tuple[int, int, int, int]] = []
     for at, (part, file, count) in enumerate(zip(parts, files, counts, strict=True)):
         for n, row in enumerate(drawn(len(file), count, seed, part.name)):
             for turned in _turned(order, seed, part.name, n):
-                entries.append((key(seed, "place", part.name, n, turned), at, row, turned))
+                entries.append((seed_of(seed, "place", part.name, n, turned), at, row, turned))
     for _, at, row, turned in sorted(entries):
         yield _shown(named(files[at].case(row), parts[at].name), turned)
 

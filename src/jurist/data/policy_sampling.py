@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from hashlib import blake2b
 from pathlib import Path
 
 import msgspec
@@ -11,7 +10,10 @@ from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.files import Lines, Warn, read_line, scan
-from jurist.core.store import adopt, claim
+from jurist.core.hashing import seed_of
+from jurist.core.hashing import seed_of
+from jurist.core.run_config import adopt
+from jurist.core.store import claim
 from jurist.core.types import (
     Ask,
     Case,
@@ -30,7 +32,7 @@ from jurist.inputs.lines import Fields, Place, Row
 from jurist.inputs.rows import RESPONSES, case_of
 from jurist.judging import registry
 from jurist.judging.config import JudgeConfig, as_dict, config_of
-from jurist.judging.pool import Progress, decide_all
+from jurist.judging.pool import RunProgress, decide_all
 
 DRAWN, POLICY = "responses.jsonl", "policy.json"
 """What sampling adds to a run folder."""
@@ -85,7 +87,7 @@ class PolicySampler:
         self._kept: dict[str, int] = {}
 
     async def draw(
-        self, prompts: Sequence[Case], say: Warn, watch: Callable[[Progress], None] = lambda _: None
+        self, prompts: Sequence[Case], say: Warn, watch: Callable[[RunProgress], None] = lambda _: None
     ) -> None:
         """Draw what is missing; raises where another policy, or another process, works in the folder."""
         with claim(self._folder):
@@ -99,7 +101,7 @@ class PolicySampler:
                 lines.close()
 
     async def _draw(
-        self, prompts: Sequence[Case], lines: Lines, say: Warn, watch: Callable[[Progress], None]
+        self, prompts: Sequence[Case], lines: Lines, say: Warn, watch: Callable[[RunProgress], None]
     ) -> None:
         engine = registry.engine(self._config)
         engine.say = say
@@ -141,8 +143,7 @@ class PolicySampler:
 
     def _query(self, case: Case, sample: int) -> Query:
         config = self._config
-        drawn = repr((config.seed, case.id, sample)).encode()
-        seed = int.from_bytes(blake2b(drawn, digest_size=8).digest()) % 2**31
+        seed = seed_of(config.seed, case.id, sample) % 2**31
         sampling = Sampling(config.temperature or 0.0, config.top_p or 1.0, config.max_tokens or 0, seed)
         return Query(case.id, (), sample, case.prompt, sampling, judge="policy")
 

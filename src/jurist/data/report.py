@@ -1,4 +1,4 @@
-"""What a command did to the rows, as a file beside its output and as lines to read."""
+"""Counts of a data command: a file beside its output, and lines to read."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from jurist.core.version import __version__
 
 
 @dataclass(slots=True)
-class Tally:
+class SourceCounts:
     """Rows of one source: how many were read, could not be read, were written; why others were not."""
 
     name: str
@@ -26,7 +26,7 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter[str])
 
 
-class Output(Record, frozen=True, omit_defaults=False):
+class OutputFile(Record, frozen=True, omit_defaults=False):
     """A file that was written."""
 
     name: str
@@ -34,16 +34,16 @@ class Output(Record, frozen=True, omit_defaults=False):
     sha256: str
 
 
-class Report(Record, frozen=True, omit_defaults=False):
-    """``counts`` holds what only this command counts; ``options`` what it was told.
+class DataReport(Record, frozen=True, omit_defaults=False):
+    """``counts`` are counts of this command alone, ``options`` its options.
 
     ``benchmarks``: number of cases and hash of the texts of each that rows were compared with.
     """
 
     command: str
     options: dict[str, Any]
-    sources: tuple[Tally, ...]
-    outputs: tuple[Output, ...]
+    sources: tuple[SourceCounts, ...]
+    outputs: tuple[OutputFile, ...]
     counts: dict[str, int] = {}
     benchmarks: dict[str, tuple[int, str]] = {}
     jurist: str = __version__
@@ -62,7 +62,7 @@ class Report(Record, frozen=True, omit_defaults=False):
             yield f"{output.name}: {output.rows:,} rows, sha256 {output.sha256[:16]}"
 
 
-def write_report(report: Report, beside: Path) -> Path:
+def write_report(report: DataReport, beside: Path) -> Path:
     """Write ``FILE.report.json`` for ``FILE.jsonl`` (for a folder: ``report.json`` in it)."""
     path = beside / "report.json" if beside.is_dir() else beside.with_suffix(".report.json")
     write_whole(path, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")

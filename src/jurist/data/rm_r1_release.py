@@ -73,12 +73,12 @@ def released(fields: Fields, name: str) -> Released:
     return Released(case, leak, mended != trace)
 
 
-def count(found: Released, counts: Counter[str]) -> None:
+def count(released_row: Released, counts: Counter[str]) -> None:
     """Count layout, leaks by label, and whether traces end in the label."""
-    case = found.case
+    case = released_row.case
     counts[f"layout {case.meta['layout']}"] += 1
-    counts["label leaks mended"] += found.leak
-    counts["label leaks mended, first response better"] += found.leak and case.gold == (1.0, 0.0)
+    counts["label leaks mended"] += released_row.leak
+    counts["label leaks mended, first response better"] += released_row.leak and case.gold == (1.0, 0.0)
     if "trace" in case.meta:
         said = winner(parse_letter(Completion(case.meta["trace"])).scores)
         verdict = (
@@ -89,7 +89,7 @@ def count(found: Released, counts: Counter[str]) -> None:
             else "the other verdict"
         )
         counts[f"traces with {verdict}"] += 1
-        counts["traces with the misspelt name mended"] += found.trace_leak
+        counts["traces with the misspelt name mended"] += released_row.trace_leak
 
 
 def _turns(fields: Fields) -> Conversation:
@@ -108,10 +108,10 @@ _HINT = "the columns of the released sets are context_messages, winner and perha
 
 
 def _label(fields: Fields) -> tuple[str, str | None]:
-    told, winning = fields.get("ground_truth"), fields.get("winner")
-    label, trace = (winning, None) if told is None else (told, winning)
+    truth, winning = fields.get("ground_truth"), fields.get("winner")
+    label, trace = (winning, None) if truth is None else (truth, winning)
     if label not in LABELS:
-        field = "winner" if told is None else "ground_truth"
+        field = "winner" if truth is None else "ground_truth"
         raise InputError(f"{field}: is neither model_a nor model_b, saw {seen(label)}", _HINT)
     if trace in LABELS:
         trace = None  # the label a second time
@@ -152,9 +152,9 @@ def _dialogue(text: str, letter: str) -> list[dict[str, str]]:
     """
     parts = _SPEAKER.split(text)
     names, contents = parts[1::2], [content.removesuffix("\n") for content in parts[2::2]]
-    own = {"Chatbot B", "Chabot B"} if letter == "B" else {"Chatbot A"}
+    speakers = {"Chatbot B", "Chabot B"} if letter == "B" else {"Chatbot A"}
     alternate = all((name == "User") == (i % 2 == 0) for i, name in enumerate(names))
-    if parts[0] or not names or len(names) % 2 or not alternate or not own.issuperset(names[1::2]):
+    if parts[0] or not names or len(names) % 2 or not alternate or not speakers.issuperset(names[1::2]):
         raise InputError(
             f"conversation {letter}: its turns cannot be told apart, saw the speakers {', '.join(names)}",
             "a response that holds lines like 'User: ' looks like turns",

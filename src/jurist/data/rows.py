@@ -1,7 +1,7 @@
 """Training rows: read from any format, written in one, each under an id of its own."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Literal, Self
@@ -9,13 +9,14 @@ from typing import IO, Literal, Self
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, StoreError
+from jurist.core.hashing import seed_of
 from jurist.core.types import Case, Conversation, Message, Response, winner
 from jurist.inputs import OnBad, read_rows
 from jurist.inputs.lines import Fields, seen
 from jurist.inputs.rows import case_of
 
 Renames = Mapping[str, Sequence[str]]
-"""For a field of ours the fields of the source whose texts, joined, it is."""
+"""The name of a field of ours, and the fields of the source whose texts, joined, become its value."""
 
 
 def read(source: str, renames: Renames | None = None, on_bad: OnBad | None = None) -> Iterator[Case]:
@@ -87,13 +88,7 @@ def as_messages(turns: Conversation) -> list[dict[str, str]]:
 
 def share(seed: int, *parts: object) -> float:
     """A number in [0, 1) that follows from the seed and the parts alone."""
-    return key(seed, *parts) / 2**64
-
-
-def key(*parts: object) -> int:
-    """A hash of 64 bits."""
-    text = repr(parts).encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
+    return seed_of(seed, *parts) / 2**64
 
 
 Format = Literal["jurist", "trl"]
@@ -147,12 +142,12 @@ class Writer:
         self.rows += 1
 
     def _own(self, name: str) -> str:
-        own, n = name, 1
-        while key(own) in self._ids:
+        free_name, n = name, 1
+        while seed_of(free_name) in self._ids:
             n += 1
-            own = f"{name}~{n}"
-        self._ids.add(key(own))
-        return own
+            free_name = f"{name}~{n}"
+        self._ids.add(seed_of(free_name))
+        return free_name
 
 
 class RowsInOrder:

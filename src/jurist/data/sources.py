@@ -1,4 +1,4 @@
-"""What stands on the command line of `jurist data`: sources by name, fields by name, texts to keep out."""
+"""Arguments of `jurist data`: named sources, renamed fields, the benchmarks to keep out."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from jurist.core.errors import ConfigError, InputError, unknown
 from jurist.core.files import file_hash
 from jurist.core.types import Case
 from jurist.data.overlap import Index, Rule, read_cases
-from jurist.data.report import Tally
+from jurist.data.report import SourceCounts
 from jurist.inputs import OnBad
 from jurist.inputs.files import READERS
 from jurist.judging import registry
@@ -17,15 +17,15 @@ from jurist.judging import registry
 _NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)", re.DOTALL)
 
 
-def tallies_of(sources: Sequence[str]) -> list[Tally]:
+def source_counts(sources: Sequence[str]) -> list[SourceCounts]:
     """A count for each source, under its name: ``NAME=SOURCE``, else the stem of the file or data set."""
     if not sources:
         raise ConfigError("no source is named", "jurist data pairs train.jsonl --out pairs.jsonl")
-    tallies: list[Tally] = []
+    tallies: list[SourceCounts] = []
     for text in sources:
         match = None if Path(text).exists() else _NAMED.fullmatch(text)
         source = match["rest"] if match else text
-        tallies.append(Tally(match["name"] if match else stem(source), source, file_hash(source)))
+        tallies.append(SourceCounts(match["name"] if match else stem(source), source, file_hash(source)))
     names = [tally.name for tally in tallies]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"two sources are called {twice!r}", "name them: NAME=SOURCE")

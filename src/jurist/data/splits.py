@@ -1,4 +1,4 @@
-"""Parts of a training set: which part a row is in follows from its prompt and the seed alone."""
+"""Parts of a training set, by a hash of the prompt and the seed."""
 
 import re
 from math import isclose

@@ -1,4 +1,4 @@
-"""Pairs of a right and a wrong solution, told apart by their final answers alone."""
+"""Pairs of a right and a wrong solution, by their final answers."""
 
 import re
 from collections import Counter
@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from jurist.core.answers import final_answer, number
 from jurist.core.errors import InputError
+from jurist.core.hashing import seed_of
 from jurist.core.types import Case, Completion, response_text
 from jurist.data.filters import Choose, pairs_of
-from jurist.data.rows import key
 from jurist.inputs.lines import Fields
 from jurist.inputs.rows import case_of
-from jurist.protocols.base import split_thinking
+from jurist.protocols.thinking_tags import split_thinking
 
 Same = Callable[[str, str], bool | None]
 """Whether a final answer (second) is the reference (first); None where that cannot be told."""
@@ -31,13 +31,13 @@ def question_of(fields: Fields, default_id: str) -> Case:
     rest = dict(fields)
     if "prompt" not in rest and (asked := next((x for x in PROMPTS if x in rest), None)):
         rest["prompt"] = rest.pop(asked)
-    told = next((x for x in REFERENCES if rest.get(x) is not None), None)
-    if told is None:
+    reference_field = next((x for x in REFERENCES if rest.get(x) is not None), None)
+    if reference_field is None:
         raise InputError(
             f"reference: is missing; fields of the row: {', '.join(fields)}",
             f"legal names are {', '.join(REFERENCES)}; --field reference=NAME takes another",
         )
-    rest["reference"] = rest.pop(told)
+    rest["reference"] = rest.pop(reference_field)
     rest.pop("gold", None)  # what somebody else's program thought of them
     return case_of(rest, default_id)
 
@@ -61,7 +61,7 @@ def verified(
     counts[_outcome(rights, wrongs)] += 1
     if not (rights and wrongs):
         return
-    shown = sorted([*rights, *wrongs], key=lambda text: key(seed, case.id, text))
+    shown = sorted([*rights, *wrongs], key=lambda text: seed_of(seed, case.id, text))
     meta = {**case.meta, "answer": reference, "right": len(rights), "wrong": len(wrongs)}
     gold = tuple(float(text in rights) for text in shown)
     mixed = replace(case, responses=tuple(shown), gold=gold, reference=None, meta=meta)

@@ -98,13 +98,13 @@ def expected(n: int, players: Sequence[int], matches: Sequence[Match]) -> Shares
     """
     got, strengths = shares(matches), bradley_terry(n, matches)
     values, errors = strengths.values, strengths.errors
-    found: Shares = {}
+    odds: Shares = {}
     for i, j in everyone(players):
         if (i, j) not in got:
             variance = errors[i] ** 2 + errors[j] ** 2
             chance = 1 / (1 + exp((values[j] - values[i]) / sqrt(1 + pi * variance / 8)))
-            found |= {(i, j): chance, (j, i): 1 - chance}
-    return found
+            odds |= {(i, j): chance, (j, i): 1 - chance}
+    return odds
 
 
 def chances(players: Sequence[int], got: Shares, odds: Shares) -> dict[int, float]:
@@ -202,7 +202,7 @@ def _usual(n: int) -> int:
 
 def _wins(odds: Sequence[float]) -> list[float]:
     """The chances of 0, 1, ... wins in matches with these odds."""
-    found = [1.0]
+    wins = [1.0]
     for p in odds:
-        found = [a * (1 - p) + b * p for a, b in zip([*found, 0.0], [0.0, *found], strict=True)]
-    return found
+        wins = [a * (1 - p) + b * p for a, b in zip([*wins, 0.0], [0.0, *wins], strict=True)]
+    return wins

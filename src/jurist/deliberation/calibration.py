@@ -33,7 +33,7 @@ class Threshold(Record, frozen=True):
     tokens: float
 
 
-class Calibration(Record, frozen=True):
+class CascadeCalibration(Record, frozen=True):
     """The chosen threshold, the two judges alone, and the choice on cases that it was not made on."""
 
     chosen: Threshold
@@ -49,7 +49,7 @@ class Calibration(Record, frozen=True):
 def trials_of(cheap: Iterable[Decision], thorough: Iterable[Decision]) -> list[Trial]:
     """The cases with gold that both decided, in the order of ``thorough``; raises where there is none."""
     first = {d.case_id: d for d in cheap}
-    found = [
+    trials = [
         Trial(
             d.case_id,
             margin_of(first[d.case_id].verdict.scores),
@@ -60,15 +60,15 @@ def trials_of(cheap: Iterable[Decision], thorough: Iterable[Decision]) -> list[T
         for d in thorough
         if d.case_id in first and d.gold and len(d.gold) > 1
     ]
-    if len(found) < 2 * FOLDS:
+    if len(trials) < 2 * FOLDS:
         raise InputError(
-            f"{len(found)} cases with gold were decided in both runs; a threshold needs at least {2 * FOLDS}",
+            f"{len(trials)} cases with gold were decided in both runs; a threshold needs {2 * FOLDS}",
             hint="both runs judge the same cases: jurist judge CASES --out ... twice",
         )
-    return found
+    return trials
 
 
-def calibrate(trials: Sequence[Trial], loss: float = 0.01) -> Calibration:
+def calibrate(trials: Sequence[Trial], loss: float = 0.01) -> CascadeCalibration:
     """The threshold that asks the thorough judge least, at most ``loss`` less accurate than it is alone.
 
     Held out: each fold's cases are decided by the threshold that the other folds choose; that estimate is
@@ -83,7 +83,7 @@ def calibrate(trials: Sequence[Trial], loss: float = 0.01) -> Calibration:
         for fold, members in folds.items()
         for t in members
     }
-    return Calibration(
+    return CascadeCalibration(
         chosen=_at(trials, chosen),
         held_out=_measured(trials, values, chosen),
         cheap=_group("cheap", [t.cheap for t in trials]),

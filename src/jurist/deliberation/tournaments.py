@@ -41,21 +41,8 @@ def knockout(match: Deliberation | None = None, seed: int = 0) -> Deliberation:
         return draw(range(len(case.responses)), seed, case.id)
 
     return tournament(
-        "knockout", lambda play, case, players: _knockout(play, case, players, entrants(case)), match
+        "knockout", lambda play, case, players: play_knockout(play, case, players, entrants(case)), match
     )
-
-
-def fixed_bracket(entrants: Sequence[int], match: Deliberation | None = None) -> Deliberation:
-    """``knockout`` along a given bracket: neighbours among ``entrants`` meet, then their winners."""
-
-    async def plan(play: Play, case: Case, players: list[int]) -> Scores:
-        if sorted(entrants) != list(range(len(case.responses))):
-            raise ConfigError(
-                f"the bracket {list(entrants)} does not name each of {len(case.responses)} responses once"
-            )
-        return await _knockout(play, case, players, entrants)
-
-    return tournament("fixed_bracket", plan, match)
 
 
 def round_robin(match: Deliberation | None = None, most: int = 5000) -> Deliberation:
@@ -140,7 +127,8 @@ async def _one_round(play: Play, case: Case, players: list[int], pairs: Sequence
     return standings(len(case.responses), players, matches)
 
 
-async def _knockout(play: Play, case: Case, players: list[int], entrants: Sequence[int]) -> Scores:
+async def play_knockout(play: Play, case: Case, players: list[int], entrants: Sequence[int]) -> Scores:
+    """The scores of ``knockout`` along the bracket in which neighbours among ``entrants`` meet first."""
     alive = bracket([e for e in entrants if e in set(players)])
     rounds = len(alive).bit_length() - 1
     survived = [0] * len(case.responses)

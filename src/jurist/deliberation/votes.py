@@ -124,9 +124,9 @@ def decide(case: Case, verdict: Verdict, judgments: tuple[Judgment, ...]) -> Dec
     """A decision with its agreement and what scorecards need of the case."""
     # A rating of one response says nothing about which of several is best.
     n = len(verdict.scores or ())
-    said = [winner(s) for j in judgments if (s := j.verdict.scores) and len(s) == n]
+    winners = [winner(s) for j in judgments if (s := j.verdict.scores) and len(s) == n]
     best = winner(verdict.scores)
-    agreement = sum(w == best for w in said) / len(said) if said else None
+    agreement = sum(w == best for w in winners) / len(winners) if winners else None
     return Decision(case.id, verdict, judgments, agreement, case.gold, case.group, case.meta)
 
 

@@ -20,19 +20,22 @@ _STATUS = re.compile(r"\AHTTP \d+")
 
 
 def _silent(_: str) -> None:
-    """Nobody is told."""
+    """Drop a line."""
 
 
 class EngineBase(ABC):
     """One query in, one completion out, never an exception for a model's or a network's failure.
 
     ``concurrency`` is how many queries it likes to hold at once. ``caps_thinking``: it ends the thinking
-    itself at ``Sampling.thinking_budget``; it may know so only after ``check``. ``say`` is told, in a
-    line, what makes its user wait.
+    itself at ``Sampling.thinking_budget``; it may know so only after ``check``. ``say`` gets, in a line,
+    what makes its user wait. ``control_tokens``: the tokens, as texts, that the model's template gives a
+    meaning and that a message must not hold, as far as the engine knows them after ``check``; engines in
+    this process have none, since they tokenise messages so that no control token can arise.
     """
 
     concurrency: int = 32
     caps_thinking: bool = False
+    control_tokens: tuple[str, ...] = ()
     say: Callable[[str], None] = staticmethod(_silent)
 
     @abstractmethod

@@ -32,7 +32,7 @@ class ChatIds:
         self._template_error: Any = import_module("jinja2").TemplateError
         # Whether special tokens are split is a state of the tokenizer, not of a call.
         self._lock = threading.Lock()
-        self._turned: tuple[str, list[int]] | None = None
+        self._known_turn: tuple[str, list[int]] | None = None
         added: list[Any] = list(tokenizer.added_tokens_decoder.values())
         markup = [str(t) for t in added if not t.special and _MARKUP.fullmatch(str(t))]
         self._markup = _any_of(markup)
@@ -77,25 +77,25 @@ class ChatIds:
 
     def _turn(self) -> tuple[str, list[int]]:
         """(what the prompt opens for the assistant, the ids that end its turn)."""
-        self._turned = self._turned or self._tried()
-        return self._turned
+        self._known_turn = self._known_turn or self._find_turn()
+        return self._known_turn
 
-    def _tried(self) -> tuple[str, list[int]]:
+    def _find_turn(self) -> tuple[str, list[int]]:
         """What a turn is, found by rendering one."""
-        user, said = Message("user", "\ue0000\ue001"), "\ue0001\ue001"
+        user, answer = Message("user", "\ue0000\ue001"), "\ue0001\ue001"
         prompt = self._rendered([user])
-        found = _OPENED.search(prompt)
-        plain = [{"role": "user", "content": user.content}, {"role": "assistant", "content": said}]
+        opening = _OPENED.search(prompt)
+        plain = [{"role": "user", "content": user.content}, {"role": "assistant", "content": answer}]
         try:
             whole: str = self._tokenizer.apply_chat_template(plain, tokenize=False)
         except self._template_error as error:
             raise ChatError(f"the model's chat template refuses an answer: {error}") from error
-        tail = self._ids(whole.partition(said)[2])
+        tail = self._ids(whole.partition(answer)[2])
         # Not every token that a template ends turns with is a named one (Gemma's <end_of_turn>).
         added = self._tokenizer.added_tokens_decoder.items()
         special = {*self._tokenizer.all_special_ids, *(i for i, token in added if token.special)}
         end = tail[:1] if tail and tail[0] in special else [self._tokenizer.eos_token_id]
-        return (found[0] if found else ""), end
+        return (opening[0] if opening else ""), end
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of generated ids, without special tokens."""
@@ -141,9 +141,9 @@ class ChatIds:
         """Ids of text in which no control token is recognised; markup is cut inside each one's name."""
         ids: list[int] = []
         start = 0
-        for found in self._markup.finditer(text):
-            ids += self._text_ids(text[start : found.start() + 1])
-            start = found.start() + 1
+        for markup in self._markup.finditer(text):
+            ids += self._text_ids(text[start : markup.start() + 1])
+            start = markup.start() + 1
         return ids + self._text_ids(text[start:])
 
     def _text_ids(self, prefill: str | None) -> list[int]:
@@ -187,8 +187,8 @@ def _merged(turns: list[Message]) -> list[Message]:
 
 
 def _missing(rendered: str, messages: Sequence[Message]) -> list[int]:
-    shown = {int(i) for i in _MARK.findall(rendered)}
-    return [i for i in range(len(messages)) if i not in shown]
+    rendered_indices = {int(i) for i in _MARK.findall(rendered)}
+    return [i for i in range(len(messages)) if i not in rendered_indices]
 
 
 def _any_of(names: Iterable[str]) -> re.Pattern[str]:

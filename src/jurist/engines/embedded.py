@@ -215,9 +215,9 @@ class EmbeddedModel:
         """Ids of text in which no control token is recognised: it is cut inside each one's name."""
         ids: list[int] = []
         start = 0
-        for found in self._control.finditer(text):
-            ids += self._encode(text[start : found.start() + 1])
-            start = found.start() + 1
+        for token in self._control.finditer(text):
+            ids += self._encode(text[start : token.start() + 1])
+            start = token.start() + 1
         return ids + self._encode(text[start:])
 
     def _work(self) -> None:

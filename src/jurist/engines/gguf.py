@@ -58,7 +58,10 @@ def prepared(
     """
     source = source or packaged()
     if not source.is_file():
-        raise EngineError(f"no model file at {source}", hint="--model takes the path of a .gguf file")
+        raise EngineError(
+            f"no model file at {source}",
+            hint=f"the embedded engine takes a .gguf file; for a server: --engine URL --model {source}",
+        )
     name = "-".join(filter(None, [source.stem, stamp(source), change_name]))
     folder = cache_folder("models") / f"{name}.f16"
     facts = folder / _FACTS

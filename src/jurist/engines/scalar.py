@@ -109,14 +109,14 @@ class SequenceClassifier:
         ids = [j.ids + [pad] * n for j, n in zip(jobs, pads, strict=True)]
         mask = [[1] * len(j.ids) + [0] * n for j, n in zip(jobs, pads, strict=True)]
         batch = {"input_ids": ids, "attention_mask": mask}
-        own = self._config.pad_token_id
+        usual_pad = self._config.pad_token_id
         self._config.pad_token_id = pad
         try:
             with torch.inference_mode():
                 rows = {name: torch.tensor(values, device=self._device) for name, values in batch.items()}
                 logits = self._model(**rows).logits
         finally:
-            self._config.pad_token_id = own
+            self._config.pad_token_id = usual_pad
         scores: list[float] = logits[:, 0].double().tolist()
         return [
             Completion(repr(score), usage=Usage(len(j.ids), 0)) for j, score in zip(jobs, scores, strict=True)
@@ -131,8 +131,8 @@ class SequenceClassifier:
         pad: int | None = self._config.pad_token_id
         if pad is not None and 0 <= pad < self._config.vocab_size:
             return pad
-        held = {token for j in jobs for token in j.ids}
-        return next(i for i in range(self._config.vocab_size) if i not in held)
+        used = {token for j in jobs for token in j.ids}
+        return next(i for i in range(self._config.vocab_size) if i not in used)
 
 
 def exact_head(torch: Any, model: Any) -> None:

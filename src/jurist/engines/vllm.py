@@ -164,12 +164,12 @@ class VllmModel:
             choice = self._params.StructuredOutputsParams(choice=list(query.choices))
             settings |= {"logprobs": 20, "structured_outputs": choice}
         output, usage = await self._output(ids, settings)
-        shown: Mapping[int, Any] = output.logprobs[0]
-        seen = {c: float(shown[t].logprob) for c, t in tokens.items() if t in shown}
-        if not seen:
+        tops: Mapping[int, Any] = output.logprobs[0]
+        logprobs = {c: float(tops[t].logprob) for c, t in tokens.items() if t in tops}
+        if not logprobs:
             return failed("vLLM shows no probability of the verdict's labels")
-        best = max(seen, key=lambda c: seen[c])
-        return Completion(best, usage=usage, logprobs=seen if len(seen) == len(tokens) else None)
+        best = max(logprobs, key=lambda c: logprobs[c])
+        return Completion(best, usage=usage, logprobs=logprobs if len(logprobs) == len(tokens) else None)
 
     async def _output(self, ids: list[int], settings: dict[str, Any]) -> tuple[Any, Usage]:
         """The one output of a prompt; nothing is drawn otherwise than ``settings`` say."""

@@ -1,4 +1,4 @@
-"""A source becomes rows: which files it means, whether they are what their names say, which reader fits."""
+"""Rows of a source: its files, whether their first bytes fit their names, and the reader for each."""
 
 import gzip
 import sys

@@ -36,7 +36,7 @@ class NoDataError(InputError):
 
 
 class BrokenFile(InputError):
-    """A file that cannot be read on from ``line``; whoever knows its name says so."""
+    """A file that cannot be read from ``line`` on; the caller adds the name of the file."""
 
     def __init__(self, line: int, message: str, hint: str = "") -> None:
         super().__init__(message, hint)

@@ -1,4 +1,4 @@
-"""One row becomes a case; which format it is in shows in its fields."""
+"""A row as a case: the format follows from the names of its fields."""
 
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -168,9 +168,9 @@ RESPONSES = tuple(name for layout in LAYOUTS for name in layout.responses)
 def _layout(fields: Fields) -> Layout:
     """The first format that the row has a value for; a row with nothing but nulls counts by its names."""
     for names in ([name for name, value in fields.items() if value is not None], fields):
-        found = next((x for x in LAYOUTS if any(name in names for name in x.responses)), None)
-        if found:
-            return found
+        layout = next((x for x in LAYOUTS if any(name in names for name in x.responses)), None)
+        if layout:
+            return layout
     near = next((near for name in fields if (near := _nearest(name, RESPONSES))), None)
     raise InputError(
         f"responses: no field holds them; fields of the row: {seen(list(fields))}",
@@ -188,7 +188,7 @@ def _how_rows_look(fields: Fields) -> str:
 
 
 def _near_misses(fields: Fields, layout: Layout) -> None:
-    """Raise where an unknown field looks like a known one that the row lacks: a typo loses data quietly."""
+    """Raise where an unknown field looks like a known one that the row lacks: it would be read as meta."""
     typo = _typo(tuple(fields), layout.responses, layout.verdict)
     if typo:
         name, near = typo
@@ -260,11 +260,13 @@ def _text(rest: Fields, name: str) -> str | None:
 
 
 def _meta(rest: Fields) -> dict[str, Any]:
-    """What travels along: ``meta``, and under their names the fields that are no others'."""
-    own = rest.pop("meta", None)
-    if own is not None and not isinstance(own, dict):
-        raise InputError(f"meta: must be an object, saw {seen(own)}", 'for example {"source": "forum"}')
-    meta = cast("dict[str, Any]", own or {})
+    """``meta``, and the fields of the row that have no other use, under their names."""
+    meta_field = rest.pop("meta", None)
+    if meta_field is not None and not isinstance(meta_field, dict):
+        raise InputError(
+            f"meta: must be an object, saw {seen(meta_field)}", 'for example {"source": "forum"}'
+        )
+    meta = cast("dict[str, Any]", meta_field or {})
     extra = {name: value for name, value in rest.items() if name not in _SETTLED or value is not None}
     clash = next((name for name in extra if name in meta), None)
     if clash is not None:

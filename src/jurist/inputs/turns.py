@@ -1,4 +1,4 @@
-"""Texts and turns: what a prompt and a response may look like, and where a shared prompt ends."""
+"""Prompts and responses from texts and messages; the prompt that two conversations share."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Numbers and references of a row: gold, ratings, and what is none."""
+"""Gold, ratings and references of a row."""
 
 import sys
 from typing import Any, cast

@@ -10,8 +10,9 @@ import msgspec
 
 from jurist.core.errors import ConfigError
 from jurist.core.files import Warn
+from jurist.core.run_config import input_facts
 from jurist.core.statistics import wilson
-from jurist.core.store import Store, input_facts
+from jurist.core.store import Store
 from jurist.core.types import (
     Case,
     Decision,
@@ -26,21 +27,21 @@ from jurist.core.types import (
 )
 from jurist.judging import registry
 from jurist.judging.build import JudgeSetup
-from jurist.judging.pool import Progress, Watch, decide_all, slim
+from jurist.judging.pool import RunProgress, Watch, decide_all, slim
 
 _CHOICES = re.compile(r"\{([^{}]*)\}")
 
-Score = Callable[[Iterable[Decision]], Scorecard]
+CountRule = Callable[[Iterable[Decision]], Scorecard]
 
 
-class Policy(Record, frozen=True):
+class CurvePolicy(Record, frozen=True):
     """A deliberation by its text, and its line of the plot: the points of ``vote({1,2,4})`` are one line."""
 
     text: str
     line: str
 
 
-class Point(Record, frozen=True):
+class CurvePoint(Record, frozen=True):
     """What a policy reached on n cases and what it cost, per case; unresolved is a share of the cases.
 
     ``tokens`` were written, ``read`` stood in prompts (what a server had cached included).
@@ -79,30 +80,30 @@ def _worth(scores: Scores | None, gold: Scores) -> float:
     return sum(g == max(gold) for g in tied) / len(tied)
 
 
-def policies_of(texts: Sequence[str]) -> list[Policy]:
+def policies_of(texts: Sequence[str]) -> list[CurvePolicy]:
     """The policies that texts name; ``{a,b}`` in a text stands for one policy with each.
 
     Raises ``ConfigError`` where a text is no deliberation.
     """
-    found = [Policy(text, line) for line in texts for text in _expanded(line)]
-    for policy in found:
+    policies = [CurvePolicy(text, line) for line in texts for text in _expanded(line)]
+    for policy in policies:
         registry.deliberation(policy.text)
-    if not found:
+    if not policies:
         raise ConfigError("a curve needs a policy", hint="--policy 'vote({1,2,4,8,16})'")
-    return list({policy.text: policy for policy in found}.values())
+    return list({policy.text: policy for policy in policies}.values())
 
 
 async def curve(
     setup: JudgeSetup,
     cases: Sequence[Case],
-    policies: Sequence[Policy],
-    score: Score,
+    policies: Sequence[CurvePolicy],
+    score: CountRule,
     *,
     out: Path | None = None,
     source: str = "",
     watch: Watch = lambda _: None,
     warn: Warn = lambda _: None,
-) -> list[Point]:
+) -> list[CurvePoint]:
     """A point for each policy, in their order. The same call with the same ``out`` asks nothing twice.
 
     What a judgment cost counts for each policy that used it, whether it was paid now, before, or by
@@ -113,9 +114,9 @@ async def curve(
     store = Store(out, config, warn=warn) if out else None
     memory = store or _Kept()
     judge = setup.judge(memory)
-    progress = Progress()
+    progress = RunProgress()
     try:
-        points: dict[str, Point] = {}
+        points: dict[str, CurvePoint] = {}
         for policy in _largest_first(policies):
             stream = decide_all(
                 _begun(cases, store),
@@ -136,9 +137,9 @@ async def curve(
             store.close()
 
 
-def _largest_first(policies: Sequence[Policy]) -> list[Policy]:
+def _largest_first(policies: Sequence[CurvePolicy]) -> list[CurvePolicy]:
     """Each line from its end: the largest policy keeps the engine busy and pays for those below it."""
-    lines: dict[str, list[Policy]] = {}
+    lines: dict[str, list[CurvePolicy]] = {}
     for policy in policies:
         lines.setdefault(policy.line, []).insert(0, policy)
     return [policy for members in lines.values() for policy in members]
@@ -172,7 +173,7 @@ def _expanded(text: str) -> list[str]:
     return ["".join(picked) for picked in product(*choices)]
 
 
-def _demand_recorded(setup: JudgeSetup, policy: Policy, decisions: Sequence[Decision]) -> None:
+def _demand_recorded(setup: JudgeSetup, policy: CurvePolicy, decisions: Sequence[Decision]) -> None:
     if not setup.config.engine.startswith("replay:"):
         return
     missing = sum(j.verdict.status is Status.FAILED for d in decisions for j in d.judgments)
@@ -184,12 +185,12 @@ def _demand_recorded(setup: JudgeSetup, policy: Policy, decisions: Sequence[Deci
         )
 
 
-def _point(policy: Policy, decisions: Sequence[Decision], score: Score) -> Point:
+def _point(policy: CurvePolicy, decisions: Sequence[Decision], score: CountRule) -> CurvePoint:
     headline = score(decisions).headline
     if headline is None:
         raise ConfigError("a curve needs cases with gold", hint='give each row "gold"')
     n = len(decisions)
-    return Point(
+    return CurvePoint(
         policy=policy.text,
         line=policy.line,
         score=headline,
@@ -200,7 +201,7 @@ def _point(policy: Policy, decisions: Sequence[Decision], score: Score) -> Point
     )
 
 
-def _marked(points: Sequence[Point]) -> list[Point]:
+def _marked(points: Sequence[CurvePoint]) -> list[CurvePoint]:
     return [
         msgspec.structs.replace(
             p, efficient=not any(q.tokens < p.tokens and q.score.value >= p.score.value for q in points)

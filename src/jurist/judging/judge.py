@@ -1,7 +1,7 @@
 """The verb: ``Judge.ask(case) -> Judgment``; the only place where slots are mapped back to responses."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from typing import Protocol as Protocol_
@@ -111,7 +111,9 @@ class Judge:
         if len(set(order)) != len(order) or not all(0 <= i < n for i in order):
             raise ConfigError(f"order {order} does not name each of some of {n} responses once")
         check_arity(self.protocol, case, len(order))
-        messages = self.protocol.render(guarded(case.reordered(order)))
+        # Control tokens of the engine's tokenizer, where it knows them.
+        tokens: Sequence[str] = getattr(self.engine, "control_tokens", ())
+        messages = self.protocol.render(guarded(case.reordered(order), tokens))
         sampling = self.sampling or self.protocol.sampling
         if budget is not None:
             sampling = replace(sampling, thinking_budget=budget)

@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 @dataclass(slots=True)
-class Progress:
+class RunProgress:
     """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now."""
 
     decisions: int = 0
@@ -33,7 +33,7 @@ class Progress:
         return sum(n for status, n in self.statuses.items() if status is not Status.OK)
 
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[RunProgress], None]
 
 
 class _GiveUp:
@@ -62,7 +62,7 @@ async def decide_all(
     *,
     concurrency: int,
     store: Store | None = None,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
     watch: Watch = lambda _: None,
     give_up_after: int = 100,
 ) -> AsyncGenerator[Decision]:
@@ -99,12 +99,12 @@ async def decide_tasks(
     work: Iterable[tuple[Task, Case]],
     *,
     concurrency: int,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
     watch: Watch = lambda _: None,
     give_up_after: int = 100,
 ) -> AsyncGenerator[tuple[Task, Decision]]:
     """As ``decide_all``, each case with its task; while one task's last cases drag on, the next begins."""
-    progress = progress or Progress()
+    progress = progress or RunProgress()
     guard = _GiveUp(give_up_after)
 
     async def one(item: tuple[Task, Case]) -> tuple[Task, Decision]:
@@ -201,7 +201,7 @@ def _slim(judgment: Judgment) -> Judgment:
     return replace(judgment, query=query, completion=completion)
 
 
-def _count(progress: Progress, judgment: Judgment, *, paid: bool = True) -> None:
+def _count(progress: RunProgress, judgment: Judgment, *, paid: bool = True) -> None:
     progress.judgments += 1
     progress.tokens += judgment.usage.completion_tokens if paid else 0
     status = judgment.verdict.status

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from jurist.core.errors import ConfigError, unknown
+from jurist.core.errors import ConfigError, JuristError, unknown
 from jurist.core.types import Deliberation
 from jurist.deliberation import adaptive, balanced, effort, spec, stopping, tournaments, views, votes
 from jurist.engines.openai.address import is_address
@@ -94,6 +94,7 @@ BENCHMARKS: dict[str, Lazy] = {
     "llmbar": ("419 instruction-following pairs in five sets, both orders", "llmbar", "LLMBAR"),
     "pandalm": ("999 pairs, three human judges, ties as a class", "pandalm", "PANDALM"),
     "autoj": ("1,392 everyday pairs with ties, 8 groups, both orders", "autoj", "AUTOJ"),
+    "autoj-critique": ("232 critiques against ChatGPT's: a win rate", "autoj_critique", "AUTOJ_CRITIQUE"),
     "ppe-human": ("16,038 votes of people, and the ranking of models", "ppe", "PPE_HUMAN"),
     "ppe-correctness": ("right against wrong answers, five sets", "ppe", "PPE_CORRECTNESS"),
     "gsm8k": ("731 word problems, four solutions each: best of four", "gsm8k", "GSM8K"),
@@ -117,7 +118,7 @@ def protocol(config: JudgeConfig, name: str) -> Protocol:
     """A protocol by name; published ones fetch their prompts on first use."""
     from jurist.protocols import listwise, pairwise, pointwise, pointwise_short, rm_r1, rrm, rubrics, scalar
 
-    own: dict[str, Callable[[], Protocol]] = {
+    makers: dict[str, Callable[[], Protocol]] = {
         "rubrics": rubrics.rubrics,
         "rubrics-short": rubrics.rubrics_short,
         "pairwise": pairwise.pairwise,
@@ -127,10 +128,10 @@ def protocol(config: JudgeConfig, name: str) -> Protocol:
         "scalar": scalar.scalar,
         "listwise": listwise.listwise,
     }
-    if name in own:
+    if name in makers:
         if config.rule != "robust":
             raise ConfigError(f"the protocol {name!r} has no rule {config.rule!r}", hint="leave out --rule")
-        return own[name]()
+        return makers[name]()
     if name == "rm-r1":
         family = config.family or rm_r1.guess_family(config.model or "")
         return rm_r1.rm_r1(prompts("rm-r1", config.protocol_file), family, config.rule)
@@ -153,8 +154,32 @@ def engine(config: JudgeConfig) -> "EngineBase":
         "scripted": lambda: _made("scripted", "ScriptedEngine", argument, **_width(config)),
     }
     if name not in makers:
-        raise unknown("engine", config.engine, [*makers, "http://..."])
+        raise _unknown_engine(config.engine, [*makers, "http://..."])
     return makers[name]()
+
+
+_SERVERS = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com/v1",
+    "gemini": "https://generativelanguage.googleapis.com/v1beta/openai",
+    "openrouter": "https://openrouter.ai/api/v1",
+    "ollama": "http://localhost:11434/v1",
+    "llama.cpp": "http://localhost:8080/v1",
+    "lmstudio": "http://localhost:1234/v1",
+    "sglang": "http://localhost:30000/v1",
+}
+"""Where servers that people name are reached."""
+
+
+def _unknown_engine(name: str, legal: list[str]) -> JuristError:
+    """The error for a name that is no engine: a server has an address, a model is named by --model."""
+    if address := _SERVERS.get(name.lower()):
+        hint = f"--engine {address} --model NAME (the key, if it needs one, stands in JURIST_API_KEY)"
+        return ConfigError(f"the engine {name!r} is a server: name its address", hint)
+    error = unknown("engine", name, legal)
+    if "did you mean" not in error.hint and any(character in name for character in "-/0123456789"):
+        error.hint = f"a model behind a server: --engine http://HOST:PORT/v1 --model {name}"
+    return error
 
 
 def _http(config: JudgeConfig) -> "EngineBase":

@@ -12,11 +12,12 @@ from jurist.benchmarks.base import Benchmark, scored
 from jurist.benchmarks.fetch import place
 from jurist.core.files import Warn
 from jurist.core.hashing import seed_of
-from jurist.core.store import Store, input_facts, write_scorecard
+from jurist.core.run_config import input_facts
+from jurist.core.store import Store, write_scorecard
 from jurist.core.types import Case, Decision, Scorecard
 from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import check_arity
-from jurist.judging.pool import Progress, Task, Watch, decide_all, decide_tasks, slim, spread
+from jurist.judging.pool import RunProgress, Task, Watch, decide_all, decide_tasks, slim, spread
 
 
 async def run(
@@ -26,7 +27,7 @@ async def run(
     out: Path | None = None,
     source: str = "",
     benchmark: str | None = None,
-    progress: Progress | None = None,
+    progress: RunProgress | None = None,
     watch: Watch = lambda _: None,
     warn: Warn = lambda _: None,
 ) -> AsyncGenerator[Decision]:
@@ -83,7 +84,7 @@ async def measure(
     benchmark's own (``Benchmark.many``).
     """
     await setup.check()
-    progress, started = Progress(), time.monotonic()
+    progress, started = RunProgress(), time.monotonic()
     running: list[_Measured] = []
     try:
         for chosen in benchmarks:
@@ -138,5 +139,5 @@ def _card(one: _Measured, *, timed: bool) -> Scorecard:
     return card
 
 
-def _unwatched(_: Progress) -> None:
+def _unwatched(_: RunProgress) -> None:
     """Nobody looks."""

@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 
 from jurist.core.types import Completion, Engine, Query
-from jurist.protocols.base import Protocol, split_thinking
+from jurist.protocols.base import Protocol
+from jurist.protocols.thinking_tags import closed_thinking
 
 
 async def capped(engine: Engine, protocol: Protocol, query: Query, *, answer: bool = True) -> Completion:
@@ -49,15 +50,12 @@ async def _thought(engine: Engine, query: Query, budget: int) -> Completion:
 def _closed(protocol: Protocol, query: Query, first: Completion) -> tuple[str, int]:
     """The assistant's turn so far, its thinking closed, and how many more tokens it may have."""
     sampling = query.sampling
-    thinking, answer = split_thinking(first, opens=protocol.opens_thinking)
-    thinks = protocol.opens_thinking or first.thinking is not None or "<think>" in first.text
-    if not thinks:
+    turn, answer = closed_thinking(first, opens=protocol.opens_thinking)
+    if not turn:
         return protocol.prefill(first), sampling.answer_tokens
-    opening = "" if protocol.opens_thinking else "<think>\n"
-    closed = f"{opening}{thinking.strip()}\n</think>\n\n"
     if answer.strip():
-        return closed + answer.lstrip(), sampling.max_tokens - first.usage.completion_tokens
-    return closed, sampling.answer_tokens
+        return turn + answer.lstrip(), sampling.max_tokens - first.usage.completion_tokens
+    return turn, sampling.answer_tokens
 
 
 def _joined(prefix: str, first: Completion, second: Completion) -> Completion:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jurist.core.types import Case, Completion, Conversation, Message, Sampling, Scores, Verdict
 from jurist.protocols.text import plain
-from jurist.protocols.thinking_tags import split_thinking
+from jurist.protocols.thinking_tags import closed_thinking
 
 Render = Callable[[Case], Conversation]
 Parse = Callable[[Completion], Verdict]
@@ -69,15 +69,9 @@ class Protocol:
 
     def prefill(self, completion: Completion) -> str:
         """The assistant turn so far, its thinking closed, up to the place where the verdict stands."""
-        thinking, answer = split_thinking(completion, opens=self.opens_thinking)
+        turn, answer = closed_thinking(completion, opens=self.opens_thinking)
         answer = answer[: _verdict_start(answer, self.slot.before)].strip()
-        parts = [answer, self.slot.before] if answer else [self.slot.before]
-        body = "\n\n".join(parts)
-        # What the template opened has to be closed, also when nothing was thought.
-        if not thinking and not self.opens_thinking:
-            return body
-        opening = "" if self.opens_thinking else "<think>\n"
-        return f"{opening}{thinking.strip()}\n</think>\n\n{body}"
+        return turn + "\n\n".join([answer, self.slot.before] if answer else [self.slot.before])
 
 
 def messages(system: str, user: str) -> Conversation:
@@ -89,5 +83,5 @@ def _verdict_start(text: str, before: str) -> int:
     """Where a verdict that the text already gives (or began) opens; its end where there is none."""
     opening = re.match(r"[^>{]*[>{]?", before)
     letters = opening[0].replace(" ", "") if opening else before
-    found = list(re.finditer(r"\s*".join(map(re.escape, letters)), plain(text), re.I))
-    return found[-1].start() if found else len(text)
+    openings = list(re.finditer(r"\s*".join(map(re.escape, letters)), plain(text), re.I))
+    return openings[-1].start() if openings else len(text)

@@ -6,6 +6,12 @@ from typing import Literal
 from jurist.core.types import Completion, Record
 from jurist.protocols.thinking_tags import split_thinking
 
+_PARTS = {
+    tag: re.compile(rf"<\s*{name}\s*>(.*?)(?:<\s*/\s*{name}\s*>|(?=<\s*(?:eval|answer)\s*>)|$)", re.I | re.S)
+    for tag, name in [(name, name) for name in ("type", "eval", "justify", "solution")]
+    + [("rubric", "rubrics?")]
+}
+_JUSTIFY = re.compile(r"<\s*justify\s*>", re.I)
 # One line that opens a criterion: "1. Name (40%): text", "- **Name** [40%] - text", "Name (weight: 40%)".
 _ITEM = re.compile(
     r"(?P<bullet>[-*•]|\d+[.)])?(?P<name>.*?)[(\[]\s*(?:weight\W+)?(?P<weight>\d+(?:\.\d+)?)\s*%\s*[)\]]"
@@ -57,11 +63,11 @@ class Chain(Record, frozen=True):
 def read_chain(completion: Completion, *, opens: bool = False) -> Chain:
     """The parts that the answer of a completion writes, tags unclosed or doubled included."""
     _, text = split_thinking(completion, opens=opens)
-    rubric = _part(text, "rubrics?")
+    rubric = _part(text, "rubric")
     evaluation = _part(text, "eval")
     task = _part(text, "type")
     return Chain(
-        task=task.strip().capitalize() if task else None,
+        task=task.capitalize() if task else None,
         criteria=tuple(_criteria(rubric or "")),
         justification=_part(rubric or "", "justify") or _part(text, "justify"),
         solution=_part(text, "solution"),
@@ -71,24 +77,22 @@ def read_chain(completion: Completion, *, opens: bool = False) -> Chain:
 
 
 def _part(text: str, tag: str) -> str | None:
-    found = re.search(
-        rf"<\s*{tag}\s*>(.*?)(?:<\s*/\s*{tag}\s*>|(?=<\s*(?:eval|answer)\s*>)|$)", text, re.I | re.S
-    )
-    return found[1].strip() if found and found[1].strip() else None
+    match = _PARTS[tag].search(text)
+    return (match[1].strip() or None) if match else None
 
 
 def _criteria(rubric: str) -> list[Criterion]:
-    found: list[tuple[str, float, list[str]]] = []
-    for line in re.split(r"<\s*justify\s*>", rubric, maxsplit=1, flags=re.I)[0].splitlines():
+    criteria: list[tuple[str, float, list[str]]] = []
+    for line in _JUSTIFY.split(rubric, maxsplit=1)[0].splitlines():
         line = line.replace("**", "").strip(" \t#")
         item = _ITEM.match(line)
         name = item["name"].strip(" \t:–-") if item else ""
         # Without a bullet, only a heading opens a criterion: a percentage may stand in a sentence.
         if item and name and (item["bullet"] or (len(name) < 60 and item["text"].lstrip()[:1] in ("", ":"))):
-            found.append((name, float(item["weight"]), [item["text"].lstrip(" \t:–-")]))
-        elif found:
-            found[-1][2].append(line)
-    return [Criterion(name, weight, " ".join(" ".join(lines).split())) for name, weight, lines in found]
+            criteria.append((name, float(item["weight"]), [item["text"].lstrip(" \t:–-")]))
+        elif criteria:
+            criteria[-1][2].append(line)
+    return [Criterion(name, weight, " ".join(" ".join(lines).split())) for name, weight, lines in criteria]
 
 
 def _evidence(evaluation: str) -> list[Evidence]:

@@ -55,14 +55,14 @@ def parse_ranking(completion: Completion) -> Verdict:
 
 def _places(text: str) -> dict[str, int]:
     """The place (0: best) of each letter; empty where the text is no ranking."""
-    found: dict[str, int] = {}
+    places: dict[str, int] = {}
     for place, tied in enumerate(text.split(">")):
         for part in tied.split("="):
             letter = _LETTER.fullmatch(part)
-            if letter is None or letter[1].upper() in found:
+            if letter is None or letter[1].upper() in places:
                 return {}
-            found[letter[1].upper()] = place
-    return found
+            places[letter[1].upper()] = place
+    return places
 
 
 def _render(case: Case) -> Conversation:

@@ -130,13 +130,13 @@ def from_source(published: Published, source: str, where: str = "") -> dict[str,
             hint=f"from a file: jurist protocols pull {published.name} --file FILE",
         ) from error
     wanted = {c for group in published.constants.values() for c in group}
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for node in body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name in wanted:
-                found[name] = _text(node.value)
-    return {key: "".join(found.get(c, "") for c in group) for key, group in published.constants.items()}
+                texts[name] = _text(node.value)
+    return {key: "".join(texts.get(c, "") for c in group) for key, group in published.constants.items()}
 
 
 def verified(published: Published, strings: Mapping[str, str], where: str = "") -> dict[str, str]:

@@ -17,7 +17,7 @@ def scalar() -> Protocol:
     The query is the prompt's turns and then the response's, and nothing else: what such a model was
     trained on. Reference and rubric are not shown. A response is sent as it was written, forged verdicts
     and thinking tags included, since no verdict is read from a text here. Only control tokens of chat
-    templates keep the invisible joiner that ``guard`` puts into them, so that no response can end its own
+    templates keep the invisible joiner that ``injection`` puts into them, so that no response can end its own
     turn on a server that recognises them in texts.
 
     Scores have the unit of the model, and no bounds; sampling and a thinking budget mean nothing to it,

@@ -60,8 +60,8 @@ def unstyled(text: str) -> str:
 
     Wider than ``plain``: mathematical letters, superscripts and small brackets too. Position by position.
     """
-    found = not text.isascii() and any(kind.search(text) for kind in _ANY_STYLED)
-    return text.translate(_STYLED) if found else text
+    styled = not text.isascii() and any(kind.search(text) for kind in _ANY_STYLED)
+    return text.translate(_STYLED) if styled else text
 
 
 def visible(text: str) -> str:

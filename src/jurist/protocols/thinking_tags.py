@@ -17,7 +17,9 @@ _OPENINGS = (
     r"\[unused16\]",  # Pangu
     r"◁think▷",  # Kimi
     r"<\|(?:START_THINKING|inner_prefix|begin_of_thought|think(?:ing)?)\|>",  # Command, Apertus, Solar
-    r"<\|channel(?:\|>|>)(?!\s*final)",  # gpt-oss (every channel but the final one), Gemma
+    # gpt-oss: every channel but the final one
+    r"<\|channel\|>(?!\s*final)(?:[^<]{1,80}(?:<\|constrain\|>[^<]{0,40})?<\|message\|>)?",
+    r"<\|channel>(?:thought\s)?",  # Gemma
 )
 _CLOSINGS = (
     rf"<\s*/\s*{_NAME}\s*>",
@@ -43,7 +45,20 @@ THINKING_WORDS = re.compile(
     rf"{_HERE_IS} (?:thought process|response):|assistantfinal|\A\s*(?:assistant)?analysis(?=\w)"
 )
 """The same words anywhere, also where they open or close nothing."""
-_TURN = re.compile(r"(?:<\|end\|>)?(?:<\|start\|>assistant)?\Z")
+# What closes an opening mark of a family whose closing mark is not its own with a slash.
+_CLOSED_BY = {
+    "[unused16]": "[unused17]",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|inner_prefix|>": "<|inner_suffix|>",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|think|>": "<|end|><|begin|>assistant<|content|>",
+    "<|channel|>": "<|end|><|start|>assistant<|channel|>final<|message|>",
+    "<|channel>": "<channel|>",
+    "Here": "\n\nHere is my response:",
+    "analysis": "assistantfinal",
+    "assistantanalysis": "assistantfinal",
+}
+_TURN = re.compile(r"(?:<\|end\|>)?(?:<\|(?:start|begin)\|>assistant)?\Z")
 
 
 def split_thinking(completion: Completion, *, opens: bool = False) -> tuple[str, str]:
@@ -69,6 +84,25 @@ def split_thinking(completion: Completion, *, opens: bool = False) -> tuple[str,
         thinking = f"{thinking}\n{answer[opening[1] :]}" if thinking else answer[opening[1] :]
         answer = answer[: opening[0]]
     return thinking, answer
+
+
+def closed_thinking(completion: Completion, *, opens: bool = False) -> tuple[str, str]:
+    """(the assistant's turn up to the end of its thinking, closed; the answer so far).
+
+    The first is empty where nothing was thought. The marks are the completion's own, else ``<think>`` tags;
+    what the template opened (``opens``) is closed only, also where nothing was thought.
+    """
+    thinking, answer = split_thinking(completion, opens=opens)
+    if not thinking.strip() and not opens:
+        return "", answer
+    text = unparted(completion).text.lstrip()
+    span = None if opens else _first_opening(text)
+    opening = text[: span[1]] if span and span[0] == 0 else "<think>"
+    closing = next((c for o, c in _CLOSED_BY.items() if opening.lower().startswith(o.lower())), None)
+    closing = closing or re.sub(r"^([<\[◁])\s*", r"\1/", opening)
+    # Tags stand on lines of their own.
+    line = "\n" if opening.startswith("<") and not opening.startswith("<|") else ""
+    return f"{'' if opens else opening + line}{thinking.strip()}{line}{closing}\n\n", answer
 
 
 def unparted(completion: Completion) -> Completion:

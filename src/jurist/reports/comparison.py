@@ -14,12 +14,12 @@ from jurist.core.statistics import Interval, holm, mcnemar, paired_difference, w
 from jurist.core.types import Decision, Record, Scorecard, Scores, Verdict, winner
 from jurist.judging.registry import benchmark
 
-Count = Callable[[Iterable[Decision]], Scorecard]
+CountingRule = Callable[[Iterable[Decision]], Scorecard]
 """A rule that counts decisions; of one decision, its headline says what that case is worth."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ComparedRun:
     """One judge's decisions. ``digests`` holds the hash of each case, empty where nobody wrote it down."""
 
     name: str
@@ -105,7 +105,7 @@ class Comparison(Record, frozen=True):
     all_pairs: tuple[Tested, ...] = ()
 
 
-def compare(runs: Sequence[Run]) -> Comparison:
+def compare(runs: Sequence[ComparedRun]) -> Comparison:
     """Compare runs over the cases that all of them judged.
 
     Raises ``ConfigError`` below two runs or where two share a name, ``InputError`` where no case is shared.
@@ -138,7 +138,7 @@ def difference(group: str, right: Sequence[bool], baseline: Sequence[bool]) -> D
     return Difference(group, n, sum(right), sum(baseline), gained, lost, value, interval, p)
 
 
-def _shared(runs: Sequence[Run]) -> tuple[list[list[Decision]], tuple[str, ...]]:
+def _shared(runs: Sequence[ComparedRun]) -> tuple[list[list[Decision]], tuple[str, ...]]:
     """The decisions of each run about the cases that all have, in one order; and what was left out."""
     tables = [{d.case_id: d for d in run.decisions} for run in runs]
     everywhere = [i for i in tables[0] if all(i in table for table in tables)]
@@ -156,18 +156,20 @@ def _shared(runs: Sequence[Run]) -> tuple[list[list[Decision]], tuple[str, ...]]
     return [[table[i] for i in graded] for table in tables], tuple(filter(None, left_out))
 
 
-def _same_case(case: str, one: Run, decision: Decision, other: Run, table: Mapping[str, Decision]) -> bool:
+def _same_case(
+    case: str, one: ComparedRun, decision: Decision, other: ComparedRun, table: Mapping[str, Decision]
+) -> bool:
     """By the hash of the case where both runs wrote it down, else by gold."""
     digests = one.digests.get(case), other.digests.get(case)
     return digests[0] == digests[1] if all(digests) else decision.gold == table[case].gold
 
 
-def _missing(runs: Sequence[Run], tables: Sequence[Mapping[str, Decision]], shared: int) -> str:
+def _missing(runs: Sequence[ComparedRun], tables: Sequence[Mapping[str, Decision]], shared: int) -> str:
     extra = [f"{len(t) - shared:,} of {r.name}" for r, t in zip(runs, tables, strict=True) if len(t) > shared]
     return f"not in every run: {', '.join(extra)}" if extra else ""
 
 
-def _rule(runs: Sequence[Run], columns: Sequence[Sequence[Decision]]) -> tuple[str, Count]:
+def _rule(runs: Sequence[ComparedRun], columns: Sequence[Sequence[Decision]]) -> tuple[str, CountingRule]:
     """The benchmark's own count, where it makes each case right or wrong and its score is their mean.
 
     Otherwise (half credit, means of sections, no benchmark) the simple rule for pairs.
@@ -183,7 +185,7 @@ def _rule(runs: Sequence[Run], columns: Sequence[Sequence[Decision]]) -> tuple[s
     return words, score_pairs
 
 
-def _case_by_case(count: Count, column: Sequence[Decision]) -> bool:
+def _case_by_case(count: CountingRule, column: Sequence[Decision]) -> bool:
     try:
         worth, whole = [_worth(count, d) for d in column], count(column).headline
     except InputError:
@@ -191,7 +193,7 @@ def _case_by_case(count: Count, column: Sequence[Decision]) -> bool:
     return set(worth) <= {0.0, 1.0} and whole is not None and isclose(fmean(worth), whole.value)
 
 
-def _worth(count: Count, decision: Decision) -> float:
+def _worth(count: CountingRule, decision: Decision) -> float:
     headline = count([decision]).headline
     return headline.value if headline else 0.0
 
@@ -237,9 +239,9 @@ def _against(
 
 
 def _all_pairs(names: Sequence[str], right: Sequence[Sequence[bool]]) -> tuple[Tested, ...]:
-    found = [
+    pairs = [
         (names[b], names[a], difference("", right[b], right[a]))
         for a, b in combinations(range(len(names)), 2)
     ]
-    corrected = holm([d.p for _, _, d in found])
-    return tuple(Tested(j, b, d.value, d.p, h) for (j, b, d), h in zip(found, corrected, strict=True))
+    corrected = holm([d.p for _, _, d in pairs])
+    return tuple(Tested(j, b, d.value, d.p, h) for (j, b, d), h in zip(pairs, corrected, strict=True))

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from jurist.core.types import Completion, Message, Record, Response, response_text
-from jurist.protocols.base import split_thinking
 from jurist.protocols.injection import defuse
+from jurist.protocols.thinking_tags import split_thinking
 
 Treatment = Literal["judge", "lowest", "none"]
 """Judged like any other; not judged, and level with the lowest that was; not judged, no reward."""

@@ -154,9 +154,10 @@ class GrpoOptions(TrainOptions):
     RRM (their training rule: the last 80 characters; thinking closed, then the box)."""
     orders: Orders = "random"
     """How each pair is shown to its group: both shows either order to half of it."""
-    reward: Literal["verdict", "consistent"] = "verdict"
+    reward: Literal["verdict", "consistent", "faithful"] = "verdict"
     """+1 for a right verdict, else -1; consistent (with --orders both): +1 where both
-    orders are right."""
+    orders are right; faithful: +1 where the verdict is right and its reasons hold
+    (quotations occur, the evaluation fits the verdict: docs/report.md)."""
     format_reward: float = 0.0
     """Added where the judgment is whole: its chain complete, its thinking closed."""
     group: int | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jurist.core.errors import ConfigError
-from jurist.core.store import read_config
+from jurist.core.run_config import read_config
 from jurist.training.distributed import package, quiet
 from jurist.training.model import EMBEDDED, embedded_folder
 from jurist.training.model_card import CARD, CURVES

@@ -17,7 +17,7 @@ from jurist.core.errors import ConfigError, InputError, MissingExtraError
 from jurist.core.files import file_hash, write_whole
 from jurist.core.types import Record
 from jurist.core.version import __version__
-from jurist.data.overlap.report import Summary, stamp
+from jurist.data.overlap.report import OverlapSummary, stamp
 from jurist.reports.views.plotting import COLOURS, INK, figure, plain, save
 from jurist.training.config import TrainOptions
 from jurist.training.distributed import package, world
@@ -84,7 +84,7 @@ class Measured(Record, frozen=True):
 class Overlap(Record, frozen=True):
     """What `jurist overlap` found of the training data in benchmarks; the sha256 of its report."""
 
-    summary: Summary
+    summary: OverlapSummary
     report: str
 
 
@@ -141,7 +141,7 @@ def read_overlap(path: Path) -> Overlap:
     """The summary in a report of `jurist overlap --report`; raises ``InputError`` where there is none."""
     try:
         text = path.read_bytes()
-        summary = msgspec.json.decode(text.rstrip(b"\n").rpartition(b"\n")[2], type=Summary)
+        summary = msgspec.json.decode(text.rstrip(b"\n").rpartition(b"\n")[2], type=OverlapSummary)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except msgspec.DecodeError as error:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from jurist.core.types import Completion, Scores, Verdict, agrees, winner
-from jurist.protocols.base import Protocol, split_thinking
+from jurist.protocols.base import Protocol
 from jurist.protocols.chain import read_chain
+from jurist.protocols.thinking_tags import split_thinking
 
 RIGHT, WRONG = 1.0, -1.0
 """The values of RM-R1 (equation 8) and RRM: a judgment without a verdict is wrong."""

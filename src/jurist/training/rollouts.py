@@ -15,12 +15,13 @@ from jurist.core.hashing import seed_of
 from jurist.core.store import Store
 from jurist.core.types import Completion, Decision, Judgment, Sampling, Status, Usage, winner
 from jurist.deliberation.combine import majority
+from jurist.judging.faithfulness import faults
 from jurist.judging.judge import to_case_order
 from jurist.protocols.base import Protocol
 from jurist.training.evaluation import written_text
 from jurist.training.model import PolicyModel
 from jurist.training.prompts import PromptExample
-from jurist.training.reward import consistent, reward, well_formed
+from jurist.training.reward import RIGHT, WRONG, consistent, reward, well_formed
 
 Sample = tuple[list[int], list[float]]
 """Tokens of a completion with the one that ended it, and the log-probability each was drawn with."""
@@ -61,7 +62,7 @@ class GroupSampler:
     sampling: Sampling
     size: int
     both: bool
-    rewarded: Literal["verdict", "consistent"]
+    rewarded: Literal["verdict", "consistent", "faithful"]
     format_reward: float
     seed: int
 
@@ -91,11 +92,15 @@ class GroupSampler:
         )
         verdict = to_case_order(self.protocol.parse(completion), example.query.order)
         query = replace(example.query, sample=sample, sampling=self.sampling, judge=f"step {step}")
+        judgment = Judgment(query, completion, verdict)
         value = reward(verdict, example.case.gold)
+        if value == RIGHT and self.rewarded == "faithful":
+            opens = self.protocol.opens_thinking
+            value = WRONG if faults(example.case, judgment, opens=opens) else RIGHT
         if value is not None and self.format_reward and well_formed(completion, self.protocol):
             value += self.format_reward
         right = winner(verdict.scores) == example.want
-        return Member(example, written, Judgment(query, completion, verdict), value, right)
+        return Member(example, written, judgment, value, right)
 
 
 def _with(member: Member, value: float | None) -> Member:

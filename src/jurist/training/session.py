@@ -13,7 +13,8 @@ import msgspec
 
 from jurist.core.errors import ConfigError
 from jurist.core.files import file_hash, write_whole
-from jurist.core.store import adopt, claim
+from jurist.core.run_config import adopt
+from jurist.core.store import claim
 from jurist.core.version import __version__
 from jurist.judging.config import as_dict
 from jurist.training.callbacks import (

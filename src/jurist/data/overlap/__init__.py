@@ -2,23 +2,23 @@
 
 from jurist.data.overlap.clean import Marks, check_target, write_clean
 from jurist.data.overlap.index import Index
-from jurist.data.overlap.match import Hit, Match, match
-from jurist.data.overlap.report import SORTS, Clean, Count, Report, Summary, stamp
+from jurist.data.overlap.match import Hit, OverlapMatch, match
+from jurist.data.overlap.report import SORTS, BenchmarkOverlap, Clean, OverlapReport, OverlapSummary, stamp
 from jurist.data.overlap.rows import RowCase, read_cases
 from jurist.data.overlap.rule import Rule
 
 __all__ = [
     "SORTS",
+    "BenchmarkOverlap",
     "Clean",
-    "Count",
     "Hit",
     "Index",
     "Marks",
-    "Match",
-    "Report",
+    "OverlapMatch",
+    "OverlapReport",
+    "OverlapSummary",
     "RowCase",
     "Rule",
-    "Summary",
     "check_target",
     "match",
     "read_cases",

@@ -14,7 +14,7 @@ Part = Literal["prompt", "last turn", "response"]
 """Which text of a case: all turns that ask, the last of the user's, or a response."""
 
 
-class Sample(NamedTuple):
+class ComparedText(NamedTuple):
     """A text as it is compared; ``number`` counts the responses of a case from 1 (0: no response)."""
 
     part: Part
@@ -65,9 +65,9 @@ class Index:
         for number, case in enumerate(cases):
             ids.append(case.id)
             prompt = b""
-            for sample in samples(case, self.rule):
+            for sample in compared_texts(case, self.rule):
                 prompt = sample.digest if sample.part == "prompt" else prompt
-                self._hold(benchmark, number, sample, prompt)
+                self._add(benchmark, number, sample, prompt)
 
     def freeze(self) -> None:
         """Make ready for look-ups; nothing can be added any more."""
@@ -84,36 +84,36 @@ class Index:
 
     def stock(self, text: int) -> bool:
         """Whether a text is a stock phrase of its benchmark: a response to more than ``common`` prompts."""
-        held = self.texts[text]
-        return held.holders[0].part == "response" and len(held.prompts) > self.rule.common
+        known = self.texts[text]
+        return known.holders[0].part == "response" and len(known.prompts) > self.rule.common
 
     def digest(self, benchmark: int) -> str:
         """Hash of all distinct texts of a benchmark, whatever their order; 16 hex digits."""
-        held = sorted(bytes([side]) + key for (side, key), texts in self._same.items() if benchmark in texts)
-        return sha256(b"".join(held)).hexdigest()[:16]
+        keys = sorted(bytes([side]) + key for (side, key), texts in self._same.items() if benchmark in texts)
+        return sha256(b"".join(keys)).hexdigest()[:16]
 
-    def same(self, sample: Sample) -> list[int]:
+    def same(self, sample: ComparedText) -> list[int]:
         """The texts with the same words, of any benchmark."""
         return list(self._same.get((sample.part == "response", sample.digest), {}).values())
 
-    def near(self, sample: Sample) -> Iterator[tuple[int, float]]:
+    def near(self, sample: ComparedText) -> Iterator[tuple[int, float]]:
         """The texts near to a text, each with the share of the shorter one's n-grams that both have."""
         if len(sample.words) < self.rule.words:
             return
         postings = self._postings[sample.part == "response"]
-        held = grams(sample.words, self.rule.ngram)
+        sequences = grams(sample.words, self.rule.ngram)
         sizes: dict[int, int] = {}
-        for text, shared in postings.count(held).items():
+        for text, shared in postings.count(sequences).items():
             if shared < self.rule.least * self.rule.threshold:
                 continue
             benchmark = self.texts[text].benchmark
             if benchmark not in sizes:
-                sizes[benchmark] = postings.counted(held, benchmark)
+                sizes[benchmark] = postings.counted(sequences, benchmark)
             shorter = min(sizes[benchmark], postings.sizes[text])
             if self.rule.near(shared, shorter) and not self.stock(text):
                 yield text, shared / shorter
 
-    def _hold(self, benchmark: int, case: int, sample: Sample, prompt: bytes) -> None:
+    def _add(self, benchmark: int, case: int, sample: ComparedText, prompt: bytes) -> None:
         side = sample.part == "response"
         texts = self._same.setdefault((side, sample.digest), {})
         if benchmark not in texts:
@@ -127,22 +127,22 @@ class Index:
             text.prompts.add(prompt)
 
 
-def samples(case: Case, rule: Rule) -> Iterator[Sample]:
+def compared_texts(case: Case, rule: Rule) -> Iterator[ComparedText]:
     """The texts of a case that are compared, each once; those without words are left out.
 
     System turns are left out where there are others: they are the frame of a data set, not its content.
     """
     turns = [turn for turn in case.prompt if turn.role != "system"] or list(case.prompt)
     asked = [turn.content for turn in turns if turn.role == "user"]
-    found: list[tuple[Part, int, str]] = [("prompt", 0, "\n".join(turn.content for turn in turns))]
+    named_texts: list[tuple[Part, int, str]] = [("prompt", 0, "\n".join(turn.content for turn in turns))]
     if len(turns) > 1 and asked:
-        found.append(("last turn", 0, asked[-1]))
+        named_texts.append(("last turn", 0, asked[-1]))
     if rule.responses:
-        found.extend(("response", i, response_text(r)) for i, r in enumerate(case.responses, 1))
+        named_texts.extend(("response", i, response_text(r)) for i, r in enumerate(case.responses, 1))
     seen: set[tuple[bool, bytes]] = set()
-    for part, number, text in found:
+    for part, number, text in named_texts:
         listed = words(text)
         key = digest(listed)
         if listed and (number > 0, key) not in seen:
             seen.add((number > 0, key))
-            yield Sample(part, number, listed, key)
+            yield ComparedText(part, number, listed, key)

@@ -1,9 +1,9 @@
-"""One training row against the index: its hits."""
+"""The hits of one training row in the index."""
 
 from typing import Literal, NamedTuple
 
 from jurist.core.types import Case, Record
-from jurist.data.overlap.index import Index, Part, Sample, samples
+from jurist.data.overlap.index import ComparedText, Index, Part, compared_texts
 from jurist.data.overlap.rule import SHORT
 
 Kind = Literal["pair", "same", "near"]
@@ -32,7 +32,7 @@ class Hit(Record, frozen=True):
     begins: str
 
 
-class Match(NamedTuple):
+class OverlapMatch(NamedTuple):
     """A hit, and the numbers of its benchmark and of the benchmark's cases that it touches."""
 
     hit: Hit
@@ -40,71 +40,73 @@ class Match(NamedTuple):
     cases: frozenset[int]
 
 
-class _Found(NamedTuple):
+class _TextHit(NamedTuple):
     text: int
-    sample: Sample
+    sample: ComparedText
     kind: Kind
     score: float
 
 
-def match(case: Case, line: int, index: Index) -> list[Match]:
+def match(case: Case, line: int, index: Index) -> list[OverlapMatch]:
     """The hits of a row, one for each benchmark text, in the order of the benchmarks."""
-    best: dict[int, _Found] = {}
-    same: list[_Found] = []
-    for sample in samples(case, index.rule):
-        same += [_Found(text, sample, "same", 1.0) for text in index.same(sample)]
+    best: dict[int, _TextHit] = {}
+    same: list[_TextHit] = []
+    for sample in compared_texts(case, index.rule):
+        same += [_TextHit(text, sample, "same", 1.0) for text in index.same(sample)]
         for text, score in index.near(sample):
-            found = _Found(text, sample, "near", score)
+            text_hit = _TextHit(text, sample, "near", score)
             if text not in best or score > best[text].score:
-                best[text] = found
+                best[text] = text_hit
     pairs = _pairs(same, index)
-    for found in same:
-        paired = not pairs.isdisjoint(_held(found, index))
-        if paired or _telling(found, index):
-            best[found.text] = found._replace(kind="pair" if paired else "same")
+    for text_hit in same:
+        paired = not pairs.isdisjoint(_cases_with(text_hit, index))
+        if paired or _says_something(text_hit, index):
+            best[text_hit.text] = text_hit._replace(kind="pair" if paired else "same")
     return [_match(case, line, best[text], index, pairs) for text in sorted(best)]
 
 
-def _pairs(same: list[_Found], index: Index) -> frozenset[tuple[int, int]]:
+def _pairs(same: list[_TextHit], index: Index) -> frozenset[tuple[int, int]]:
     """The cases (benchmark, case) whose prompt and a response are the row's, if they are long enough."""
     prompts: dict[tuple[int, int], int] = {}
     responses: dict[tuple[int, int], int] = {}
-    for found in same:
-        side = responses if found.sample.number else prompts
-        for key in _held(found, index):
-            side[key] = max(side.get(key, 0), len(found.sample.words))
+    for text_hit in same:
+        side = responses if text_hit.sample.number else prompts
+        for key in _cases_with(text_hit, index):
+            side[key] = max(side.get(key, 0), len(text_hit.sample.words))
     return frozenset(
         key for key in prompts if key in responses and prompts[key] + responses[key] >= index.rule.words
     )
 
 
-def _held(found: _Found, index: Index) -> frozenset[tuple[int, int]]:
+def _cases_with(text_hit: _TextHit, index: Index) -> frozenset[tuple[int, int]]:
     """The cases that hold the same text as the same part, by benchmark and number."""
-    text = index.texts[found.text]
-    return frozenset((text.benchmark, h.case) for h in text.holders if h.part == found.sample.part)
+    text = index.texts[text_hit.text]
+    return frozenset((text.benchmark, h.case) for h in text.holders if h.part == text_hit.sample.part)
 
 
-def _telling(found: _Found, index: Index) -> bool:
-    """Whether a text that is the same says something by itself: not "hi", not a stock refusal."""
-    text = index.texts[found.text]
-    whole = found.sample.part == "prompt" and any(h.part == "prompt" for h in text.holders)
-    return text.words >= (SHORT if whole else index.rule.words) and not index.stock(found.text)
+def _says_something(text_hit: _TextHit, index: Index) -> bool:
+    """Whether an equal text counts by itself: it is long enough, and no stock phrase such as a refusal."""
+    text = index.texts[text_hit.text]
+    whole = text_hit.sample.part == "prompt" and any(h.part == "prompt" for h in text.holders)
+    return text.words >= (SHORT if whole else index.rule.words) and not index.stock(text_hit.text)
 
 
-def _match(case: Case, line: int, found: _Found, index: Index, pairs: frozenset[tuple[int, int]]) -> Match:
-    text, sample = index.texts[found.text], found.sample
+def _match(
+    case: Case, line: int, text_hit: _TextHit, index: Index, pairs: frozenset[tuple[int, int]]
+) -> OverlapMatch:
+    text, sample = index.texts[text_hit.text], text_hit.sample
     touched = frozenset(holder.case for holder in text.holders)
     shown = max(text.holders, key=lambda h: ((text.benchmark, h.case) in pairs, h.part == sample.part))
     hit = Hit(
         row=case.id,
         line=line,
-        kind=found.kind,
+        kind=text_hit.kind,
         field=f"response {sample.number}" if sample.number else sample.part,
         benchmark=index.names[text.benchmark],
         case=index.cases[text.benchmark][shown.case],
         part=shown.part,
-        score=found.score,
+        score=text_hit.score,
         cases=len(touched),
         begins=" ".join(sample.words[:WORDS_SHOWN]),
     )
-    return Match(hit, text.benchmark, touched)
+    return OverlapMatch(hit, text.benchmark, touched)

@@ -68,11 +68,11 @@ class Postings:
         out: set[int] = set()
         for high in often:
             begin, end = (bisect_left(entries, x << _TEXT_BITS) for x in (high, high + 1))
-            held = entries[begin:end]
-            for benchmark, n in Counter(owner[entry & _TEXT] for entry in held).items():
+            with_gram = entries[begin:end]
+            for benchmark, n in Counter(owner[entry & _TEXT] for entry in with_gram).items():
                 if n > common:
                     self._boilerplate.setdefault(benchmark, set()).add(high << _SHELF_BITS | shelf)
-                    out.update(entry for entry in held if owner[entry & _TEXT] == benchmark)
+                    out.update(entry for entry in with_gram if owner[entry & _TEXT] == benchmark)
         return [entry for entry in entries if entry not in out] if out else entries
 
     def _texts(self, gram: int) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""What was found: every hit as a line of a file, counts for each benchmark, one line for a model card."""
+"""The report: every hit as a line of a file, counts for each benchmark, one line for a model card."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,14 +11,14 @@ import msgspec
 from jurist.core.errors import StoreError
 from jurist.core.types import Record
 from jurist.data.overlap.index import Index
-from jurist.data.overlap.match import Hit, Match
+from jurist.data.overlap.match import Hit, OverlapMatch
 from jurist.data.overlap.rule import Rule
 
 EXAMPLES = 3
 """How many hits of each sort and benchmark are kept for showing."""
 
 
-class Count(Record, frozen=True, omit_defaults=False):
+class BenchmarkOverlap(Record, frozen=True, omit_defaults=False):
     """Rows that touch a benchmark, each counted once, by its strongest hit.
 
     ``pair``: the same prompt and a same response of one case; ``same``: the same prompt (or last turn);
@@ -49,7 +49,7 @@ class Clean(Record, frozen=True, omit_defaults=False):
     sha256: str
 
 
-class Summary(Record, frozen=True, omit_defaults=False):
+class OverlapSummary(Record, frozen=True, omit_defaults=False):
     """The last line of a report. ``unread`` rows could not be read; ``touched`` ones have a hit."""
 
     jurist: str
@@ -59,16 +59,16 @@ class Summary(Record, frozen=True, omit_defaults=False):
     unread: int
     touched: int
     rule: Rule
-    benchmarks: tuple[Count, ...]
+    benchmarks: tuple[BenchmarkOverlap, ...]
     clean: Clean | None = None
 
 
 Sort = Literal["pair", "same", "near", "response"]
 SORTS: tuple[Sort, ...] = ("pair", "same", "near", "response")
-"""The columns of ``Count``, the strongest first."""
+"""The columns of ``BenchmarkOverlap``, the strongest first."""
 
 
-class Report:
+class OverlapReport:
     """Takes the hits of row after row; with a ``path`` every hit is written, one JSON line each.
 
     The file appears under its name with ``finish``; leaving the ``with`` block before that leaves nothing.
@@ -91,7 +91,7 @@ class Report:
             self._file.close()
             Path(self._file.name).unlink(missing_ok=True)
 
-    def add(self, matches: Sequence[Match]) -> None:
+    def add(self, matches: Sequence[OverlapMatch]) -> None:
         """Count a row and its hits."""
         self.rows += 1
         self.touched += bool(matches)
@@ -107,16 +107,16 @@ class Report:
                 examples.append(strongest.hit)
 
     @property
-    def counts(self) -> tuple[Count, ...]:
+    def counts(self) -> tuple[BenchmarkOverlap, ...]:
         """What was counted so far, in the order of the benchmarks."""
         return tuple(
-            Count(name, len(cases), self._index.digest(i), touched=len(touched), **counts)
+            BenchmarkOverlap(name, len(cases), self._index.digest(i), touched=len(touched), **counts)
             for i, (name, cases, touched, counts) in enumerate(
                 zip(self._index.names, self._index.cases, self._cases, self._counts, strict=True)
             )
         )
 
-    def finish(self, summary: Summary) -> str:
+    def finish(self, summary: OverlapSummary) -> str:
         """Write the summary, put the file under its name; returns the sha256 that it has, or would have."""
         self._write([summary])
         if self._file and self._path:
@@ -136,19 +136,19 @@ class Report:
                     raise StoreError(f"cannot write {self._path}: {error.strerror or error}") from error
 
 
-def stamp(summary: Summary, report: str) -> str:
+def stamp(summary: OverlapSummary, report: str) -> str:
     """One line for a model card: what was compared with what, how, and what came of it.
 
     ``report`` is the sha256 of the report.
     """
     counts = summary.benchmarks
     named = ", ".join(f"{c.benchmark} ({c.cases:,} cases, {c.digest})" for c in counts)
-    found = "; ".join(f"{c.benchmark}: {_counted(c)}" for c in counts if c.rows)
+    details = "; ".join(f"{c.benchmark}: {_counted(c)}" for c in counts if c.rows)
     clean = summary.clean
     parts = [
         f"{summary.touched:,} of {summary.rows:,} rows of {summary.source}{_hashed(summary.sha256)} overlap "
         f"with {named}",
-        found,
+        details,
         str(summary.rule),
         f"{summary.unread:,} rows could not be read" if summary.unread else "",
         f"without them: {clean.rows:,} rows{_hashed(clean.sha256)}" if clean else "",
@@ -163,7 +163,7 @@ def _sort(hit: Hit) -> Sort:
     return "response" if hit.part == "response" and hit.kind != "pair" else hit.kind
 
 
-def _counted(count: Count) -> str:
+def _counted(count: BenchmarkOverlap) -> str:
     words = {
         "pair": "with prompt and response",
         "same": "with the prompt",

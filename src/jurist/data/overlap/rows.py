@@ -1,4 +1,4 @@
-"""Rows in, cases with their places out, also of data without pairs: a guard must see what is trained on."""
+"""Training rows as cases with their places, also rows of prompts alone or with one answer."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches

@@ -4,7 +4,7 @@ from jurist.core.errors import ConfigError
 from jurist.core.types import Record
 
 SHORT = 3
-"""Words from which a prompt that is the same counts: "hi" and "thank you" are nobody's."""
+"""Words from which an equal prompt counts; shorter ones, such as "thank you", stand in every data set."""
 
 
 class Rule(Record, frozen=True, omit_defaults=False):

@@ -1,4 +1,4 @@
-"""What of a text is compared: its words, their hash as a whole, and hashes of each few in a row."""
+"""The words of a text, the hash of all of them, and the hashes of each few in a row."""
 
 import re
 import unicodedata

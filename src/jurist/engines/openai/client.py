@@ -14,12 +14,12 @@ from jurist.engines.base import EngineBase, failed, with_mend
 from jurist.engines.openai.address import read_address
 from jurist.engines.openai.connection import NETWORK_ERRORS, Connection, Tries
 from jurist.engines.openai.errors import Refused, Retried, WireError, completion_of, mend_of
-from jurist.engines.openai.label_logprobs import Labels
-from jurist.engines.openai.models import ServedModel, find_model
-from jurist.engines.openai.prefill import Continuing
+from jurist.engines.openai.label_logprobs import LabelLogprobs
+from jurist.engines.openai.models import ServedModel, control_tokens, find_model
+from jurist.engines.openai.prefill import Prefill
 from jurist.engines.openai.replies import read_reply
 from jurist.engines.openai.routes import Routes
-from jurist.engines.openai.thinking_budget import Capping
+from jurist.engines.openai.thinking_budget import ThinkingBudget
 from jurist.engines.openai.wire import NEUTRAL, chat_body
 from jurist.engines.secrets import refuse_secrets
 from jurist.engines.slots import Slots
@@ -69,9 +69,9 @@ class HttpEngine(EngineBase):
         self._connection = Connection(address, timeout)
         self._tries = Tries(retry_for, address.base, self._connection.words)
         self._routes = Routes(self._connection.request)
-        self._capping = Capping(self._connection.request, self._extra)
-        self._labels = Labels(self._routes)
-        self._continuing = Continuing(self._routes, self._capping)
+        self._budget = ThinkingBudget(self._connection.request, self._extra)
+        self._labels = LabelLogprobs(self._routes)
+        self._prefill = Prefill(self._routes, self._budget)
         self._waiting: dict[str, list[_Vote]] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -87,7 +87,7 @@ class HttpEngine(EngineBase):
     @property
     def caps_thinking(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether the server keeps to a thinking budget, as far as ``check`` found; it has refused none."""
-        return self._capping.active
+        return self._budget.active
 
     async def __call__(self, query: Query) -> Completion:
         if query.choices or query.prefill:
@@ -105,7 +105,9 @@ class HttpEngine(EngineBase):
         # A server too busy to say so is one that does not cap.
         with suppress(Retried, *NETWORK_ERRORS):
             async with asyncio.timeout(min(self._timeout, 10)):
-                await self._capping.find_out(self._owner, self.model)
+                await self._budget.find_out(self._owner, self.model)
+                if self._owner == "vllm":
+                    self.control_tokens = await control_tokens(self._connection)
 
     def _adopt(self, served: ServedModel) -> None:
         self.model, self._owner = served.name, served.owner
@@ -117,7 +119,7 @@ class HttpEngine(EngineBase):
             return await self._connection.request("POST", "/chat/completions", body)
 
         try:
-            return read_reply(await self._capping.sent(query.sampling, send))
+            return read_reply(await self._budget.sent(query.sampling, send))
         except Retried as error:
             if n > 1 and _ONE_SAMPLE.search(error.words):
                 raise Refused(error.words, 400) from None
@@ -127,7 +129,7 @@ class HttpEngine(EngineBase):
         """A query whose answer begins with given words."""
         if query.choices:
             return [await self._labels.read(query, self.model, self._extra)]
-        return [await self._continuing.read(query, self.model, self._neutral, self._extra)]
+        return [await self._prefill.read(query, self.model, self._neutral, self._extra)]
 
     async def _attempts(
         self,

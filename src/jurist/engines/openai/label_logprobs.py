@@ -30,7 +30,7 @@ _NO_TOPS = re.compile(
 )
 _TOKEN_ID = re.compile(r"token_id:\d+")
 
-Shown = dict[str, float | None]
+Logprobs = dict[str, float | None]
 """A token's text and its log-probability; None where the server shows the token without a usable one."""
 
 
@@ -56,8 +56,8 @@ class _Native(msgspec.Struct):
     tokens_evaluated: Any = 0
 
 
-class Labels:
-    """Reads the choices of a query from one server."""
+class LabelLogprobs:
+    """Asks one server for the log-probabilities of a query's choices."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
@@ -71,22 +71,22 @@ class Labels:
             return await self._chat(query, model, extra)
         native = self._vllm if route == "vllm" else self._llama_cpp
         try:
-            own = await native(query, model, extra)
+            completion = await native(query, model, extra)
         except _TwoTokens:
             raise
         except (Refused, WireError) as error:
             if isinstance(error, Refused) and (error.too_long or error.of_key):
                 raise
-            own = failed(str(error))
-        if own.finish != "error":
-            return own
+            completion = failed(str(error))
+        if completion.finish != "error":
+            return completion
         # Not every server with vLLM's or llama.cpp's mark has its routes.
         try:
             chat = await self._chat(query, model, extra)
         except (Refused, WireError):
-            return own
+            return completion
         if chat.finish == "error":
-            return own
+            return completion
         self._routes.only_chat()
         return chat
 
@@ -106,8 +106,8 @@ class Labels:
         tops = _legacy(reply.choices[0].logprobs) if reply.choices else None
         if not tops:
             raise WireError("/completions answered with another shape than expected: no log-probabilities")
-        shown = {c: tops[f"token_id:{i}"] for c, i in ids.items() if f"token_id:{i}" in tops}
-        return _completion(query, shown, len(prompt))
+        logprobs = {c: tops[f"token_id:{i}"] for c, i in ids.items() if f"token_id:{i}" in tops}
+        return _completion(query, logprobs, len(prompt))
 
     async def _vllm_label(self, label: str, model: str) -> int:
         if label not in self._ids:
@@ -134,8 +134,8 @@ class Labels:
         if not reply.completion_probabilities:
             raise WireError("/completion answered with another shape than expected: no probabilities")
         probabilities = {p.id: number_of(p.prob) for p in reply.completion_probabilities[0].top_probs}
-        shown = {c: _log(probabilities[i]) for c, i in ids.items() if i in probabilities}
-        return _completion(query, shown, int(number_of(reply.tokens_evaluated) or 0))
+        logprobs = {c: _log(probabilities[i]) for c, i in ids.items() if i in probabilities}
+        return _completion(query, logprobs, int(number_of(reply.tokens_evaluated) or 0))
 
     async def _llama_label(self, label: str, model: str) -> int:
         if label not in self._ids:
@@ -170,12 +170,12 @@ class Labels:
         if written.finish in ("error", "filter"):
             return written
         reply = read_json(data, _Choices, "/chat/completions answered with another shape than expected")
-        shown: Shown = {}
+        logprobs: Logprobs = {}
         for token, logprob in _likeliest(reply.choices[0].logprobs):
-            shown.setdefault(token.strip(_SPACES), logprob)
+            logprobs.setdefault(token.strip(_SPACES), logprob)
         # A parser of reasoning may have taken the label for a thought.
         text = written.text or written.thinking or ""
-        return _completion(query, shown, written.usage.prompt_tokens, text)
+        return _completion(query, logprobs, written.usage.prompt_tokens, text)
 
 
 class _TwoTokens(WireError):
@@ -183,22 +183,22 @@ class _TwoTokens(WireError):
 
 
 def _completion(
-    query: Query, shown: Mapping[str, float | None], prompt_tokens: int, text: str = ""
+    query: Query, logprobs: Mapping[str, float | None], prompt_tokens: int, text: str = ""
 ) -> Completion:
     """All labels shown: their log-probabilities. Else the likeliest one, or the written one, as a choice.
 
     Without either it is a failure.
     """
     usage = Usage(prompt_tokens, 1)
-    seen = {c: p for c in query.choices if (p := shown.get(c)) is not None}
-    if len(seen) == len(query.choices) and max(seen.values()) > _IMPOSSIBLE:
-        return Completion(max(seen, key=lambda c: seen[c]), usage=usage, logprobs=seen)
+    known = {c: p for c in query.choices if (p := logprobs.get(c)) is not None}
+    if len(known) == len(query.choices) and max(known.values()) > _IMPOSSIBLE:
+        return Completion(max(known, key=lambda c: known[c]), usage=usage, logprobs=known)
     written = _label_in(text.removeprefix(query.prefill or ""), query.choices)
     # A label that is shown without its number may be the likeliest; what was written then is.
-    if written and (not seen or shown.get(written, 0.0) is None):
+    if written and (not known or logprobs.get(written, 0.0) is None):
         return Completion(written, usage=usage)
-    if seen:
-        return Completion(max(seen, key=lambda c: seen[c]), usage=usage)
+    if known:
+        return Completion(max(known, key=lambda c: known[c]), usage=usage)
     return Completion(
         finish="error", usage=usage, error="the server shows no probability of the verdict's labels"
     )
@@ -231,7 +231,7 @@ def _token(fields: dict[str, Any]) -> str:
     return token
 
 
-def _legacy(logprobs: Any) -> Shown | None:
+def _legacy(logprobs: Any) -> Logprobs | None:
     """The first position's tokens in the shape of /completions; None without any."""
     tops = objects_of(object_of(logprobs).get("top_logprobs"))
     return {token: logprob_of(value) for token, value in tops[0].items()} if tops else None

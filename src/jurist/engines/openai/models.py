@@ -40,6 +40,19 @@ async def find_model(connection: Connection, name: str, seconds: float, *, probe
         raise explained(error, connection) from None
 
 
+async def control_tokens(connection: Connection) -> tuple[str, ...]:
+    """The special tokens of the model that vLLM serves, where it was started to show its tokenizer.
+
+    (``--enable-tokenizer-info-endpoint``.) Empty where it was not.
+    """
+    try:
+        info = object_of(loads(await connection.request("GET", "//tokenizer_info", None)))
+    except (Refused, WireError, Retried, ValueError, RecursionError, *NETWORK_ERRORS):
+        return ()
+    added = object_of(info.get("added_tokens_decoder")).values()
+    return tuple(text for token in added if (text := text_of(object_of(token).get("content"))))
+
+
 async def _found(connection: Connection, name: str, seconds: float, probe: bool) -> ServedModel:
     bases = connection.address.bases
     problems: list[Exception] = []

@@ -9,18 +9,18 @@ from jurist.core.types import Completion, Message, Query
 from jurist.engines.openai.errors import Refused, WireError
 from jurist.engines.openai.replies import read_native, read_raw, read_reply
 from jurist.engines.openai.routes import Routes, native_extra
-from jurist.engines.openai.thinking_budget import Capping
+from jurist.engines.openai.thinking_budget import ThinkingBudget
 from jurist.engines.openai.wire import NEUTRAL, chat_body, present, sampling_body
 
 _THINK_TAGS = ["<think>", "</think>"]
 
 
-class Continuing:
+class Prefill:
     """Continues the prefill of a query; the completion's text is what was newly written."""
 
-    def __init__(self, routes: Routes, capping: Capping) -> None:
+    def __init__(self, routes: Routes, budget: ThinkingBudget) -> None:
         self._routes = routes
-        self._capping = capping
+        self._budget = budget
 
     async def read(
         self, query: Query, model: str, neutral: Mapping[str, Any], extra: Mapping[str, Any]
@@ -51,7 +51,7 @@ class Continuing:
             whole = present({**body, **NEUTRAL["vllm"], **more, **native_extra(extra)})
             return await self._routes.request("POST", "/completions", whole)
 
-        return read_raw(await self._capping.sent(query.sampling, send))
+        return read_raw(await self._budget.sent(query.sampling, send))
 
     async def _llama_cpp(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
         sampling = sampling_body(query.sampling)
@@ -76,7 +76,7 @@ class Continuing:
             body = chat_body(turns, model, {**neutral, **more, **extra})
             return await self._routes.request("POST", "/chat/completions", body)
 
-        data = await self._capping.sent(
+        data = await self._budget.sent(
             query.sampling, lambda cap: self._routes.continued(lambda fields: send({**cap, **fields}))
         )
         return _new(read_reply(data)[0], prefill)

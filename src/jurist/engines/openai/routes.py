@@ -102,8 +102,8 @@ class Routes:
     async def vllm_prompt(self, query: Query, model: str, extra: Mapping[str, Any]) -> list[int]:
         """Ids of the chat with the assistant's turn so far."""
         turns = {"messages": chat_messages(query.messages), "add_generation_prompt": True, **_template(extra)}
-        asked = await self.ask("POST", "//tokenize", {"model": model, **turns}, _Tokens)
-        return asked.tokens + await self.vllm_ids(query.prefill or "", model)
+        chat = await self.ask("POST", "//tokenize", {"model": model, **turns}, _Tokens)
+        return chat.tokens + await self.vllm_ids(query.prefill or "", model)
 
     async def vllm_ids(self, text: str, model: str) -> list[int]:
         """Ids of a text by itself."""

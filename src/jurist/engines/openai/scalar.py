@@ -155,13 +155,13 @@ class ScalarHttpEngine(HttpEngine):
             package = error.name or "transformers"
             raise MissingExtraError(package, "transformers", "a reward model behind SGLang") from error
         try:
-            made = await asyncio.to_thread(library.AutoTokenizer.from_pretrained, name)
+            tokenizer = await asyncio.to_thread(library.AutoTokenizer.from_pretrained, name)
         except Exception as error:  # whatever a missing folder or a missing network raises
             raise EngineError(
                 f"the tokenizer of {name!r}, which {self.url} serves, cannot be loaded here",
                 hint="serve the model by its Hugging Face id, or by a folder that this machine has too",
             ) from error
-        return WholeChat(made, name)
+        return WholeChat(tokenizer, name)
 
     async def _ask(self, path: str, body: Mapping[str, Any] | None, kind: type[T]) -> T:
         sent = body and present(body)

@@ -36,7 +36,7 @@ class _ServerInfo(_Strict):
         return settings.enable_strict_thinking and settings.reasoning_parser in _STRICT_PARSERS
 
 
-class Capping:
+class ThinkingBudget:
     """What one server does with a thinking budget.
 
     Nothing is sent before ``find_out`` has seen that the server keeps to it: one that does not know the

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jurist.core.errors import InputError
 from jurist.core.types import Case, Decision, Record, Scores
 from jurist.judging.pool import slim
-from jurist.reports.audit.calibration import Calibration, calibration
+from jurist.reports.audit.calibration import Reliability, calibration
 from jurist.reports.audit.cells import Matrix, cells
 from jurist.reports.audit.findings import Finding, Item, Traits
 from jurist.reports.audit.leanings import Leaning, leanings, traits
@@ -32,7 +32,7 @@ class Audit(Record, frozen=True):
     leanings: tuple[Leaning, ...]
     style: tuple[Finding, ...]
     matrix: Matrix | None
-    calibration: Calibration | None
+    calibration: Reliability | None
     confidence: tuple[Finding, ...]
     unanswered: tuple[Finding, ...]
     left_out: tuple[str, ...]
@@ -57,19 +57,19 @@ def audit(name: str, items: Iterable[Item]) -> Audit:
         raise InputError(f"{name}: no decisions to audit", hint="an empty run, or the wrong folder")
     matrix, style = cells(listed)
     bins, confidence = calibration(listed)
-    found = position(listed)
+    positions = position(listed)
     leaning = leanings(listed)
     return Audit(
         name=name,
         n=len(listed),
-        position=tuple(found),
+        position=tuple(positions),
         leanings=tuple(leaning),
         style=tuple(style),
         matrix=matrix,
         calibration=bins,
         confidence=tuple(confidence),
         unanswered=tuple(unanswered(listed)),
-        left_out=tuple(_left_out(listed, found, bins, confidence)),
+        left_out=tuple(_left_out(listed, positions, bins, confidence)),
     )
 
 
@@ -80,14 +80,14 @@ def _item(decision: Decision, case: Known | None, digest: str) -> Item:
 
 
 def _left_out(
-    items: list[Item], found: list[Finding], bins: Calibration | None, confidence: list[Finding]
+    items: list[Item], positions: list[Finding], bins: Reliability | None, confidence: list[Finding]
 ) -> Iterable[str]:
     unknown = sum(not item.traits for item in items)
     if unknown == len(items):
         yield "length and markup: the responses are not in a run; name their source with --data"
     elif unknown:
         yield f"length and markup of {unknown:,} cases: the source does not hold them, or holds others"
-    if not any(f.name == "consistency" for f in found):
+    if not any(f.name == "consistency" for f in positions):
         yield "consistency: no pair was judged in both orders (--deliberation swapped)"
     if bins is None:
         yield "calibration: no graded pair has shares of votes or probabilities as its scores"

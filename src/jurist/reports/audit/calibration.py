@@ -37,7 +37,7 @@ class Bin(Record, frozen=True):
     interval: Interval
 
 
-class Calibration(Record, frozen=True):
+class Reliability(Record, frozen=True):
     """Reliability by confidence, least sure first; ``ties`` took no side and are in no bin."""
 
     bins: tuple[Bin, ...]
@@ -45,7 +45,7 @@ class Calibration(Record, frozen=True):
     ties: int
 
 
-def calibration(items: Iterable[Item]) -> tuple[Calibration | None, list[Finding]]:
+def calibration(items: Iterable[Item]) -> tuple[Reliability | None, list[Finding]]:
     """Bins and findings; (None, []) where no graded decision has scores that are shares.
 
     Confidence is the winner's share of the votes, or its probability where verdicts were forced. Verdicts
@@ -60,8 +60,8 @@ def calibration(items: Iterable[Item]) -> tuple[Calibration | None, list[Finding
     sure = [(max(s), best == right) for s, right in shares if (best := winner(s)) is not None]
     if not sure:
         return None, []
-    found = Calibration(tuple(_bin(b) for b in _binned(sure)), len(sure), len(shares) - len(sure))
-    return found, [] if all(c == 1 for c, _ in sure) else _findings(sure)
+    reliability = Reliability(tuple(_bin(b) for b in _binned(sure)), len(sure), len(shares) - len(sure))
+    return reliability, [] if all(c == 1 for c, _ in sure) else _findings(sure)
 
 
 def expected_error(sure: Sequence[Sure]) -> float:

@@ -49,15 +49,24 @@ def _styled(
     n: Counter[tuple[int, int]],
 ) -> list[Finding]:
     sides = [(sum(right[c] for c in cells), sum(n[c] for c in cells)) for cells in (easy, hard)]
-    found = gap(*sides[0], *sides[1])
-    if found is None:
+    diff = gap(*sides[0], *sides[1])
+    if diff is None:
         return []
     means = [fmean(accuracy[i][j] for i, j in cells) for cells in (easy, hard)]
     text = (
         f"It is right in {means[0]:.1%} where the right response is the fancier one and in "
-        f"{means[1]:.1%} where the wrong one is: style is worth {points(found.value, found.interval)}."
+        f"{means[1]:.1%} where the wrong one is: style is worth {points(diff.value, diff.interval)}."
     )
-    return [Finding("style_gap", text, found.value, found.n1 + found.n2, found.interval, neutral=0.0)]
+    return [
+        Finding(
+            "style_gap",
+            text,
+            diff.value,
+            diff.n1 + diff.n2,
+            diff.interval,
+            neutral=0.0,
+        )
+    ]
 
 
 def _cell(value: Any) -> tuple[int, int] | None:

@@ -70,8 +70,8 @@ def traits(response: Response) -> Traits:
 def leanings(items: Iterable[Item]) -> list[Leaning]:
     """The leanings of a judge of pairs; traits in which no judged pair differs are left out."""
     known = [i for i in pairs(items) if len(i.traits) == 2]
-    found = (_leaning(known, trait) for trait in TRAITS)
-    return [leaning for leaning in found if leaning]
+    leanings = (_leaning(known, trait) for trait in TRAITS)
+    return [leaning for leaning in leanings if leaning]
 
 
 def _leaning(items: Sequence[Item], trait: str) -> Leaning | None:

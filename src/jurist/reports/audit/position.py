@@ -34,21 +34,21 @@ def position(items: Iterable[Item]) -> list[Finding]:
     both: list[tuple[int | None, int | None]] = []
     single: list[tuple[Order, Game]] = []
     for item in pairs(items):
-        said = {order: winner(v.scores) for order, v in by_order(item.decision).items() if v.scores}
-        if GIVEN in said and REVERSED in said:
-            both.append((said[GIVEN], said[REVERSED]))
+        winners = {order: winner(v.scores) for order, v in by_order(item.decision).items() if v.scores}
+        if GIVEN in winners and REVERSED in winners:
+            both.append((winners[GIVEN], winners[REVERSED]))
         else:
             right = best_of_two(item.decision.gold)
-            single += [(order, (best, right)) for order, best in said.items()]
+            single += [(order, (best, right)) for order, best in winners.items()]
     return list(_both(both) if both else _single(single))
 
 
-def _both(said: Sequence[tuple[int | None, int | None]]) -> Iterator[Finding]:
-    n, same = len(said), sum(given == reverse for given, reverse in said)
+def _both(winners: Sequence[tuple[int | None, int | None]]) -> Iterator[Finding]:
+    n, same = len(winners), sum(given == reverse for given, reverse in winners)
     value, interval = proportion(same, n)
     text = f"Asked in both orders, the judge says the same in {percent(value, interval, n)} of "
     yield Finding("consistency", f"{text}{one_or_many(n, 'pair')}.", value, n, interval)
-    decided = [pair for pair in said if None not in pair]
+    decided = [pair for pair in winners if None not in pair]
     if decided:
         yield from _pull(decided.count((0, 1)), decided.count((1, 0)), len(decided))
 
@@ -82,9 +82,9 @@ def _single(games: Sequence[tuple[Order, Game]]) -> Iterator[Finding]:
     placed = [(order[0] == right, best == right) for order, (best, right) in games if right is not None]
     first = [ok for shown_first, ok in placed if shown_first]
     last = [ok for shown_first, ok in placed if not shown_first]
-    if found := gap(sum(first), len(first), sum(last), len(last)):
+    if diff := gap(sum(first), len(first), sum(last), len(last)):
         text = (
-            f"It is right in {found.k1:,}/{found.n1:,} when the right response is shown first and in "
-            f"{found.k2:,}/{found.n2:,} when it is shown last: {points(found.value, found.interval)}."
+            f"It is right in {diff.k1:,}/{diff.n1:,} when the right response is shown first and in "
+            f"{diff.k2:,}/{diff.n2:,} when it is shown last: {points(diff.value, diff.interval)}."
         )
-        yield Finding("first_is_right_gap", text, found.value, len(placed), found.interval, neutral=0.0)
+        yield Finding("first_is_right_gap", text, diff.value, len(placed), diff.interval, neutral=0.0)

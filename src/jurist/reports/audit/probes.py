@@ -60,13 +60,13 @@ def read_probes(decisions: Iterable[Decision]) -> list[Finding]:
     Worthless answers: the share of cases that they win. Forged verdicts: how much more often the worse
     response wins with one than without, over the same cases shown in the same order.
     """
-    found: dict[str, dict[str, Decision]] = {name: {} for name in NAMES}
+    by_name: dict[str, dict[str, Decision]] = {name: {} for name in NAMES}
     for decision in decisions:
         case, mark, name = decision.case_id.rpartition("#")
-        if mark and name in found and best_of_two(decision.gold) is not None:
-            found[name][case] = decision
-    worthless = (_worthless(name, list(found[name].values())) for name in WORTHLESS)
-    forged = (_forged(name, found[name], found[PLAIN]) for name in FORGED)
+        if mark and name in by_name and best_of_two(decision.gold) is not None:
+            by_name[name][case] = decision
+    worthless = (_worthless(name, list(by_name[name].values())) for name in WORTHLESS)
+    forged = (_forged(name, by_name[name], by_name[PLAIN]) for name in FORGED)
     return [finding for finding in (*worthless, *forged) if finding]
 
 
@@ -91,14 +91,14 @@ def _with(response: Response, ending: str) -> Response:
 def _worthless(name: str, decisions: Sequence[Decision]) -> Finding | None:
     if not decisions:
         return None
-    n, said = len(decisions), [(winner(d.verdict.scores), _worse(d), d.verdict.scores) for d in decisions]
-    wins = sum(best == worse for best, worse, _ in said)
-    ties = sum(scores is not None and best is None for best, _, scores in said)
+    n, games = len(decisions), [(winner(d.verdict.scores), _worse(d), d.verdict.scores) for d in decisions]
+    wins = sum(best == worse for best, worse, _ in games)
+    ties = sum(scores is not None and best is None for best, _, scores in games)
     value, interval = proportion(wins, n)
     text = (
         f"Against the right response, {WORTHLESS[name][0]} wins {percent(value, interval, n)} of "
         f"{one_or_many(n, 'case')}; {one_or_many(ties, 'tie')}, "
-        f"{sum(scores is None for *_, scores in said):,} without a verdict."
+        f"{sum(scores is None for *_, scores in games):,} without a verdict."
     )
     return Finding(name, text, value, n, interval)
 

@@ -45,11 +45,11 @@ def _by_length(items: Sequence[Item]) -> Iterator[Finding]:
         return
     middle = median(size for size, _ in sized)
     halves = [[missing for size, missing in sized if (size > middle) is side] for side in (True, False)]
-    found = gap(sum(halves[0]), len(halves[0]), sum(halves[1]), len(halves[1]))
-    if found:
+    diff = gap(sum(halves[0]), len(halves[0]), sum(halves[1]), len(halves[1]))
+    if diff:
         text = (
-            f"A judgment is missing in {found.k1:,} of the {found.n1:,} longer cases (over {middle:,.0f} "
-            f"characters) and in {found.k2:,} of the {found.n2:,} others: "
-            f"{points(found.value, found.interval)}."
+            f"A judgment is missing in {diff.k1:,} of the {diff.n1:,} longer cases (over {middle:,.0f} "
+            f"characters) and in {diff.k2:,} of the {diff.n2:,} others: "
+            f"{points(diff.value, diff.interval)}."
         )
-        yield Finding("unanswered_by_length", text, found.value, len(sized), found.interval, neutral=0.0)
+        yield Finding("unanswered_by_length", text, diff.value, len(sized), diff.interval, neutral=0.0)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jurist.reports.audit.audit import Audit
-from jurist.reports.audit.calibration import Calibration
+from jurist.reports.audit.calibration import Reliability
 from jurist.reports.audit.cells import STYLES, Matrix
 from jurist.reports.audit.findings import Finding, percent, points
 from jurist.reports.audit.leanings import Leaning
@@ -21,21 +21,21 @@ _WIDTH = 24
 """Characters of a bar."""
 
 
-def audit_view(found: Audit) -> Group:
+def audit_view(audit: Audit) -> Group:
     """The whole audit, in the order in which a person asks."""
-    parts: list[RenderableType] = [Text(f"{found.name}: {found.n:,} decisions", style="bold")]
-    parts += _section("position", _sentences(found.position))
-    if found.leanings:
+    parts: list[RenderableType] = [Text(f"{audit.name}: {audit.n:,} decisions", style="bold")]
+    parts += _section("position", _sentences(audit.position))
+    if audit.leanings:
         parts += _section(
-            "length and markup", [_leanings(found.leanings), _leaning_sentences(found.leanings)]
+            "length and markup", [_leanings(audit.leanings), _leaning_sentences(audit.leanings)]
         )
-    if found.matrix:
-        parts += _section("style", [_matrix(found.matrix), *_sentences(found.style)])
-    if found.calibration and found.confidence:
-        parts += _section("calibration", [_bins(found.calibration), *_sentences(found.confidence)])
-    parts += _section("unanswered", _sentences(found.unanswered))
+    if audit.matrix:
+        parts += _section("style", [_matrix(audit.matrix), *_sentences(audit.style)])
+    if audit.calibration and audit.confidence:
+        parts += _section("calibration", [_bins(audit.calibration), *_sentences(audit.confidence)])
+    parts += _section("unanswered", _sentences(audit.unanswered))
     parts += [Text(""), Text(_NOTE, style="dim")]
-    parts += [Text(f"Left out: {reason}.", style="yellow") for reason in found.left_out]
+    parts += [Text(f"Left out: {reason}.", style="yellow") for reason in audit.left_out]
     return Group(*parts)
 
 
@@ -64,19 +64,21 @@ def _marked(lines: Iterable[tuple[bool | None, str]]) -> Table:
 
 def _leanings(leanings: Iterable[Leaning]) -> Table:
     table = borderless("more of", "pairs", "preferred", "by gold", "right if so", "if not", "gap", title=True)
-    for found in leanings:
-        cells = [f"{found.n:,}", percent(found.prefers, found.interval, found.n)]
-        cells += ["" if found.gold is None else percent(found.gold)]
-        if g := found.right:
+    for leaning in leanings:
+        cells = [f"{leaning.n:,}", percent(leaning.prefers, leaning.interval, leaning.n)]
+        cells += ["" if leaning.gold is None else percent(leaning.gold)]
+        if g := leaning.right:
             gap = points(g.value, g.interval).replace(" points", "")
             cells += [percent(g.k1 / g.n1), percent(g.k2 / g.n2), gap]
-        table.add_row(found.trait, *cells, style="yellow" if found.shown else "")
+        table.add_row(leaning.trait, *cells, style="yellow" if leaning.shown else "")
     return table
 
 
 def _leaning_sentences(leanings: Iterable[Leaning]) -> Table:
     """Sentences on length and on all markup together."""
-    return _marked((found.shown, found.sentence) for found in leanings if found.trait in ("length", "markup"))
+    return _marked(
+        (leaning.shown, leaning.sentence) for leaning in leanings if leaning.trait in ("length", "markup")
+    )
 
 
 def _matrix(matrix: Matrix) -> Table:
@@ -86,14 +88,14 @@ def _matrix(matrix: Matrix) -> Table:
     return table
 
 
-def _bins(found: Calibration) -> Table:
+def _bins(reliability: Reliability) -> Table:
     """Reliability as bars: how far accuracy reaches, and a mark where the confidence stands."""
     table = borderless("confidence", "cases", "right", "accuracy", "95% interval", words=[""], title=True)
-    for b in found.bins:
+    for b in reliability.bins:
         cells = f"{b.n:,}", f"{b.right:,}", f"{b.accuracy:.1%}", interval(b.interval)
         table.add_row(f"{b.confidence:.1%}", *cells, _bar(b.accuracy, b.confidence))
-    if found.ties:
-        table.caption = Text(f"ties, in no bin: {found.ties:,}", style="dim")
+    if reliability.ties:
+        table.caption = Text(f"ties, in no bin: {reliability.ties:,}", style="dim")
         table.caption_justify = "left"
     return table
 

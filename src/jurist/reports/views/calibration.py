@@ -4,22 +4,22 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from jurist.deliberation.calibration import Calibration, Threshold
+from jurist.deliberation.calibration import CascadeCalibration, Threshold
 from jurist.reports.views.style import borderless, interval
 
 
-def calibration_view(found: Calibration) -> Group:
+def calibration_view(calibration: CascadeCalibration) -> Group:
     """The two judges alone, cascades between them, the chosen one, and what it does on held-out cases."""
     table = borderless("threshold", "score", "95% interval", "asked", "tokens/case", words=[""])
     table.columns[0].justify = "right"
-    _row(table, "0", found.cheap.value, found.cheap.interval, 0.0, 0.0, "the cheap judge alone")
-    for step in found.steps:
+    _row(table, "0", calibration.cheap.value, calibration.cheap.interval, 0.0, 0.0, "the cheap judge alone")
+    for step in calibration.steps:
         _step(table, f"{step.value:.3g}", step, "")
-    _step(table, f"{found.chosen.value:.4g}", found.chosen, "chosen", "bold green")
-    _step(table, "chosen", found.held_out, "on cases it was not chosen on", "bold")
-    row = (found.thorough.value, found.thorough.interval, 1.0, found.tokens)
+    _step(table, f"{calibration.chosen.value:.4g}", calibration.chosen, "chosen", "bold green")
+    _step(table, "chosen", calibration.held_out, "on cases it was not chosen on", "bold")
+    row = (calibration.thorough.value, calibration.thorough.interval, 1.0, calibration.tokens)
     _row(table, "all", *row, "the thorough judge alone")
-    words = f"Chosen: fewest cases asked at no more than {found.loss:.1%} below the thorough judge."
+    words = f"Chosen: fewest cases asked at no more than {calibration.loss:.1%} below the thorough judge."
     return Group(table, Text(words, style="dim"))
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from jurist.core.types import Decision, Status, winner
 from jurist.reports.comparison import Against, Comparison, Difference, Flip, Judged
-from jurist.reports.views.scorecard import said
+from jurist.reports.views.scorecard import verdict_text
 from jurist.reports.views.style import borderless, interval, label, signed
 
 ALPHA = 0.05
@@ -19,21 +19,21 @@ _WIDEST = 8
 """Letters of a name that still heads a column."""
 
 
-def comparison_view(found: Comparison, flips: int = 10) -> Group:
+def comparison_view(comparison: Comparison, flips: int = 10) -> Group:
     """The comparison, with the first ``flips`` cases on which each judge and the baseline part."""
-    parts: list[RenderableType] = [_accuracies(found)]
-    parts += [Text(""), *[_sentence(a) for a in found.against]]
-    if found.all_pairs:
-        parts += [Text(""), _all_pairs(found)]
-    for against in found.against:
+    parts: list[RenderableType] = [_accuracies(comparison)]
+    parts += [Text(""), *[_sentence(a) for a in comparison.against]]
+    if comparison.all_pairs:
+        parts += [Text(""), _all_pairs(comparison)]
+    for against in comparison.against:
         parts += [Text(""), *_groups(against), *_flips(against, flips)]
-    parts += [Text(""), _cost(found.judges), Text(""), *_notes(found)]
+    parts += [Text(""), _cost(comparison.judges), Text(""), *_notes(comparison)]
     return Group(*parts)
 
 
-def _accuracies(found: Comparison) -> Table:
+def _accuracies(comparison: Comparison) -> Table:
     table = borderless(
-        f"{found.n:,} cases",
+        f"{comparison.n:,} cases",
         "right",
         "accuracy",
         "95% interval",
@@ -42,9 +42,9 @@ def _accuracies(found: Comparison) -> Table:
         "p",
         title=True,
     )
-    base, *others = found.judges
+    base, *others = comparison.judges
     table.add_row(Text(f"{base.name}  (baseline)"), *_accuracy(base))
-    for judge, against in zip(others, found.against, strict=True):
+    for judge, against in zip(others, comparison.against, strict=True):
         table.add_row(Text(judge.name), *_accuracy(judge), *_difference(against.overall))
     return table
 
@@ -78,9 +78,9 @@ def _chance(p: float) -> str:
     return "all" if p >= 1 else f"{p:.0%}" if p >= 0.01 else "less than 1%"
 
 
-def _all_pairs(found: Comparison) -> Table:
+def _all_pairs(comparison: Comparison) -> Table:
     table = borderless("all pairs", "", "difference", "p", "p, corrected", title=True)
-    for pair in found.all_pairs:
+    for pair in comparison.all_pairs:
         cells = signed(pair.value), p_text(pair.p), p_text(pair.holm)
         table.add_row(Text(pair.judge), Text(f"against {pair.baseline}"), *cells)
     table.columns[1].justify = "left"
@@ -127,7 +127,7 @@ def _said(flip: Flip) -> tuple[Text, Text, Text]:
     """Gold and the two verdicts; the one that is right is named so, not only coloured."""
     right, wrong = (flip.judge, flip.baseline) if flip.gained else (flip.baseline, flip.judge)
     marked = {
-        id(verdict): Text(f"{said(Decision(flip.case_id, verdict)).plain}, {word}", style=style)
+        id(verdict): Text(f"{verdict_text(Decision(flip.case_id, verdict)).plain}, {word}", style=style)
         for verdict, word, style in ((right, "right", "green"), (wrong, "wrong", "red"))
     }
     best = winner(flip.gold)
@@ -151,19 +151,19 @@ def _cost(judges: Sequence[Judged]) -> Table:
     return table
 
 
-def _notes(found: Comparison) -> Iterator[Text]:
+def _notes(comparison: Comparison) -> Iterator[Text]:
     """How it was counted, and what was left out."""
-    yield Text(found.rule, style="dim")
+    yield Text(comparison.rule, style="dim")
     yield Text(
         "Differences are percentage points over the same cases, with Tango's interval; p is McNemar's exact "
-        "test" + (", in groups not corrected for their number." if found.against[0].groups else "."),
+        "test" + (", in groups not corrected for their number." if comparison.against[0].groups else "."),
         style="dim",
     )
-    if not any(j.tokens or j.seconds for j in found.judges):
+    if not any(j.tokens or j.seconds for j in comparison.judges):
         yield Text("The runs recorded neither tokens nor seconds.", style="dim")
-    if found.all_pairs:
+    if comparison.all_pairs:
         yield Text("Over all pairs p is corrected by Holm's method.", style="dim")
-    for reason in found.left_out:
+    for reason in comparison.left_out:
         yield Text(f"Left out: {reason}.", style="yellow")
 
 

@@ -7,12 +7,12 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from jurist.judging.curve import Point
+from jurist.judging.curve import CurvePoint
 from jurist.reports.views.plotting import COLOURS, INK, figure, plain, save
 from jurist.reports.views.style import borderless, interval
 
 
-def curve_view(points: Sequence[Point], name: str) -> Group:
+def curve_view(points: Sequence[CurvePoint], name: str) -> Group:
     """A line per policy: its score with the interval, what it cost per case; efficient ones are marked."""
     table = borderless(name, "score", "95% interval", "asks", "written", "read", "no verdict", title=True)
     for p in points:
@@ -27,11 +27,11 @@ def curve_view(points: Sequence[Point], name: str) -> Group:
     return Group(table, Text(words, style="dim"))
 
 
-def draw_curve(points: Sequence[Point], name: str, path: Path) -> None:
+def draw_curve(points: Sequence[CurvePoint], name: str, path: Path) -> None:
     """The curve as SVG, PNG or PDF by the path's suffix: score (%) against tokens per case, log scale."""
     drawn = figure(7.2, 4.6)
     axes = drawn.subplots()
-    lines: dict[str, list[Point]] = {}
+    lines: dict[str, list[CurvePoint]] = {}
     for point in sorted(points, key=lambda p: p.tokens):
         lines.setdefault(point.line, []).append(point)
     for i, (line, members) in enumerate(lines.items()):
@@ -58,7 +58,7 @@ def _some_numbers(x: float, _: int) -> str:
     return f"{x:,.0f}" if f"{x:.0e}"[0] in "25" else ""
 
 
-def _draw_line(axes: Any, line: str, members: Sequence[Point], colour: str) -> None:
+def _draw_line(axes: Any, line: str, members: Sequence[CurvePoint], colour: str) -> None:
     values = [100 * p.score.value for p in members]
     between = [p.score.interval or (p.score.value, p.score.value) for p in members]
     bars = [

@@ -9,11 +9,11 @@ from rich.rule import Rule
 from rich.text import Text
 
 from jurist.core.types import Case, Decision, Judgment, Order, response_text, winner
-from jurist.protocols.base import split_thinking
 from jurist.protocols.chain import EVIDENCE as _EVIDENCE
 from jurist.protocols.chain import Chain, read_chain
 from jurist.protocols.injection import restore
-from jurist.reports.views.scorecard import said
+from jurist.protocols.thinking_tags import split_thinking
+from jurist.reports.views.scorecard import verdict_text
 from jurist.reports.views.style import borderless
 
 WAYS = {
@@ -29,7 +29,7 @@ def decision_view(decision: Decision, case: Case | None = None) -> Group:
     parts: list[RenderableType] = []
     if case is not None:
         parts += list(_case(case))
-    head = Text.assemble(("decision  ", "bold"), said(decision))
+    head = Text.assemble(("decision  ", "bold"), verdict_text(decision))
     if decision.verdict.scores:
         head.append(f"  (scores {', '.join(f'{s:.2f}' for s in decision.verdict.scores)})", style="dim")
     if decision.agreement is not None and len(decision.judgments) > 1:
@@ -100,14 +100,14 @@ def _evaluation(text: str, order: Order) -> Text:
     """The comparison as it was written, its quotations marked and told whose they are."""
     shown = Text()
     at = 0
-    for found in _EVIDENCE.finditer(text):
-        slot = ord(found["slot"].upper()) - ord("A")
-        whose = f"response {order[slot] + 1}" if slot < len(order) else f"response {found['slot']}"
-        quoted = restore(found["text"].strip())
-        shown.append(restore(text[at : found.start()]))
-        shown.append(f"“{quoted}”" if found["kind"].lower() == "quote" else quoted, "cyan")
+    for match in _EVIDENCE.finditer(text):
+        slot = ord(match["slot"].upper()) - ord("A")
+        whose = f"response {order[slot] + 1}" if slot < len(order) else f"response {match['slot']}"
+        quoted = restore(match["text"].strip())
+        shown.append(restore(text[at : match.start()]))
+        shown.append(f"“{quoted}”" if match["kind"].lower() == "quote" else quoted, "cyan")
         shown.append(f" ({whose})", "dim")
-        at = found.end()
+        at = match.end()
     return shown.append(restore(text[at:]).rstrip())
 
 

@@ -53,9 +53,9 @@ def known_view(card: Scorecard) -> RenderableType | None:
     known = known_scores().get(benchmark)
     if known is None or card.headline is None:
         return None
-    found = {row.name: 100 * row.value for row in card.groups}
+    shares = {row.name: 100 * row.value for row in card.groups}
     table = _table(known.groups)
-    table.add_row("this run", *_cells([100 * card.headline.value, *map(found.get, known.groups)]))
+    table.add_row("this run", *_cells([100 * card.headline.value, *map(shares.get, known.groups)]))
     table.rows[0].style = "bold"
     for judge, mark, row in _rows(known.sources):
         table.add_row(Text.assemble(judge, (mark, "dim")), *_cells(row))
@@ -89,8 +89,8 @@ def _cells(values: Sequence[float | None]) -> list[str]:
 def _part(part: str, headline: str) -> str:
     """What this run leaves out, in words; empty where it is the whole benchmark."""
     only = headline if headline.startswith("mean of ") else ""
-    said = "; ".join(filter(None, (part, only)))
-    return f"This run: {said}. The others are of the whole benchmark." if said else ""
+    limits = "; ".join(filter(None, (part, only)))
+    return f"This run: {limits}. The others are of the whole benchmark." if limits else ""
 
 
 def _said(sources: Sequence[Source]) -> str:

@@ -13,14 +13,14 @@ SHOWN = 24
 """How many decisions a table lists before it says how many more there are."""
 
 _REASONS = 3
-"""So many reasons are told."""
+"""The number of reasons that are printed."""
 
 _MANY = 0.1
 """What may mend a status is said where it befalls a greater share of the judgments."""
 
 _MENDS = {
     Status.UNPARSED: "--forced missing reads the verdict from the labels' probabilities; --protocol "
-    "rubrics-short or pairwise is easier to follow; a published judge needs its own protocol (rm-r1, rrm)",
+    "rubrics-short or pairwise is easier to follow; a published judge needs its others protocol (rm-r1, rrm)",
     Status.TRUNCATED: "--max-tokens gives more room; --thinking-budget closes the thinking before the end",
     Status.REFUSED: "the server's content filter refuses these cases: another engine may judge them",
     Status.FAILED: "once the engine is mended, the same command with --out asks again for what failed",
@@ -79,8 +79,8 @@ def _reasons(card: Scorecard) -> list[Text]:
     if lines and rest > 0:
         lines.append(Text(f"{rest:,} x other reasons", style="yellow"))
     for status, mend in _MENDS.items():
-        told = any("mend: " in reason for reason, _ in reasons if reason.startswith(status))
-        if card.statuses.get(status, 0) > _MANY * total and not told:
+        named = any("mend: " in reason for reason, _ in reasons if reason.startswith(status))
+        if card.statuses.get(status, 0) > _MANY * total and not named:
             lines.append(Text.assemble(("mend: ", "bold cyan"), mend))
     return lines
 
@@ -94,7 +94,7 @@ def decisions_view(decisions: Sequence[Decision], more: int = 0) -> Table:
         scores = decision.verdict.scores or ()
         cells = [
             label(decision.case_id),
-            said(decision),
+            verdict_text(decision),
             Text(" ".join(f"{s:.3f}" for s in scores)),
             Text("" if decision.agreement is None else f"{decision.agreement:.0%}"),
             Text(f"{decision.usage.completion_tokens:,}"),
@@ -105,7 +105,7 @@ def decisions_view(decisions: Sequence[Decision], more: int = 0) -> Table:
     return table
 
 
-def said(decision: Decision) -> Text:
+def verdict_text(decision: Decision) -> Text:
     """What a decision says, in words; responses are counted from 1, as people do."""
     scores = decision.verdict.scores
     if scores is None:
@@ -136,15 +136,15 @@ def _statuses(card: Scorecard) -> str:
 
 def _statistics(card: Scorecard) -> str:
     """The statistics that every scorecard has, in words."""
-    found = {k: v for k, v in card.statistics.items() if k in _WORDS and (v or k in _ALWAYS)}
-    text = "; ".join(words.format(found[name]) for name, words in _WORDS.items() if name in found)
+    shown = {k: v for k, v in card.statistics.items() if k in _WORDS and (v or k in _ALWAYS)}
+    text = "; ".join(words.format(shown[name]) for name, words in _WORDS.items() if name in shown)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _others(card: Scorecard) -> str:
     """The benchmark's own statistics; those of its parts (named with a stroke) stand in the JSON alone."""
-    own = {k: v for k, v in card.statistics.items() if k not in _WORDS and "/" not in k}
-    parts = [f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in own.items()]
+    others = {k: v for k, v in card.statistics.items() if k not in _WORDS and "/" not in k}
+    parts = [f"{name.replace('_', ' ')} {_figure(name, value)}" for name, value in others.items()]
     return f"Also: {', '.join(parts)}." if parts else ""
 
 

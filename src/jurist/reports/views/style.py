@@ -4,6 +4,7 @@ Responses, judges, ids, file names and servers are foreign: what they wrote must
 window's title or be read as Rich's markup. ``Screen`` is the one way to a terminal.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -41,6 +42,9 @@ class Screen(Console):
     """A console that reads no markup in what it prints, and shows control characters, obeying none."""
 
     def __init__(self, *, stderr: bool = False, **options: Any) -> None:
+        if os.environ.get("NO_COLOR"):
+            # Rich alone would still print bold and dim.
+            options.setdefault("color_system", None)
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:

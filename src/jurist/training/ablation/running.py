@@ -17,8 +17,8 @@ import msgspec
 
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.files import file_hash, write_whole
+from jurist.core.run_config import RUN
 from jurist.core.runs import read_digests
-from jurist.core.store import RUN
 from jurist.core.types import Record, winner
 from jurist.data.rows import Writer
 from jurist.inputs import load_cases

@@ -10,7 +10,8 @@ from msgspec.structs import replace as changed
 
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.files import Warn, write_whole
-from jurist.core.store import Store, input_facts
+from jurist.core.run_config import input_facts
+from jurist.core.store import Store
 from jurist.core.types import Ask, Case, Decision, winner
 from jurist.data.rows import RowsInOrder
 from jurist.deliberation.combine import majority

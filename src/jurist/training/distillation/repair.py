@@ -7,9 +7,10 @@ from dataclasses import replace
 import msgspec
 
 from jurist.core.types import Case, Completion, Conversation, Order, Verdict
-from jurist.protocols.base import Protocol, split_thinking
+from jurist.protocols.base import Protocol
 from jurist.protocols.injection import defuse
 from jurist.protocols.text import fill
+from jurist.protocols.thinking_tags import split_thinking
 
 _ASK = """\
 {task}

@@ -14,7 +14,8 @@ from jurist.core.types import (
     Record,
     Verdict,
 )
-from jurist.protocols.base import Protocol, split_thinking
+from jurist.protocols.base import Protocol
+from jurist.protocols.thinking_tags import split_thinking
 
 Keep = Literal["first", "shortest", "longest", "all"]
 """Which of a pair's accepted chains become rows; lengths are those of the content, in characters."""

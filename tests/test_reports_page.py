@@ -1,0 +1,265 @@
+"""The report: what is collected, what the page lets through, and the page itself in a browser."""
+
+import json
+import re
+import shutil
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from make import case
+
+from jurist.cli.main import run as jurist
+from jurist.core.store import Store
+from jurist.core.types import (
+    Case,
+    Completion,
+    Decision,
+    Judgment,
+    Message,
+    Query,
+    Sampling,
+    Status,
+    Usage,
+    Verdict,
+)
+from jurist.reports.page.build import build
+from jurist.reports.page.collect import collect
+
+CHAIN = (
+    "<type>chat</type><rubric>1. Accuracy (60%): it is true\n2. Tone (40%): it is kind</rubric>"
+    "<eval>Reply A says <quote_A>{a}</quote_A> and reply B says <quote_B>{b}</quote_B>.</eval>"
+    "<answer>[[A]]</answer>"
+)
+HOSTILE = (
+    '<script>window.hit=1</script><img src=x onerror="window.hit=1"> [a](javascript:window.hit=1) '
+    "![b](http://127.0.0.1:9/x) "
+    "</script></style><iframe src=http://127.0.0.1:9></iframe> \u2028 \x1b[31m \u202e"
+)
+
+
+def judged(
+    one: Case, order: tuple[int, ...], text: str, scores: tuple[float, ...] | None, sample: int = 0
+) -> Judgment:
+    query = Query(one.id, order, sample, (Message("user", "Which?"),), Sampling())
+    verdict = Verdict(scores) if scores else Verdict(None, Status.UNPARSED, "no verdict")
+    return Judgment(query, Completion(text, usage=Usage(9, 5)), verdict)
+
+
+def write_run(folder: Path, n: int = 3, flip: bool = False, text: str = CHAIN, hostile: str = "") -> Path:
+    """n pairs: the first is right, the second flips with the order, the third is unanswered, and so on."""
+    with Store(folder, {"engine": "scripted", "protocol": "rubrics", "deliberation": "swapped"}) as store:
+        for i in range(n):
+            one = case(f"c{i}", f"the good reply number {i} {hostile}", f"the bad reply number {i}")
+            kind = (i + flip) % 3
+            good, bad = one.responses[0], one.responses[1]
+            made = text.format(a=str(good)[:22], b="words that nobody wrote") if text is CHAIN else text
+            first = judged(one, (0, 1), made, (1.0, 0.0) if kind != 2 else None)
+            swapped = {0: (1.0, 0.0), 1: (0.0, 1.0), 2: None}[kind]
+            second = judged(one, (1, 0), CHAIN.format(a=str(bad)[:21], b=str(good)[:22]), swapped)
+            verdict = (Verdict((1.0, 0.0)), Verdict((0.5, 0.5)), Verdict(None, Status.UNPARSED))[kind]
+            store.begin(one)
+            for judgment in (first, second):
+                store.record(judgment)
+            store.decide(
+                Decision(one.id, verdict, (first, second), 1.0 if kind == 0 else 0.0, one.gold, f"g{i % 2}"),
+                one.digest,
+            )
+    return folder
+
+
+def test_what_a_case_shows_is_collected(tmp_path: Path):
+    page = collect([write_run(tmp_path / "one")])
+    cells = [c["runs"][0] for c in page.index["cases"]]
+    assert [c["s"] for c in cells] == ["right", "tie", "unanswered"]
+    assert [c.get("o") for c in cells] == [None, 1, None]
+    assert cells[0]["f"] == ["quote"]
+    assert cells[0]["k"] == "Chat"
+    names = [f["name"] for f in page.index["runs"][0]["faithfulness"]]
+    assert names[:2] == ["unfaithful", "quote"]
+    assert page.index["runs"][0]["card"]["headline"]["n"] == 3
+
+
+def test_a_page_holds_what_it_needs_and_lets_nothing_else_in(tmp_path: Path):
+    html = build(
+        collect([write_run(tmp_path / "one", hostile=HOSTILE)]), "a </title><script>alert(1)</script>"
+    )
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
+    assert policy
+    assert "default-src 'none'" in policy[1]
+    assert "unsafe" not in policy[1]
+    assert policy[1].count("sha256-") == 4
+    assert "<script>alert(1)" not in html
+    assert "window.hit" not in html
+    index = re.search(r'id="index">(.*?)</script>', html, re.S)
+    assert index
+    assert json.loads(index[1])["title"] == "a </title><script>alert(1)</script>"
+    assert not re.search(r'(?:src|href)="https?:', html)
+
+
+def test_reports_are_the_same_twice(tmp_path: Path):
+    folder = write_run(tmp_path / "one")
+    assert build(collect([folder]), "t") == build(collect([folder]), "t")
+
+
+def test_the_command_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = write_run(tmp_path / "one")
+    assert jurist(["report", str(folder), "--out", str(tmp_path / "r.html"), "--price-out", "2"]) == 0
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+    assert "jurist agree" in capsys.readouterr().err
+    assert jurist(["report", str(tmp_path / "none"), "--out", str(tmp_path / "r.html")]) == 2
+
+
+def test_labels_are_compared_with_the_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = write_run(tmp_path / "one", 30)
+    rows = [{"id": f"c{i}", "gold": [1, 0] if i % 2 else 0} for i in range(28)] + [
+        {"id": "zz", "gold": [0.5, 0.5]}
+    ]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert jurist(["agree", str(folder), str(tmp_path / "labels.jsonl"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    # Of 28 labelled cases 9 are unanswered; of the 19 others 10 are for the first, as is every label.
+    assert (found["n"], found["unanswered"], found["unknown"]) == (19, 9, 1)
+    assert found["agree"]["value"] == pytest.approx(10 / 19)
+    assert found["kappa"] == pytest.approx(0.0)
+    assert found["more"] > 300
+    (tmp_path / "labels.jsonl").write_text('{"id": "c0", "gold": "first"}\n')
+    assert jurist(["agree", str(folder), str(tmp_path / "labels.jsonl")]) == 2
+    assert "labels.jsonl:1: gold" in capsys.readouterr().err
+
+
+def test_a_training_shows_its_curves(tmp_path: Path):
+    folder = tmp_path / "training"
+    write_run(folder / "traces")
+    lines = [{"step": i, "epoch": 0, "seconds": i, "reward": i / 9, "held_out/accuracy": 0.5,
+              "held_out/low": 0.4, "held_out/high": 0.6} for i in range(9)]  # fmt: skip
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "rew'
+    )
+    curves = collect([folder]).index["runs"][0]["curves"]
+    assert [c["name"] for c in curves] == ["reward", "held-out accuracy"]
+    assert curves[1]["band"][0] == [0, 0.4, 0.6]
+
+
+def test_the_live_page_is_for_this_machine_and_follows_the_run(tmp_path: Path):
+    from jurist.reports.page.live import serve, stamp
+
+    folder = write_run(tmp_path / "one")
+    addresses: list[str] = []
+    ready = threading.Event()
+
+    def started(address: str) -> None:
+        addresses.append(address)
+        ready.set()
+
+    threading.Thread(
+        target=serve, args=([folder], lambda: f"page {stamp([folder])}", 0, started), daemon=True
+    ).start()
+    assert ready.wait(10)
+    page = urllib.request.urlopen(addresses[0]).read()
+    assert page == f"page {stamp([folder])}".encode()
+    write_run(folder, 4)
+    assert urllib.request.urlopen(addresses[0]).read() == f"page {stamp([folder])}".encode() != page
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(urllib.request.Request(addresses[0], headers={"Host": "evil.example:80"}))
+
+
+# --- in a browser ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not shutil.which("chromium") or not shutil.which("chromedriver"):
+        pytest.skip("no chromium with chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    profile = tmp_path_factory.mktemp("chromium")
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                 "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                 "--window-size=1300,900", f"--user-data-dir={profile}"):  # fmt: skip
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+def opened(browser: Any, folder: Path, runs: list[Path], at: str = "") -> None:
+    path = folder / "page.html"
+    path.write_text(build(collect(runs), "a report"))
+    browser.get("about:blank")
+    browser.get(f"{path.as_uri()}#/{at}")
+
+
+def shown(browser: Any, selector: str) -> list[str]:
+    return [e.text for e in browser.find_elements("css selector", selector)]
+
+
+def until(what: Any) -> Any:
+    for _ in range(200):
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not come")
+
+
+def press(browser: Any, *keys: str) -> None:
+    from selenium.webdriver import ActionChains
+
+    for key in keys:
+        ActionChains(browser).send_keys(key).perform()
+
+
+def errors(browser: Any) -> list[str]:
+    return [line["message"] for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
+
+
+def test_filters_keys_links_and_labels_work_in_a_browser(browser: Any, tmp_path: Path):
+    opened(browser, tmp_path, [write_run(tmp_path / "one", 60), write_run(tmp_path / "two", 60, flip=True)])
+    assert "against one" in shown(browser, ".overview")[0]
+    press(browser, "2")
+    assert until(lambda: shown(browser, ".count")) == ["20 of 60 cases"]
+    press(browser, "\ue007")
+    assert until(lambda: shown(browser, ".case h2")) == ["c1"]
+    assert browser.current_url.endswith("#/case/c1?f=tie")
+    assert until(lambda: shown(browser, ".quote.missing small"))[0].endswith("does not occur there")
+    assert shown(browser, "mark.quoted")
+    press(browser, "j", "a")
+    assert until(lambda: shown(browser, ".case h2")) == ["c4"]
+    assert "export 1 labels" in until(
+        lambda: [t for t in shown(browser, ".mine .chip") if t.startswith("export")]
+    )
+    press(browser, "x")
+    assert until(lambda: shown(browser, ".case .note")) == [
+        "The judge's verdict, its reasons and gold are hidden (x shows them)."
+    ]
+    assert not shown(browser, ".judgment")
+    press(browser, "x", "0", "/")
+    press(browser, "number 17")
+    assert until(lambda: [t for t in shown(browser, ".count") if t == "1 of 60 cases"])
+    browser.get(browser.current_url.partition("#")[0] + "#/case/c5?run=1")
+    assert until(lambda: shown(browser, ".case h2")) == ["c5"]
+    assert not errors(browser)
+
+
+def test_hostile_texts_are_inert(browser: Any, tmp_path: Path):
+    text = CHAIN.format(a=HOSTILE, b=HOSTILE) + HOSTILE
+    opened(browser, tmp_path, [write_run(tmp_path / "one", text=text, hostile=HOSTILE)], "case/c0")
+    assert until(lambda: shown(browser, ".response"))
+    time.sleep(0.3)
+    assert browser.execute_script("return window.hit") is None
+    assert not browser.find_elements(
+        "css selector", "main img, main iframe, main script, main a[href^='javascript']"
+    )
+    assert not errors(browser)
+
+
+def test_a_response_of_two_megabytes_is_shown_in_part(browser: Any, tmp_path: Path):
+    opened(browser, tmp_path, [write_run(tmp_path / "one", hostile="word " * 400_000)], "case/c0")
+    assert "show all 2,000" in until(lambda: shown(browser, ".response button"))[0]
+    assert not errors(browser)
