@@ -29,13 +29,6 @@ Row = tuple[list[int], int, list[float]]
 """Token ids, where the completion begins, and the weight of each of its tokens."""
 
 
-def read_rows(path: Path, tokenizer: Any, longest: int) -> list[Row]:
-    """Rows as tokens; a token that touches a span has its weight."""
-    chat = ChatIds(tokenizer, "embedded")
-    made = (tokens_of(json.loads(line), chat, tokenizer) for line in path.open())
-    return [row for row in made if len(row[0]) <= longest]
-
-
 def tokens_of(row: dict[str, Any], chat: ChatIds, tokenizer: Any) -> Row:
     """One row as tokens and weights."""
     text = row["completion"][0]["content"]
@@ -177,7 +170,6 @@ def options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--max-rows", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--max-length", type=int, default=320)
     parser.add_argument("--save-every", type=int, default=25)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="auto")
@@ -190,11 +182,12 @@ def main() -> None:
     chosen = options(__doc__).parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(chosen)
-    rows = read_rows(chosen.rows, trainer.tokenizer, chosen.max_length)
-    rows = rows[: chosen.max_rows or None] * chosen.epochs
+    lines = chosen.rows.read_text("utf-8").rstrip("\n").split("\n")
+    rows = lines[: chosen.max_rows or None] * chosen.epochs
+    chat = ChatIds(trainer.tokenizer, "embedded")
+
     print(
-        f"{len(rows)} rows, {sum(len(r[0]) for r in rows) / len(rows):.0f} tokens each, "
-        f"{sum(p.numel() for p in trainer.masters.values()):,} parameters",
+        f"{len(rows)} rows, {sum(p.numel() for p in trainer.masters.values()):,} parameters",
         flush=True,
     )
     if (chosen.out / "state.pt").exists():
@@ -213,11 +206,11 @@ def main() -> None:
             rate = chosen.learning_rate * min(1, (trainer.step + 1) / chosen.warmup)
             rate *= max(0.05, min(1.0, (1 - done) / chosen.decay)) if chosen.decay else 1.0
             t = time.monotonic()
-            loss, right, tokens = trainer.update(
-                rows[trainer.rows_seen : trainer.rows_seen + chosen.batch], rate
-            )
+            part = rows[trainer.rows_seen : trainer.rows_seen + chosen.batch]
+            batch = [tokens_of(json.loads(line), chat, trainer.tokenizer) for line in part]
+            loss, right, tokens = trainer.update(batch, rate)
             trainer.seconds = spent + time.monotonic() - began
-            line = {
+            figures = {
                 "step": trainer.step,
                 "rows": trainer.rows_seen,
                 "loss": round(loss, 4),
@@ -226,11 +219,11 @@ def main() -> None:
                 "tokens_per_second": round(tokens / (time.monotonic() - t)),
                 "seconds": round(trainer.seconds),
             }
-            metrics.write(json.dumps(line) + "\n")
+            metrics.write(json.dumps(figures) + "\n")
             metrics.flush()
             if trainer.step % chosen.save_every == 0:
                 trainer.save(chosen.out)
-                print(line, flush=True)
+                print(figures, flush=True)
     trainer.save(chosen.out)
 
 
