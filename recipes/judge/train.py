@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from base import load
 from lora import update
 from torch.nn import functional
 
 from jurist.core.types import Message
 from jurist.engines.chat_template import ChatIds
-from jurist.training.model import embedded_folder
 
 HEAVY = 5.0
 """From this weight on a token is one that decides: the share of these that come out right is logged."""
@@ -49,14 +49,10 @@ class Trainer:
     """The model, its masters and the optimizer."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         self.chosen = chosen
         self.device = "cuda" if torch.cuda.is_available() and chosen.device != "cpu" else "cpu"
-        base = Path(chosen.base) if chosen.base else None
-        folder = str(base if base and base.is_dir() else embedded_folder(base))
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).to(self.device)
+        model, self.tokenizer = load(chosen.base, torch.bfloat16)
+        self.model: Any = model.to(self.device)
         torch.manual_seed(chosen.seed)
         self.work = update(self.model, chosen.rank, chosen.scale, chosen.lowest)
         self.masters = {name: p.detach().float().clone() for name, p in self.work.items()}
