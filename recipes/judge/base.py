@@ -1,9 +1,9 @@
-"""The model that is trained: a Hugging Face folder, a GGUF file, or a folder with config, tokenizer and a GGUF file.
+"""The model that is trained, from a Hugging Face folder, a GGUF file, or a folder with both in parts.
 
-The last one is for machines without a network and with a transformers of another version: the weights are read
-from the GGUF file by the package gguf alone (98 MB in place of 540).
+The last one (config, tokenizer and a GGUF file) is for machines without a network and with a transformers of
+another version: the weights are read by the package gguf alone (98 MB in place of 540).
 
-    python recipes/judge/base.py FOLDER        # write config and tokenizer of the embedded model, and link its file
+    python recipes/judge/base.py FOLDER     # config and tokenizer of the embedded model, and a link to its file
 """
 
 import shutil
