@@ -3,7 +3,7 @@
 The last one (config, tokenizer and a GGUF file) is for machines without a network and with a transformers of
 another version: the weights are read by the package gguf alone (98 MB in place of 540).
 
-    python recipes/judge/base.py FOLDER     # config and tokenizer of the embedded model, and a link to its file
+    python recipes/judge/base.py FOLDER     # config, tokenizer and a link to the embedded model's file
 """
 
 import shutil
