@@ -100,7 +100,7 @@ class Bare:
 
 async def engine(queries: Sequence[Query]) -> Speed:
     """Jurist's engine on a fresh runtime."""
-    embedded = EmbeddedEngine(concurrency=16)
+    embedded = EmbeddedEngine("base", concurrency=16)
     await embedded.check()
     timer = Timer()
     completions = await asyncio.gather(*[embedded(q) for q in queries])
@@ -111,7 +111,7 @@ async def engine(queries: Sequence[Query]) -> Speed:
 
 async def ids_of(queries: Sequence[Query]) -> list[list[int]]:
     """The prompts as token ids."""
-    embedded = EmbeddedEngine()
+    embedded = EmbeddedEngine("base")
     await embedded.check()
     assert embedded._runtime is not None
     ids = [embedded._runtime.chat_ids(q.messages, q.prefill) for q in queries]
@@ -121,7 +121,7 @@ async def ids_of(queries: Sequence[Query]) -> list[list[int]]:
 
 async def shared(queries: Sequence[Query]) -> None:
     """What the second order and the votes of a case cost after its first call."""
-    embedded = EmbeddedEngine()
+    embedded = EmbeddedEngine("base")
     await embedded.check()
     names = ("first order", "second order", "a vote on the first", "another vote")
     for name, query in zip(names, queries, strict=True):
@@ -155,7 +155,7 @@ def margins(prompts: Sequence[list[int]]) -> None:
 
 def main(file: str, rounds: int) -> None:
     """Rounds of each in turn, then margins, then one case's orders and votes."""
-    judge = Judge(rubrics_short(), EmbeddedEngine(), Sampling(max_tokens=NEW))
+    judge = Judge(rubrics_short(), EmbeddedEngine("base"), Sampling(max_tokens=NEW))
     cases = list(load_cases(file))[:8]
     queries = [judge.query(case, (0, 1), 0) for case in cases]
     prompts = asyncio.run(ids_of(queries))
@@ -175,7 +175,7 @@ def main(file: str, rounds: int) -> None:
     asked = [judge.query(case, order, 0) for case in cases for order in ((0, 1), (1, 0))]
     forced = [Query(q.case_id, q.order, 0, q.messages, q.sampling, slot) for q in asked]
     margins(asyncio.run(ids_of(forced)))
-    one = Judge(rubrics_short(), EmbeddedEngine(), Sampling(max_tokens=1, temperature=1.0))
+    one = Judge(rubrics_short(), EmbeddedEngine("base"), Sampling(max_tokens=1, temperature=1.0))
     longest = max(cases, key=lambda c: sum(len(str(r)) for r in c.responses))
     orders = (((0, 1), 0), ((1, 0), 0), ((0, 1), 1), ((0, 1), 2))
     asyncio.run(shared([one.query(longest, order, sample) for order, sample in orders]))

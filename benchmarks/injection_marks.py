@@ -105,7 +105,7 @@ async def main() -> None:
         from jurist.judging import registry
         from jurist.judging.config import JudgeConfig
 
-        model = None if options.model == "embedded" else options.model
+        model = "base" if options.model == "embedded" else options.model
         engine = registry.engine(JudgeConfig(engine=options.engine, model=model))
         plain = await copied(engine, works)
         print(f"copied by {options.model}: unmarked {sum(map(gives_verdict, plain))} verdicts")

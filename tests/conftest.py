@@ -56,14 +56,14 @@ async def make_http(server: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 @pytest.fixture(scope="session")
 def embedded_engine() -> Iterator[Any]:
-    """The embedded engine with its own model, loaded once."""
+    """The embedded engine with the packaged model, loaded once."""
     import asyncio
 
     pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
     from jurist.core.errors import EngineError
     from jurist.engines.embedded import EmbeddedEngine
 
-    engine = EmbeddedEngine(concurrency=8)
+    engine = EmbeddedEngine("base", concurrency=8)
     try:
         asyncio.run(engine.check())
     except EngineError as error:

@@ -200,12 +200,20 @@ def shown(browser: Any, selector: str) -> list[str]:
     return [e.text for e in browser.find_elements("css selector", selector)]
 
 
-def until(what: Any) -> Any:
-    for _ in range(200):
-        if found := what():
+def until(what: Any, wanted: Any = None) -> Any:
+    """What is found once there is something (or what is wanted); elements may go while they are read."""
+    from selenium.common.exceptions import StaleElementReferenceException
+
+    found: Any = None
+    for _ in range(600):
+        try:
+            found = what()
+        except StaleElementReferenceException:
+            found = None
+        if found and (wanted is None or found == wanted):
             return found
         time.sleep(0.05)
-    raise AssertionError("it did not come")
+    raise AssertionError(f"{wanted or 'it'} did not come, but {found}")
 
 
 def press(browser: Any, *keys: str) -> None:
@@ -223,27 +231,26 @@ def test_filters_keys_links_and_labels_work_in_a_browser(browser: Any, tmp_path:
     opened(browser, tmp_path, [write_run(tmp_path / "one", 60), write_run(tmp_path / "two", 60, flip=True)])
     assert "against one" in shown(browser, ".overview")[0]
     press(browser, "2")
-    assert until(lambda: shown(browser, ".count")) == ["20 of 60 cases"]
+    until(lambda: shown(browser, ".count"), ["20 of 60 cases"])
     press(browser, "\ue007")
-    assert until(lambda: shown(browser, ".case h2")) == ["c1"]
+    until(lambda: shown(browser, ".case h2"), ["c1"])
     assert browser.current_url.endswith("#/case/c1?f=tie")
     assert until(lambda: shown(browser, ".quote.missing small"))[0].endswith("does not occur there")
     assert shown(browser, "mark.quoted")
     press(browser, "j", "a")
-    assert until(lambda: shown(browser, ".case h2")) == ["c4"]
+    until(lambda: shown(browser, ".case h2"), ["c4"])
     assert "export 1 labels" in until(
         lambda: [t for t in shown(browser, ".mine .chip") if t.startswith("export")]
     )
     press(browser, "x")
-    assert until(lambda: shown(browser, ".case .note")) == [
-        "The judge's verdict, its reasons and gold are hidden (x shows them)."
-    ]
+    hidden = "The judge's verdict, its reasons and gold are hidden (x shows them)."
+    until(lambda: shown(browser, ".case .note"), [hidden])
     assert not shown(browser, ".judgment")
     press(browser, "x", "0", "/")
     press(browser, "number 17")
     assert until(lambda: [t for t in shown(browser, ".count") if t == "1 of 60 cases"])
     browser.get(browser.current_url.partition("#")[0] + "#/case/c5?run=1")
-    assert until(lambda: shown(browser, ".case h2")) == ["c5"]
+    until(lambda: shown(browser, ".case h2"), ["c5"])
     assert not errors(browser)
 
 

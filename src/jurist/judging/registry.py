@@ -29,6 +29,7 @@ PROTOCOLS: dict[str, str] = {
     "pairwise-short": "the same in the shortest prompt, for small models that are trained for it",
     "listwise": "ranking of any number of responses in one call",
     "pointwise": "rating of one response, 1 to 10, against a rubric",
+    "pointwise-short": "rubric, evidence, rating of one response, 1 to 5: what the embedded judge writes",
     "scalar": "raw score of one response by a scalar reward model (a sequence classifier)",
     "rm-r1": "RM-R1 checkpoints with their exact prompts (--family instruct or reasoning)",
     "rrm": "RRM checkpoints with their exact prompt",
@@ -115,7 +116,7 @@ def deliberation(text: str) -> Deliberation:
 
 def protocol(config: JudgeConfig, name: str) -> Protocol:
     """A protocol by name; published ones fetch their prompts on first use."""
-    from jurist.protocols import listwise, pairwise, pointwise, rm_r1, rrm, rubrics, scalar
+    from jurist.protocols import listwise, pairwise, pointwise, pointwise_short, rm_r1, rrm, rubrics, scalar
 
     makers: dict[str, Callable[[], Protocol]] = {
         "rubrics": rubrics.rubrics,
@@ -123,6 +124,7 @@ def protocol(config: JudgeConfig, name: str) -> Protocol:
         "pairwise": pairwise.pairwise,
         "pairwise-short": pairwise.pairwise_short,
         "pointwise": pointwise.pointwise,
+        "pointwise-short": pointwise_short.pointwise_short,
         "scalar": scalar.scalar,
         "listwise": listwise.listwise,
     }

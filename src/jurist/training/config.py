@@ -28,7 +28,7 @@ _COUNTS = (
     "steps", "batch", "micro_batch", "max_prompt", "max_length", "max_completion", "lora_rank", "lora_alpha",
     "group", "updates", "eval_every", "eval_limit", "eval_tokens", "save_every", "keep", "no_signal_after",
 )  # fmt: skip
-_NOT_BELOW_0 = ("weight_decay", "max_grad_norm", "beta", "resample", "trace_every", "seed")
+_NOT_BELOW_0 = ("weight_decay", "max_grad_norm", "beta", "resample", "trace_every", "seed", "verdict_weight")
 _ABOVE_0 = ("learning_rate", "epochs", "temperature", "clip", "top_p")
 
 
@@ -140,6 +140,9 @@ class SftOptions(TrainOptions):
     """Most tokens of prompt and completion together; longer rows are dropped and counted."""
     packing: bool = False
     """Put several rows into one sequence (needs an attention that keeps them apart: flash_attention_2)."""
+    verdict_weight: float = 1.0
+    """What the loss of the verdict's label counts, next to 1 for every other token. Rows may name more spans
+    (``weights``)."""
 
 
 @dataclass(frozen=True)

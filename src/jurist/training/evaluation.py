@@ -28,7 +28,7 @@ from jurist.judging.config import JudgeConfig
 from jurist.judging.judge import Judge, check_arity
 from jurist.judging.pool import decide_all, spread
 from jurist.protocols.base import Protocol
-from jurist.training.config import GrpoOptions, TrainOptions
+from jurist.training.config import GrpoOptions, SftOptions, TrainOptions
 from jurist.training.distributed import all_gather, package, rank, world
 from jurist.training.generation import generate
 from jurist.training.metrics import Callback
@@ -342,7 +342,9 @@ def judge_of(options: TrainOptions) -> Judge:
         rule=rule,
     )
     protocol = registry.protocol(config, options.protocol)
-    if protocol.arity != 2:
+    # Written rows of one reply are learned as any others; to ask about pairs takes a protocol of pairs.
+    learned = isinstance(options, SftOptions) and options.target == "chain" and options.held_out is None
+    if protocol.arity != 2 and not (protocol.arity == 1 and learned):
         raise ConfigError(
             f"the protocol {protocol.name!r} does not judge pairs",
             hint="train with a protocol of pairs, such as --protocol rubrics",

@@ -84,26 +84,29 @@ def check_base(options: TrainOptions, checkpoint: Path) -> None:
         )
 
 
-def embedded_folder() -> Path:
-    """The embedded model as a Hugging Face folder, made from its GGUF file once and cached."""
-    source = packaged()
+def embedded_folder(file: Path | None = None) -> Path:
+    """The embedded model as a Hugging Face folder, made from its GGUF file once and cached.
+
+    ``file``: where the GGUF file lies, if its package is not installed.
+    """
+    source = file or packaged()
     target = cache_folder("models") / f"{source.stem}-{stamp(source)}-hf2"
     if (target / "config.json").exists():
         return target
     torch, transformers = package("torch"), package("transformers")
     package("gguf")
     quiet()
-    folder, file = str(source.parent), source.name
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    folder, name = str(source.parent), source.name
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
     # transformers reads a GGUF's tokens and merges, not how it cuts texts (this one: smollm).
     cuts = package("tokenizers").pre_tokenizers
     tokenizer.backend_tokenizer.pre_tokenizer = cuts.Sequence(
         [cuts.Digits(individual_digits=True), cuts.ByteLevel(add_prefix_space=False, use_regex=True)]
     )
     # As dequantised tensors, since quantised ones cannot be saved.
-    how = transformers.GgufConfig(gguf_file=file, dequantize=True)
+    how = transformers.GgufConfig(gguf_file=name, dequantize=True)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=file, quantization_config=how, dtype=torch.float32
+        folder, gguf_file=name, quantization_config=how, dtype=torch.float32
     )
     draft = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     model.save_pretrained(str(draft))

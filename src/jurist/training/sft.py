@@ -8,8 +8,9 @@ RM-R1's first stage (distillation of reasoning chains). With ``target`` answer t
 completion is the bare verdict: the baseline without reasoning.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from jurist.engines.chat_template import ChatError, ChatIds
 from jurist.inputs import load_cases, read_rows
 from jurist.inputs.lines import Fields, Row, seen
 from jurist.judging.judge import Judge
-from jurist.protocols.base import Protocol
+from jurist.protocols.base import Protocol, VerdictSlot
 from jurist.training.config import SftOptions, chosen
 from jurist.training.distributed import package
 from jurist.training.evaluation import held_out_pairs, judge_of
@@ -27,6 +28,7 @@ from jurist.training.model import PolicyModel, load
 from jurist.training.presets import with_preset
 from jurist.training.prompts import PromptExample, prompt_examples
 from jurist.training.session import Result, Say, Session
+from jurist.training.token_weights import spans_of, token_weights, verdict_span, weighted_trainer
 
 
 def train_sft(options: SftOptions, source: str, out: Path, say: Say) -> Result:
@@ -47,7 +49,10 @@ def _rows(
 ) -> list[dict[str, Any]]:
     longest = min(options.max_length, policy.context)
     if options.target == "chain":
-        examples, lengths = chain_examples(source, policy.chat, longest, judge.protocol.name)
+        examples, lengths = chain_examples(
+            source, policy.chat, longest, judge.protocol.name,
+            weigh=partial(_weigh, policy.tokenizer, judge.protocol.slot, options.verdict_weight),
+        )  # fmt: skip
     else:
         prompts, count = prompt_examples(
             load_cases(source), judge, policy.chat,
@@ -58,13 +63,25 @@ def _rows(
         examples, lengths = verdict_examples(prompts, judge.protocol, policy.chat, longest)
     for line in lengths.lines():
         say(line)
+    weighted = any(weight != 1.0 for example in examples for weight in example.weights)
+    if weighted and options.packing:
+        raise ConfigError("packing knows no weights of tokens", hint="leave --packing or the weights out")
     return [
         {
             "input_ids": example.prompt + example.completion,
             "completion_mask": [0] * len(example.prompt) + [1] * len(example.completion),
+            **({"loss_weights": [1.0] * len(example.prompt) + example.weights} if weighted else {}),
         }
         for example in examples
     ]
+
+
+def _weigh(
+    tokenizer: Any, slot: VerdictSlot, verdict_weight: float, fields: Fields, text: str, ids: list[int]
+) -> list[float]:
+    """The weights of a completion's tokens: the row's own spans, and the verdict's."""
+    spans = spans_of(fields["weights"]) if "weights" in fields else []
+    return token_weights(tokenizer, text, ids, [*spans, *verdict_span(text, slot, verdict_weight)])
 
 
 def _trainer(session: Session, options: SftOptions, policy: PolicyModel, rows: list[dict[str, Any]]) -> Any:
@@ -82,7 +99,8 @@ def _trainer(session: Session, options: SftOptions, policy: PolicyModel, rows: l
         packing=options.packing,
         completion_only_loss=True,
     )
-    return trl.SFTTrainer(
+    trainer = weighted_trainer(trl) if rows and "loss_weights" in rows[0] else trl.SFTTrainer
+    return trainer(
         model=policy.model,
         args=config,
         train_dataset=datasets.Dataset.from_list(rows),
@@ -97,6 +115,8 @@ class SftExample:
 
     prompt: list[int]
     completion: list[int]
+    weights: list[float] = field(default_factory=list[float])
+    """What the loss of each of the completion's tokens counts; empty: 1 each."""
 
 
 @dataclass(slots=True)
@@ -117,15 +137,19 @@ class LengthCounts:
             yield f"{self.dropped:,} longer rows left out (--max-length)"
 
 
+Weigh = Callable[[Fields, str, list[int]], list[float]]
+"""The weights of a completion's tokens, from its row, its text and its tokens."""
+
+
 def chain_examples(
-    source: str, chat: ChatIds, max_length: int, protocol: str = ""
+    source: str, chat: ChatIds, max_length: int, protocol: str = "", weigh: Weigh | None = None
 ) -> tuple[list[SftExample], LengthCounts]:
     """The rows of a file: `prompt` and `completion`, or `messages` whose last turn is learned.
 
     Raises ``InputError`` naming file, line and field; also for a row that was written for another
     ``protocol`` ("": any), which `jurist distill` notes in each row.
     """
-    return kept(_chain_examples(source, chat, protocol), max_length)
+    return kept(_chain_examples(source, chat, protocol, weigh), max_length)
 
 
 def verdict_examples(
@@ -154,7 +178,7 @@ def kept(examples: Iterable[SftExample], max_length: int) -> tuple[list[SftExamp
     return fitting, lengths
 
 
-def _chain_examples(source: str, chat: ChatIds, protocol: str) -> Iterator[SftExample]:
+def _chain_examples(source: str, chat: ChatIds, protocol: str, weigh: Weigh | None) -> Iterator[SftExample]:
     def example(row: Row) -> SftExample:
         written_for = row.fields.get("protocol")
         if protocol and written_for is not None and written_for != protocol:
@@ -164,7 +188,9 @@ def _chain_examples(source: str, chat: ChatIds, protocol: str) -> Iterator[SftEx
             )
         prompt, completion = _parts(row.fields)
         try:
-            return SftExample(chat.prompt(prompt, None), chat.reply(completion))
+            ids = chat.reply(completion)
+            weights = weigh(row.fields, completion, ids) if weigh else []
+            return SftExample(chat.prompt(prompt, None), ids, weights)
         except ChatError as error:
             raise InputError(str(error)) from error
 
