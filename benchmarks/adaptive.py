@@ -79,7 +79,7 @@ class Group:
         self.asked = self.rounds = self.flying = 0
 
     async def ask(
-        self, case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None
+        self, case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None, **_: object
     ) -> Judgment:
         """A judgment of one match."""
         self.asked += 1

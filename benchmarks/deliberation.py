@@ -125,7 +125,7 @@ class Field:
         return i if random.random() < 1 / (1 + exp(self.strengths[j] - self.strengths[i])) else j
 
     async def ask(
-        self, case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None
+        self, case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None, **_: object
     ) -> Judgment:
         """A judgment of one match."""
         self.asked += 1

@@ -78,7 +78,7 @@ class Bare:
             self._pipeline.step()
 
     def write(self, prompts: Sequence[list[int]], *, one_first: bool) -> Speed:
-        """``NEW`` tokens for each prompt; with ``one_first`` the others come after a step of the first one."""
+        """``NEW`` tokens for each prompt; with ``one_first`` the others come after a step of it."""
         timer = Timer()
         handles = [self.add(prompts[0], max_new_tokens=NEW)] if one_first else []
         if one_first:

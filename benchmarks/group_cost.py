@@ -1,12 +1,15 @@
-"""What a group's reward costs, and how near it comes to a round robin's: every scheme, simulated judges.
+"""What a group's reward costs, and how near it comes to the truth: every scheme, simulated judges.
 
     python benchmarks/group_cost.py [GROUPS]
 
 Strengths are normal. Asked once, a judge prefers the first shown with probability 1 / (1 + exp(-k gap - b)):
 k is set so that it is right in so many pairs of a group, b is its position bias (logits). What it says to a
-question (a pair in an order, a sample) is drawn once, so that all schemes hear the same answers. Rewards are
-win rates of the matches that a scheme played; beside them, what Bradley-Terry makes of the same matches.
-Correlations are means over groups (a reward that is the same for all counts as 0) with 95% intervals.
+question (a pair in an order, a sample) is drawn once, so that all schemes hear the same answers.
+
+Rewards are rated in two ways: "played", the mean score of a response's own matches, and "all", the rating
+"win-rate", in which matches that were not played count as Bradley-Terry expects. For each: the share of pairs
+that the rewards order as the strengths do (a tie is half), and Pearson's correlation with the strengths,
+which is what an advantage keeps; means over groups. Then a round robin that ends when the choice is certain.
 """
 
 import asyncio
@@ -14,14 +17,15 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import combinations
 from math import exp
 from random import Random
-from statistics import NormalDist, fmean
+from statistics import NormalDist, correlation, fmean
+from typing import NamedTuple
 
-from jurist.benchmarks.ppe import kendall, spearman
-from jurist.core.statistics import mean_interval
-from jurist.core.types import Case, Completion, Decision, Judgment, Message, Order, Query, Sampling, Verdict
+from jurist.core.types import Case, Completion, Judgment, Message, Order, Query, Sampling, Verdict
+from jurist.deliberation.ratings import win_rate
 from jurist.engines.base import EngineBase
 from jurist.judging import registry
 from jurist.judging.build import assemble
@@ -29,53 +33,48 @@ from jurist.judging.config import JudgeConfig
 from jurist.judging.judge import seeded_order
 from jurist.rewards.choice import chosen
 from jurist.rewards.group import GroupJudge
-from jurist.rewards.ranking import Rating, matches_of, ranking_of
+from jurist.rewards.ranking import matches_of, ranking_of
 
-SIZES, RIGHT, BIAS = (8, 16), (0.65, 0.8, 0.9), 0.4
+SIZES, RIGHT, BIAS = (2, 3, 4, 6, 8, 9, 12, 16, 24, 32), (0.65, 0.75, 0.85, 0.95), 0.4
+STREAMED, STREAM_RIGHT = (8, 16), (0.65, 0.8, 0.9)
 REFERENCE = "round_robin(swapped)"
-AGAIN = f"{REFERENCE}, other answers"
 SCHEMES = (
-    REFERENCE,
-    AGAIN,
-    "round_robin(once)",
-    "round_robin(vote(3))",
-    "round_robin(exact(3))",
-    "random_opponents(6, swapped)",
+    "balanced(4)",
     "random_opponents(4, swapped)",
-    "random_opponents(4, once)",
+    "random_opponents(8, once)",
+    "balanced(2)",
     "random_opponents(2, swapped)",
     "swiss(match=swapped)",
-    "swiss(match=exact(3))",
-    "adaptive(match=swapped)",
     "knockout(swapped)",
     "pivot(swapped)",
+    "round_robin(once)",
+    REFERENCE,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One scheme on one group: costs per response, correlations with round robin and with the truth."""
+class Row(NamedTuple):
+    """One scheme on one group: judgments for a response; order and correlation, different values."""
 
-    matches: float
     judgments: float
-    kendall: float
-    spearman: float
-    bradley_terry: float
-    truth: float
+    order_played: float
+    pearson_played: float
+    order_all: float
+    pearson_all: float
+    values: float
 
 
 class Judge:
-    """A simulated judge of one group; ``draw`` tells apart judges that answer independently."""
+    """A simulated judge of one group."""
 
-    def __init__(self, n: int, k: float, seed: int, draw: int = 0) -> None:
+    def __init__(self, n: int, k: float, seed: int) -> None:
         random = Random(seed)
         self.strengths = [random.gauss(0, 1) for _ in range(n)]
         self.case = Case(str(seed), (Message("user", "?"),), tuple(f"response {i}" for i in range(n)))
-        self._k, self._draw = k, draw
+        self._k = k
         self._said: dict[tuple[Order, int], bool] = {}
 
     async def ask(
-        self, case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None
+        self, case: Case, order: Order | None = None, sample: int = 0, among: Order | None = None, **_: object
     ) -> Judgment:
         """One judgment of a pair."""
         shown = order or seeded_order(case, sample, 0, among)
@@ -87,19 +86,9 @@ class Judge:
         """Whether the first shown is preferred; always the same to the same question."""
         if (shown, sample) not in self._said:
             gap = self.strengths[shown[0]] - self.strengths[shown[1]]
-            drawn = Random(f"{self.case.id}/{self._draw}/{shown}/{sample}").random()
+            drawn = Random(f"{self.case.id}/{shown}/{sample}").random()
             self._said[shown, sample] = drawn < _logistic(self._k * gap + BIAS)
         return self._said[shown, sample]
-
-    def shares(self) -> tuple[float, float]:
-        """How often it is right, and how often it prefers the first shown, over all pairs in both orders."""
-        n = len(self.strengths)
-        asked = [(i, j) for i in range(n) for j in range(n) if i != j]
-        first = [self.first_wins(both, 0) for both in asked]
-        right = [
-            won == (self.strengths[i] > self.strengths[j]) for won, (i, j) in zip(first, asked, strict=True)
-        ]
-        return fmean(right), fmean(first)
 
 
 def sharpness(right: float) -> float:
@@ -114,51 +103,46 @@ def sharpness(right: float) -> float:
     return low
 
 
-async def group(n: int, k: float, seed: int) -> tuple[dict[str, Row], tuple[float, float]]:
-    """Every scheme on one group, and how good its judge is."""
+async def group(n: int, k: float, seed: int) -> dict[str, Row]:
+    """Every scheme on one group."""
     judge = Judge(n, k, seed)
-    wanted: Sequence[float] = ()
     rows: dict[str, Row] = {}
     for scheme in SCHEMES:
-        asked = Judge(n, k, seed, draw=1) if scheme == AGAIN else judge
-        decision = await registry.deliberation(scheme.partition(", other")[0])(asked.ask, judge.case)
-        rewards = rated(decision, n, "win-rate")
-        wanted = wanted or rewards
-        strengths = rewards if "round" in scheme else rated(decision, n, "bradley-terry")
-        rows[scheme] = Row(
-            len(matches_of(decision)) / n,
-            len(decision.judgments) / n,
-            kendall(rewards, wanted) or 0.0,
-            spearman(rewards, wanted) or 0.0,
-            kendall(strengths, wanted) or 0.0,
-            kendall(rewards, judge.strengths) or 0.0,
-        )
-    return rows, judge.shares()
+        decision = await registry.deliberation(scheme)(judge.ask, judge.case)
+        played = win_rate(n, matches_of(decision))
+        rewards = ranking_of(decision, n, "win-rate").ratings or (0.5,) * n
+        near = [f(rated, judge.strengths) for rated in (played, rewards) for f in (ordered, pearson)]
+        rows[scheme] = Row(len(decision.judgments) / n, *near, len(set(rewards)))
+    return rows
 
 
-def rated(decision: Decision, n: int, rating: Rating) -> Sequence[float]:
-    """One number for each response; where nobody met anybody, the same."""
-    return ranking_of(decision, n, rating).ratings or (0.0,) * n
+def ordered(rewards: Sequence[float], strengths: Sequence[float]) -> float:
+    """The share of pairs that stand in the right order; a tie is half."""
+    pairs = list(combinations(range(len(rewards)), 2))
+    gaps = [(rewards[i] - rewards[j]) * (strengths[i] - strengths[j]) for i, j in pairs]
+    return fmean((gap > 0) + (gap == 0) / 2 for gap in gaps)
+
+
+def pearson(rewards: Sequence[float], strengths: Sequence[float]) -> float:
+    """Pearson's correlation; 0 where all rewards are the same."""
+    return correlation(rewards, strengths) if len(set(rewards)) > 1 else 0.0
 
 
 def table(n: int, right: float, groups: int) -> str:
     """The lines of one judge and size."""
 
-    async def all_groups() -> list[tuple[dict[str, Row], tuple[float, float]]]:
+    async def all_groups() -> list[dict[str, Row]]:
         return [await group(n, k, seed) for seed in range(groups)]
 
     k = sharpness(right)
-    found = asyncio.run(all_groups())
-    was_right, first = (fmean(shares[i] for _, shares in found) for i in range(2))
-    lines = [f"n = {n}, right in {was_right:.1%} of pairs, first shown wins {first:.1%}, {groups} groups"]
-    lines.append(
-        f"{'':38}matches judgments | Kendall          Spearman         Bradley-Terry    | Kendall: truth"
-    )
+    by_group = asyncio.run(all_groups())
+    lines = [f"n = {n}, a judge that is right in {right:.0%} of pairs, {groups} groups"]
+    lines.append(f"{'':32}judgments   played: order  r     all: order  r     values")
     for scheme in SCHEMES:
-        rows = [rows[scheme] for rows, _ in found]
-        cost = f"{fmean(r.matches for r in rows):7.2f}{fmean(r.judgments for r in rows):10.2f}"
-        near = [_mean([getattr(r, name) for r in rows]) for name in ("kendall", "spearman", "bradley_terry")]
-        lines.append(f"{scheme:38}{cost} | {'   '.join(near)}  | {_mean([r.truth for r in rows])}")
+        row = Row(*map(fmean, zip(*[rows[scheme] for rows in by_group], strict=True)))
+        played = f"{row.order_played:6.3f} {row.pearson_played:6.3f}"
+        near = f"{played}      {row.order_all:6.3f} {row.pearson_all:6.3f}"
+        lines.append(f"{scheme:32}{row.judgments:6.2f}           {near}   {row.values:5.1f}")
     return "\n".join(lines)
 
 
@@ -192,15 +176,12 @@ def early(n: int, groups: int, slots: int = 8) -> str:
     async def all_groups(k: float) -> list[float]:
         return [await one(seed, k) for seed in range(groups)]
 
-    saved = [f"{fmean(asyncio.run(all_groups(sharpness(right)))):.1%} ({right:.0%})" for right in RIGHT]
+    saved = [
+        f"{fmean(asyncio.run(all_groups(sharpness(right)))):.1%} ({right:.0%})" for right in STREAM_RIGHT
+    ]
     return (
         f"n = {n}, {slots} in flight, {groups} groups: judgments saved {', '.join(saved)}; same choice in all"
     )
-
-
-def _mean(values: Sequence[float]) -> str:
-    low, high = mean_interval(values) or (0.0, 0.0)
-    return f"{fmean(values):6.3f} ± {(high - low) / 2:.3f}"
 
 
 def _logistic(x: float) -> float:
@@ -210,13 +191,12 @@ def _logistic(x: float) -> float:
 def main(groups: int = 300) -> None:
     """Print a table for each size and judge, on two cores."""
     started = time.perf_counter()
-    jobs = [(n, right) for n in reversed(SIZES) for right in RIGHT]
+    jobs = [(n, right) for n in SIZES for right in RIGHT]
     with ProcessPoolExecutor(2) as pool:
         running = {job: pool.submit(table, *job, groups) for job in jobs}
-        stopped = [pool.submit(early, n, groups // 3) for n in SIZES]
-        for n in SIZES:
-            for right in RIGHT:
-                print(f"{running[n, right].result()}\n")
+        stopped = [pool.submit(early, n, groups // 3) for n in STREAMED]
+        for job in jobs:
+            print(f"{running[job].result()}\n", flush=True)
         print("A round robin in both orders that ends when the choice is certain:")
         for one in stopped:
             print(one.result())

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,9 +77,11 @@ async def _judge(n: int, text: str, run: Path) -> int:
         asked += 1
         return Completion(f"{REASONS}\n<answer>[[A]]</answer>", usage=Usage(400, 160))
 
+    # Versions before the run folder's second form have no such option.
+    slim = {"slim": True} if "slim" in signature(decide_all).parameters else {}
     with Store(run, {"benchmark": None}) as store:
         judge = Judge(rubrics(), engine, memory=store)
-        stream = decide_all(_cases(n), judge.ask, deliberation(text), concurrency=32, store=store)
+        stream = decide_all(_cases(n), judge.ask, deliberation(text), concurrency=32, store=store, **slim)
         async with aclosing(stream):
             async for _ in stream:
                 pass

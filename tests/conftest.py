@@ -1,7 +1,9 @@
 """Settings of all tests."""
 
 import os
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -23,3 +25,48 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from trainings import pairs
 
     return pairs(tmp_path_factory.mktemp("held") / "held.jsonl", 3)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Any]:
+    """A scripted server of chat completions."""
+    from stub_server import stub_server
+
+    async with stub_server() as stub:
+        yield stub
+
+
+@pytest.fixture
+async def make_http(server: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Any]]:
+    """Makes engines at the scripted server, given back after the test; no key and no proxy is set."""
+    from jurist.engines.openai.client import HttpEngine
+
+    for name in ("JURIST_API_KEY", "OPENAI_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    engines: list[HttpEngine] = []
+
+    def build(url: str = "", model: str | None = "m", kind: Any = HttpEngine, **options: Any) -> HttpEngine:
+        engines.append(kind(url or server.url, model, **{"timeout": 5.0, "retry_for": 5.0, **options}))
+        return engines[-1]
+
+    yield build
+    for engine in engines:
+        await engine.aclose()
+
+
+@pytest.fixture(scope="session")
+def embedded_engine() -> Iterator[Any]:
+    """The embedded engine with its own model, loaded once."""
+    import asyncio
+
+    pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
+    from jurist.core.errors import EngineError
+    from jurist.engines.embedded import EmbeddedEngine
+
+    engine = EmbeddedEngine("base", concurrency=8)
+    try:
+        asyncio.run(engine.check())
+    except EngineError as error:
+        pytest.skip(str(error))
+    yield engine
+    asyncio.run(engine.aclose())

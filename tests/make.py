@@ -1,12 +1,16 @@
 """Small cases, engines and texts that tests share."""
 
+import io
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
+from unittest import mock
 
 from jurist.core.types import Case, Completion, Message, Query, Usage
 from jurist.engines.scripted import ScriptedEngine
@@ -38,6 +42,28 @@ def write_pairs(path: Path, n: int) -> Path:
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def jurist(
+    *words: object, stdin: str | None = None, code: int = 0, width: int = 160
+) -> CompletedProcess[str]:
+    """Run a command in this process; its exit code must be ``code``."""
+    from jurist.cli import console
+    from jurist.cli.main import run
+
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    given = io.TextIOWrapper(io.BytesIO((stdin or "").encode()), "utf-8")
+    with (
+        mock.patch.object(console.out, "_width", width),
+        mock.patch.object(console.err, "_width", width),
+        mock.patch.object(sys, "stdin", given),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        ended = run([*map(str, words)])
+    text, errors = (stream.buffer.getvalue().decode() for stream in (out, err))  # pyright: ignore
+    assert ended == code, errors
+    return CompletedProcess([*map(str, words)], ended, text, errors)
 
 
 @contextmanager

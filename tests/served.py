@@ -81,7 +81,7 @@ class Running:
 @contextlib.contextmanager
 def running(engine=None, judge=None, **settings):
     engine = engine or Strength()
-    server = Running(engine, judge or judge_of(engine), Settings(port=0, **settings))
+    server = Running(engine, judge or judge_of(engine), Settings(**{"port": 0, **settings}))
     server.thread.start()
     try:
         yield server

@@ -147,6 +147,11 @@ def chat(text: str | None = "ok", finish: str | None = "stop", **message: Any) -
     return Reply({"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
 
 
+def message(content: Any, finish: Any = "stop", **fields: Any) -> Reply:
+    """A chat completion whose message has these fields, and nothing else."""
+    return Reply({"choices": [{"message": {"content": content, **fields}, "finish_reason": finish}]})
+
+
 def problem(status: int, message: str, **more: Any) -> Reply:
     """An error as OpenAI's interface words it."""
     return Reply({"error": {"message": message, **more}}, status=status)

@@ -1,14 +1,12 @@
 """`jurist audit --probe` from outside: what is asked, what is said, what is kept, what is refused."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import msgspec
 import pytest
-from make import write_pairs
+from make import jurist, write_pairs
 from shared import shared
 
 from jurist.core.run_config import read_config
@@ -20,17 +18,9 @@ A = ("--engine", "scripted:<answer>[[A]]</answer>", "--protocol", "rubrics")
 NAMING_A_PLACE = [name for name, (_, _, first) in FORGED.items() if first]
 
 
-def audit(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+def audit(*arguments: object, code: int = 0) -> CompletedProcess[str]:
     """Run `jurist audit`; its exit code must be ``code``."""
-    done = subprocess.run(
-        [sys.executable, "-m", "jurist", "audit", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "400", "NO_COLOR": "1"},
-    )
-    assert done.returncode == code, done.stderr
-    return done
+    return jurist("audit", *arguments, code=code, width=400)
 
 
 def findings(*arguments: object) -> dict[str, Finding]:
@@ -39,7 +29,7 @@ def findings(*arguments: object) -> dict[str, Finding]:
     return {finding.name: finding for finding in listed}
 
 
-def test_a_judge_that_names_the_first_place_is_swayed_by_nothing_and_lets_nothing_worthless_win(
+def test_a_judge_of_places_is_swayed_by_no_probe(
     tmp_path: Path,
 ):
     run, pairs = tmp_path / "run", write_pairs(tmp_path / "pairs.jsonl", 3)
@@ -60,7 +50,7 @@ def test_a_judge_that_names_the_first_place_is_swayed_by_nothing_and_lets_nothin
     assert "24 decisions and 48 judgments are kept" in audit("--probe", pairs, *A, "--out", run).stderr
 
 
-def test_worthless_answers_win_where_the_worse_one_is_always_shown_first_and_the_first_wins(tmp_path: Path):
+def test_worthless_answers_win_when_shown_first(tmp_path: Path):
     rows = [{"id": str(i), "prompt": "q", "responses": ["bad", "good"], "gold": 1} for i in range(4)]
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("\n".join(map(json.dumps, rows)))
@@ -84,7 +74,7 @@ def test_judgments_without_a_verdict_are_counted(tmp_path: Path):
     assert "16 judgments of 8 probes: 16 unparsed." in done.stdout
 
 
-def test_a_benchmark_is_probed_evenly_and_pairs_without_a_right_response_are_left_out(tmp_path: Path):
+def test_a_benchmark_is_probed_evenly_without_ties(tmp_path: Path):
     run = tmp_path / "run"
     done = audit("--probe", "llmbar", "--data", shared("llmbar").parent, *A, "--limit", 5, "--out", run)
     assert "llmbar: 5 pairs" in done.stdout

@@ -19,7 +19,7 @@ def test_what_tells_single_calls_apart_is_left_out():
     assert reason_of(_judgment("", Status.UNPARSED)) == "unparsed"
 
 
-def test_the_most_frequent_reasons_come_first_and_memory_is_bounded():
+def test_the_most_frequent_reasons_come_first():
     reasons = Reasons()
     reasons.add(_judgment("rare") for _ in range(2))
     reasons.add(_judgment("frequent") for _ in range(5))

@@ -70,7 +70,7 @@ def test_wilson_of_the_wrong_ones_is_the_mirror(kn):
 
 
 @given(PROPORTIONS)
-def test_wilson_narrows_with_more_items_and_rises_with_more_right(kn):
+def test_wilson_narrows_with_items_and_rises_with_right(kn):
     k, n = kn
     low, high = wilson(k, n)
     many = wilson(10 * k, 10 * n)
@@ -144,20 +144,20 @@ def test_mcnemar_worked_by_hand(b, c, p):
 
 
 @given(PAIRED)
-def test_mcnemar_is_a_probability_that_falls_as_the_split_grows_uneven(counts):
+def test_mcnemar_falls_as_the_split_grows_uneven(counts):
     b, c, _ = counts
     assert 0 <= mcnemar(b, c) <= 1
     assert mcnemar(max(b, c) + 1, max(0, min(b, c) - 1)) <= mcnemar(b, c)
 
 
 @given(st.integers(1, 500))
-def test_paired_interval_of_no_difference_is_known_in_closed_form(n):
+def test_paired_interval_of_no_difference_in_closed_form(n):
     bound = Z95**2 / (n + Z95**2)
     assert paired_difference(0, 0, n) == pytest.approx((-bound, bound), abs=1e-12)
 
 
 @given(PAIRED)
-def test_paired_interval_mirrors_holds_the_difference_and_agrees_with_the_test(counts):
+def test_paired_interval_agrees_with_the_test(counts):
     b, c, n = counts
     low, high = paired_difference(b, c, n)
     assert paired_difference(c, b, n) == pytest.approx((-high, -low), abs=1e-12)
@@ -167,7 +167,7 @@ def test_paired_interval_mirrors_holds_the_difference_and_agrees_with_the_test(c
 
 
 @pytest.mark.parametrize(("b", "c", "n"), [(12, 5, 60), (0, 3, 30), (20, 20, 40), (1, 0, 44)])
-def test_paired_interval_ends_where_the_score_test_of_the_likeliest_model_rejects(b, c, n):
+def test_paired_interval_ends_where_the_score_test_rejects(b, c, n):
     """The nuisance by brute force: P(only c) = q, P(only b) = q + d, likelihood maximal over q."""
     d = paired_difference(b, c, n)[1]
 
@@ -215,14 +215,14 @@ def test_holm_worked_by_hand():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferroni(p):
+def test_holm_lies_between_no_correction_and_bonferroni(p):
     corrected = holm(p)
     pairs = list(zip(p, corrected, strict=True))
     assert all(x <= y <= min(1, len(p) * x) + 1e-12 for x, y in pairs)
     assert all(y <= v for x, y in pairs for u, v in pairs if x < u)
 
 
-def test_bootstrap_repeats_itself_and_is_near_the_normal_interval():
+def test_bootstrap_is_near_the_normal_interval():
     values = [0.0, 1.0] * 100
     interval = bootstrap(values, fmean)
     assert interval == bootstrap(values, fmean) != bootstrap(values, fmean, seed=1)

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_deliberation_tournaments import FAILED, Referee, by_rank, champions, favours, group, played
+from referee import FAILED, Referee, by_rank, champions, favours, group, played
 
 from jurist.core.errors import ConfigError
 from jurist.core.types import Case, Decision, Deliberation, Status, Verdict, winner
@@ -107,7 +107,7 @@ def test_what_is_settled_no_result_can_change(table, known: set[tuple[int, int]]
     assert firsts == {first} if first is not None else narrow or len(firsts) > 1
 
 
-def test_a_third_of_the_matches_finds_95_percent_of_round_robins_picks():
+def test_a_third_of_the_matches_finds_95_percent_of_the_picks():
     same = 0
     for seed in range(60):
         rule = logistic(16, 2, seed)
@@ -214,7 +214,7 @@ def test_one_two_and_three_responses():
     assert judged(adaptive(), lambda i, j: cycle[i, j], 3)[0].verdict.scores == (0.5, 0.5, 0.5)
 
 
-def test_identical_responses_are_judged_once_and_share_their_score():
+def test_identical_responses_share_one_judgment_and_score():
     referee = Referee(lambda i, j: max(i, j, key=lambda p: p % 4))
     texts = tuple(f"response {i % 4}" for i in range(8))
     decision = played(adaptive(), referee, Case("1", group(1).prompt, texts))

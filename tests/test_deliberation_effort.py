@@ -82,13 +82,13 @@ def test_the_closed_thinking_is_what_was_thought():
     assert judgment.completion.text == "let me think\n</think>\n\n\\boxed{Assistant 1}"
 
 
-def test_a_model_that_opens_its_thinking_itself_gets_it_closed_with_its_opening():
+def test_thinking_that_the_model_opened_is_closed_with_its_opening():
     engine = Writer("<think> one two three four </think> <answer>[[A]]</answer>")
     ask(Judge(rubrics(), engine, Sampling(thinking_budget=3)))
     assert engine.queries[1].prefill == "<think>\none two\n</think>\n\n"
 
 
-def test_reasoning_in_the_open_continues_with_the_words_before_the_verdict():
+def test_open_reasoning_continues_before_the_verdict():
     engine = Writer("A is fine but B is better so <answer>[[A]]</answer>")
     judgment = ask(Judge(rubrics(), engine, Sampling(thinking_budget=3)))
     assert engine.queries[1].prefill == "A is fine\n\n<answer>[["
@@ -109,7 +109,7 @@ def test_a_forced_verdict_needs_no_written_answer():
     assert judgment.verdict.via == "logprobs"
 
 
-def test_a_failed_second_request_is_a_failure_and_what_was_paid_is_counted():
+def test_a_failed_second_request_fails_and_is_counted():
     async def engine(query):
         return (
             Completion(finish="error", error="gone")

@@ -81,7 +81,7 @@ def test_mean_win_rate_over_opponents_is_the_average_win_rate(votes):
 
 
 # evalica's Bradley-Terry has no prior. Reached: 1.5e-4, 3e-5, 3.2e-6 of the golden score at the widest prior.
-def test_bradley_terry_with_the_widest_prior_is_near_maximum_likelihood(votes):
+def test_the_widest_prior_is_near_maximum_likelihood(votes):
     ours, expected = (
         shares(bradley_terry(len(votes.players), votes.matches, 100).values),
         votes.expected("bradley_terry"),
@@ -90,7 +90,7 @@ def test_bradley_terry_with_the_widest_prior_is_near_maximum_likelihood(votes):
     assert ranking(votes.players, ours) == ranking(votes.players, expected)
 
 
-def test_bradley_terry_reaches_maximum_likelihood_as_the_prior_widens(votes):
+def test_wider_priors_approach_maximum_likelihood(votes):
     # The prior pulls with 1 / prior²; two widths tell how far, and what is left goes with 1 / prior⁴.
     n = len(votes.players)
     wide, wider = (bradley_terry(n, votes.matches, prior).values for prior in (50, 100))

@@ -93,7 +93,7 @@ def test_exact_decides_the_same_in_whatever_order_votes_arrive(
 
 
 @given(ballots, st.sampled_from(["exact", "confident"]), st.randoms(use_true_random=False))
-def test_by_default_what_is_asked_does_not_depend_on_the_order_of_arrival(votes, name: str, random: Random):
+def test_asks_do_not_depend_on_the_order_of_arrival(votes, name: str, random: Random):
     delays = [random.randrange(30) for _ in votes]
     one, other = Voters(votes), Voters(votes, delays)
     assert decided(MAKERS[name](len(votes)), one) == decided(MAKERS[name](len(votes)), other)
@@ -119,7 +119,7 @@ def test_confident_never_asks_more_than_exact(votes: list[Verdict]):
 
 @settings(max_examples=50)
 @given(st.integers(0, 8), st.integers(0, 8), st.integers(0, 8))
-def test_the_fewest_votes_that_could_stop_a_vote_are_all_for_its_leader(a: int, b: int, left: int):
+def test_the_fewest_votes_that_stop_are_for_the_leader(a: int, b: int, left: int):
     first, second = Fraction(max(a, b)), Fraction(min(a, b))
     for rule in (stopping.cannot_be_lost, likely(0.01)):
         if m := needed(rule, first, second, left):
@@ -165,7 +165,7 @@ def _cast(rule: stopping.Rule, votes: list[bool]) -> tuple[int, bool]:
         (1e6, 1e6, 0.038),
     ],
 )
-def test_the_measured_disagreement_of_confident_is_what_it_states(a: float, b: float, most: float):
+def test_confident_disagrees_as_often_as_it_states(a: float, b: float, most: float):
     # (1, 1) is harder than the prior, 1e6 is nothing but coin flips: outside of what the test promises.
     random, rule, n = Random(7), likely(0.01), 4000
     differ = saved = 0
@@ -242,7 +242,7 @@ class Slow(EngineBase):
         return Completion(A_WINS if query.order == (0, 1) else B_WINS)
 
 
-async def test_votes_in_flight_are_cancelled_and_what_returned_is_counted():
+async def test_votes_in_flight_are_cancelled():
     engine = Slow()
     decision = await asyncio.wait_for(exact(5, parallel=5)(Judge(rubrics(), engine).ask, case()), 5)
     assert decision.verdict.scores == (1.0, 0.0)
@@ -256,7 +256,7 @@ async def test_by_default_nothing_in_flight_is_ever_cancelled():
     assert (engine.answered, engine.cancelled) == (3, 0)
 
 
-async def test_a_judgment_that_returns_while_it_is_cancelled_is_counted():
+async def test_a_judgment_that_returns_when_cancelled_is_counted():
     async def ask(case: Case, _order=None, sample=0, _among=None, **_) -> Judgment:
         # The answer is already here when it is cancelled.
         with suppress(asyncio.CancelledError):
@@ -277,7 +277,7 @@ async def test_a_cancelled_vote_leaves_nothing_behind():
     assert (engine.answered, engine.cancelled) == (3, 2)
 
 
-async def test_an_error_of_an_ask_is_raised_as_it_is_and_ends_the_others():
+async def test_an_error_of_an_ask_ends_the_others():
     engine = Slow()
     judge = Judge(rubrics(), engine)
 

@@ -9,14 +9,15 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import A_WINS, B_WINS, case
+from make import case
+from referee import FAILED, Referee, by_rank, champions, favours, group, played
 from shared import shared
 
 from jurist.core.errors import ConfigError
 from jurist.core.types import (
     Case,
+    Compared,
     Completion,
-    Decision,
     Deliberation,
     Judgment,
     Query,
@@ -41,7 +42,6 @@ from jurist.deliberation.tournaments import (
     swiss,
 )
 from jurist.deliberation.votes import once, swapped, vote
-from jurist.engines.scripted import ScriptedEngine
 from jurist.judging.judge import Judge
 from jurist.protocols.rubrics import rubrics
 
@@ -56,60 +56,9 @@ MAKERS = {**FORMATS, "once": once, "swapped": swapped, "vote": vote, "exact": ex
 every_format = pytest.mark.parametrize("name", FORMATS)
 
 
-class Referee:
-    """An ask that judges pairs by a rule: ``rule(i, j)``, i < j, is a verdict or the winner's index."""
-
-    def __init__(self, rule) -> None:
-        self.rule, self.asked, self.flying, self.widest = rule, [], 0, 0
-
-    async def __call__(self, case: Case, order=None, sample=0, among=None, **_) -> Judgment:
-        i, j = sorted(order or among)
-        self.asked.append((i, j))
-        self.flying += 1
-        self.widest = max(self.widest, self.flying)
-        await asyncio.sleep(0)
-        self.flying -= 1
-        said = self.rule(i, j)
-        verdict = said if isinstance(said, Verdict) else Verdict((float(said == i), float(said == j)))
-        return Judgment(Query(case.id, order or among, sample, (), Sampling()), Completion(), verdict)
-
-
-def favours(word: str) -> ScriptedEngine:
-    """An engine that prefers the slot with ``word``; without it, the first shown."""
-
-    def script(query: Query) -> str:
-        _, _, second = query.messages[-1].content.partition("[End of reply A]")
-        return B_WINS if word in second else A_WINS
-
-    return ScriptedEngine(script)
-
-
 def knockout_along(entrants: list[int]) -> Deliberation:
     """A knockout whose bracket is given: neighbours meet, then their winners."""
     return tournament("knockout", lambda *about: play_knockout(*about, entrants), None)
-
-
-FAILED = Verdict(status=Status.FAILED, note="down")
-
-
-def group(n: int, name: str = "1") -> Case:
-    return case(name, *[f"response {i}" for i in range(n)], gold=None)
-
-
-def by_rank(n: int, seed: int):
-    """The rule of a judge that always prefers the stronger; and who is strongest."""
-    strength = list(range(n))
-    Random(seed).shuffle(strength)
-    return (lambda i, j: max(i, j, key=lambda p: strength[p])), strength.index(n - 1)
-
-
-def played(deliberation: Deliberation, referee: Referee, judged: Case) -> Decision:
-    return asyncio.run(deliberation(referee, judged))
-
-
-def champions(decision: Decision) -> list[int]:
-    scores = decision.verdict.scores or ()
-    return [i for i, s in enumerate(scores) if s == max(scores)]
 
 
 # Pairings
@@ -136,7 +85,7 @@ def test_a_draw_is_a_function_of_players_seed_and_name(n: int, seed: int, name: 
     assert sorted(draw(range(n), seed, name)) == list(range(n))
 
 
-def test_draws_differ_between_seeds_and_cases_and_never_between_processes():
+def test_draws_follow_from_seed_and_case_alone():
     assert len({tuple(draw(range(16), seed)) for seed in range(20)}) == 20
     assert len({tuple(draw(range(16), 0, str(name))) for name in range(20)}) == 20
     assert draw(range(8), 0, "case") == [4, 0, 6, 7, 1, 5, 2, 3]
@@ -188,7 +137,7 @@ def test_a_ranking_that_never_changes_has_full_rounds_too(n: int):
         rested |= set(range(n)) - {p for both in pairs for p in both}
 
 
-def test_a_swiss_of_many_rounds_ends_when_everyone_has_met_everyone():
+def test_a_long_swiss_ends_when_everyone_has_met():
     referee = Referee(min)
     played(swiss(50), referee, group(6))
     assert len(set(referee.asked)) == len(referee.asked) <= 15
@@ -268,7 +217,7 @@ def test_the_order_of_the_responses_does_not_matter(order: list[int]):
 
 
 @every_format
-def test_a_judge_that_likes_a_place_finds_no_champion_in_both_orders(name: str):
+def test_position_bias_alone_makes_no_champion(name: str):
     async def ask(judged: Case, order=None, sample=0, _among=None, **_) -> Judgment:
         verdict = Verdict((1.0, 0.0) if order[0] < order[1] else (0.0, 1.0))
         return Judgment(Query(judged.id, order, sample, (), Sampling()), Completion(), verdict)
@@ -281,13 +230,13 @@ def test_a_judge_that_likes_a_place_finds_no_champion_in_both_orders(name: str):
 # Ties
 
 
-def test_a_cycle_is_a_tie_in_scored_formats_and_has_one_champion_in_knockout():
+def test_a_cycle_is_a_tie_except_in_a_knockout():
     rule = lambda i, j: {(0, 1): 0, (1, 2): 1, (0, 2): 2}[i, j]
     assert played(round_robin(), Referee(rule), group(3)).verdict.scores == (0.5, 0.5, 0.5)
     assert winner(played(knockout(), Referee(rule), group(3)).verdict.scores) is not None
 
 
-def test_a_tie_at_the_top_goes_to_head_to_head_then_to_the_stronger_opponents():
+def test_ties_at_the_top_are_broken_in_order():
     # 0 and 1 win two of three each; 1 beat 0.
     rule = {(0, 1): 1, (0, 2): 0, (0, 3): 0, (1, 2): 2, (1, 3): 1, (2, 3): 3}
     scores = played(round_robin(), Referee(lambda i, j: rule[i, j]), group(4)).verdict.scores
@@ -316,7 +265,7 @@ def test_the_champion_is_never_below_anyone(n: int, data):
         assert winner(scores) is None
 
 
-def test_a_drawn_match_of_a_knockout_goes_to_the_better_record_then_to_the_earlier_place():
+def test_a_drawn_match_goes_to_the_better_record():
     half = Verdict((0.5, 0.5))
     narrow, clear = Verdict((0.6, 0.4)), Verdict((1.0, 0.0))
     rule = {(0, 1): narrow, (2, 3): clear, (0, 2): half}
@@ -337,7 +286,7 @@ def test_ratings_of_a_match_count_as_a_win_a_tie_or_a_defeat():
 
 
 @every_format
-def test_identical_responses_are_judged_once_and_share_their_score(name: str):
+def test_identical_responses_share_one_judgment_and_score(name: str):
     judged = case("1", "x", "good", "x", "good", "y", gold=None)
     referee = Referee(lambda i, j: 1 if 1 in (i, j) else i)
     decision = played(FORMATS[name](), referee, judged)
@@ -358,7 +307,7 @@ def test_a_group_of_one_text_needs_no_judge(name: str):
 
 
 @every_format
-def test_matches_without_a_verdict_are_counted_and_the_rest_decides(name: str):
+def test_matches_without_a_verdict_are_counted(name: str):
     rule, best = by_rank(8, 1)
     referee = Referee(lambda i, j: FAILED if (i + j) % 5 == 0 and best not in (i, j) else rule(i, j))
     decision = played(FORMATS[name](), referee, group(8))
@@ -484,3 +433,43 @@ def test_rrm_7bs_recorded_knockouts_have_the_recorded_champions():
     rule = lambda i, j: FAILED if (question, (i, j)) in silent else won.get((question, (i, j)), i)
     decision = played(knockout_along(entrants), Referee(rule), group(32, str(question)))
     assert decision.verdict.note == "2 of 31 matches without a verdict"
+
+
+# What a deliberation says of itself, and of its comparisons
+
+
+@pytest.mark.parametrize(
+    ("text", "takes", "names"),
+    [
+        ("once", None, {"once"}),
+        ("swapped(vote(5))", None, {"swapped", "vote"}),
+        ("knockout(swapped)", 0, {"knockout", "swapped", "once"}),
+        ("swapped | round_robin(vote(3))", 0, {"either", "swapped", "once", "round_robin", "vote"}),
+        ("swapped(knockout)", 0, {"swapped", "knockout", "once"}),
+    ],
+)
+def test_a_deliberation_says_what_it_takes_and_is_made_of(text: str, takes: int | None, names: set[str]):
+    deliberation = spec.parse(text, MAKERS)
+    assert (deliberation.takes, deliberation.names) == (takes, names)
+    assert deliberation.of(2).name == text.partition("(")[0].partition(" ")[0]
+    assert deliberation.of(3).name == text.rpartition("| ")[2].partition("(")[0]
+
+
+@every_format
+def test_an_observer_sees_each_match_as_it_ends(name: str):
+    seen: list[Compared] = []
+    referee = Referee(lambda i, j: Verdict((nan, 0.0)) if (i, j) == (0, 1) else max(i, j))
+    decision = asyncio.run(FORMATS[name]()(referee, group(6), seen.append))
+    assert sorted(compared.responses for compared in seen) == sorted(referee.asked)
+    assert sum(len(compared.judgments) for compared in seen) == len(decision.judgments)
+    for compared in seen:
+        assert compared.verdict.scores == (None if compared.responses == (0, 1) else (0.0, 1.0))
+
+
+def test_an_observer_is_handed_through_and_stops_at_the_match():
+    seen: list[Compared] = []
+    deliberation = spec.parse("once | swapped(knockout(swapped))", MAKERS)
+    decision = asyncio.run(deliberation(Referee(max), group(4), seen.append))
+    assert len(seen) == 6  # 3 matches in both orders of the case, none of their two asks
+    assert all(len(compared.judgments) == 2 for compared in seen)
+    assert champions(decision) == [3]

@@ -126,7 +126,7 @@ def test_every_ranking_says_what_it_says(letters):
     ]
 
 
-def test_a_ranking_is_mapped_back_and_one_of_too_few_says_nothing():
+def test_a_ranking_is_mapped_back_to_the_case():
     judge = Judge(listwise(), ScriptedEngine("<ranking>C > B > A</ranking>"))
     three = case("1", "x", "y", "z", gold=None)
     assert asyncio.run(judge.ask(three, (2, 0, 1))).verdict.scores == (0.5, 1.0, 0.0)
@@ -135,7 +135,7 @@ def test_a_ranking_is_mapped_back_and_one_of_too_few_says_nothing():
     assert (four.verdict.status, four.verdict.note) == (Status.UNPARSED, "a verdict on 3 of 4 responses")
 
 
-def test_listwise_serves_pairs_in_tournaments_and_refuses_what_it_cannot_rank():
+def test_listwise_serves_pairs_in_tournaments():
     judge = Judge(listwise(), ScriptedEngine("<ranking>A > B</ranking>"))
     assert decide(judge, knockout(once()), case("1", "x", "y", "z", gold=None)).verdict.scores
     with pytest.raises(ProtocolError, match="up to 26"):

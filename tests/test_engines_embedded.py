@@ -2,37 +2,23 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+import sys
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from make import case
-
-pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
-pytest.importorskip("gguf", reason="the extra 'embedded' is not installed")
 
 from jurist.core.errors import EngineError
 from jurist.core.types import Completion, Message, Query, Sampling, Status
 from jurist.engines.embedded import EmbeddedEngine
-from jurist.engines.gguf import packaged, stamp
+from jurist.engines.gguf import prepared, stamp
 from jurist.judging.judge import Judge
 from jurist.protocols.rubrics import rubrics_short
 
-try:
-    packaged()
-except EngineError as error:
-    pytest.skip(str(error), allow_module_level=True)
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine() -> AsyncIterator[EmbeddedEngine]:
-    engine = EmbeddedEngine("base", concurrency=8)
-    await engine.check()
-    yield engine
-    await engine.aclose()
+@pytest.fixture
+def engine(embedded_engine: EmbeddedEngine) -> EmbeddedEngine:
+    return embedded_engine
 
 
 def query(text: str, sample: int = 0, **sampling) -> Query:
@@ -116,6 +102,41 @@ async def test_a_cancelled_call_lets_the_others_go_on(engine: EmbeddedEngine):
     with pytest.raises(asyncio.CancelledError):
         await slow
     assert isinstance(await engine(query("Say yes.", max_tokens=3)), Completion)
+
+
+async def test_a_prepared_file_is_whole_and_may_be_changed(monkeypatch, tmp_path: Path):
+    gguf = pytest.importorskip("gguf", reason="the extra 'embedded' is not installed")
+    np = pytest.importorskip("numpy")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = tmp_path / "tiny.gguf"
+    writer = gguf.GGUFWriter(str(source), "llama")
+    writer.add_context_length(77)
+    writer.add_tensor("a", np.arange(32, dtype=np.float16))
+    writer.add_tensor("b", np.ones(32, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+    def broken(_: Path) -> None:
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        prepared(source, broken)
+    assert not list((tmp_path / "jurist" / "models").iterdir())
+    made = prepared(source, lambda file: file.with_name("beside").write_bytes(b"x") and None)
+    assert (made.context, made.file.with_name("beside").read_bytes()) == (77, b"x")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    assert prepared(source) == made, "a prepared file is read without the package"
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    doubled = prepared(
+        source, change=lambda name, weights: weights * 2 if name == "a" else weights, change_name="x2"
+    )
+    tensors = {t.name: t.data for t in gguf.GGUFReader(str(doubled.file)).tensors}
+    assert tensors["a"].tolist() == [2.0 * i for i in range(32)]
+    assert tensors["b"].tolist() == [1.0] * 32
+    assert (tensors["a"].dtype, tensors["b"].dtype) == (np.float16, np.float32)
 
 
 async def test_a_file_that_is_no_model_is_refused(tmp_path: Path):

@@ -1,11 +1,12 @@
 """A turn that is continued, and thinking that the server caps: what is sent to each kind of server."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stub_server import Reply, StubServer, chat, models, problem, stub_server
+from stub_server import Reply, StubServer, chat, models, problem
 
 from jurist.core.types import Completion, Message, Query, Sampling, Usage
 from jurist.engines.embedded import EmbeddedEngine
@@ -21,25 +22,9 @@ Make = Callable[..., HttpEngine]
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[StubServer]:
-    async with stub_server() as stub:
-        yield stub
-
-
-@pytest.fixture
-async def make(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
-    """Engines at the stub, given back after the test."""
-    for name in ("JURIST_API_KEY", "OPENAI_API_KEY", "http_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    engines: list[HttpEngine] = []
-
-    def build(**options: Any) -> HttpEngine:
-        engines.append(HttpEngine(server.url, "m", **{"timeout": 5.0, "retry_for": 0.0, **options}))
-        return engines[-1]
-
-    yield build
-    for engine in engines:
-        await engine.aclose()
+def make(make_http: Make) -> Make:
+    """Engines at the stub that try once."""
+    return partial(make_http, retry_for=0.0)
 
 
 def begun(prefill: str | None = PREFILL, **sampling: Any) -> Query:
@@ -417,14 +402,12 @@ async def test_a_word_that_is_continued_keeps_its_space(tmp_path: Path) -> None:
     assert start + rest.text == whole.text
 
 
-async def test_the_embedded_model_goes_on_as_it_would_have() -> None:
-    pytest.importorskip("openvino_genai")
-    engine = EmbeddedEngine("base")
+async def test_the_embedded_model_goes_on_as_it_would_have(embedded_engine: EmbeddedEngine) -> None:
+    engine = embedded_engine
     whole = await engine(begun(None, max_tokens=24))
     words = whole.text.split(" ")
     starts = [" ".join(words[:n]) for n in (3, 9)]
     rests = [await engine(begun(start, max_tokens=8)) for start in starts]
-    await engine.aclose()
     assert whole.text
     for start, rest in zip(starts, rests, strict=True):
         assert whole.text.startswith((start + rest.text)[: len(whole.text)]), start

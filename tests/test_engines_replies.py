@@ -3,13 +3,13 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 import stamina
 from msgspec.structs import replace
-from stub_server import Reply, StubServer, chat, html, models, problem, stub_server
+from stub_server import Reply, StubServer, chat, html, message, models, problem
 
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
 from jurist.core.types import Completion, Message, Query, Sampling
@@ -27,37 +27,16 @@ ASKED = Query("c", (0, 1), 0, (Message("user", "Which?"),), Sampling())
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[StubServer]:
-    async with stub_server() as stub:
-        yield stub
-
-
-@pytest.fixture
-async def make(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
-    """Engines at the stub, given back after the test."""
-    for name in ("JURIST_API_KEY", "OPENAI_API_KEY", "http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    engines: list[HttpEngine] = []
-
-    def build(url: str = "", model: str | None = "m", **options: Any) -> HttpEngine:
-        engines.append(HttpEngine(url or server.url, model, **{"timeout": 5.0, "retry_for": 5.0, **options}))
-        return engines[-1]
-
+def make(make_http: Make) -> Iterator[Make]:
+    """Engines at the stub that try four times, without waiting."""
     with stamina.set_testing(True, attempts=4):
-        yield build
-    for engine in engines:
-        await engine.aclose()
+        yield make_http
 
 
 async def one(server: StubServer, engine: HttpEngine, *replies: Reply) -> Completion:
     """What the engine makes of these replies to one query."""
     server.say(CHAT, *replies)
     return await asyncio.wait_for(engine(ASKED), 10)
-
-
-def message(content: Any, finish: Any = "stop", **fields: Any) -> Reply:
-    """A chat completion whose message has these fields."""
-    return Reply({"choices": [{"message": {"content": content, **fields}, "finish_reason": finish}]})
 
 
 def events(*values: Any, done: bool = True) -> Reply:
@@ -375,7 +354,7 @@ async def test_a_query_goes_with_every_request(server: StubServer, make: Make) -
     engine = make(f"{server.url}?api-version=3")
     await engine.check()
     await one(server, engine, chat())
-    await engine(WHICH)
+    await engine(replace(ASKED, prefill="So"))
     assert all(r.query.endswith("api-version=3") for r in server.requests)
     assert {"/v1/models", "/version", CHAT} <= {r.path for r in server.requests}
 
@@ -449,108 +428,6 @@ async def test_a_redirect_that_drops_the_question(server: StubServer, make: Make
     got = await one(server, make(), moved)
     assert f"HTTP {status}: the server redirects to {server.root}/elsewhere, " in (got.error or "")
     assert "hidden" not in (got.error or "")
-
-
-# --- forced verdicts ---------------------------------------------------------------------------------
-
-WHICH = replace(ASKED, prefill="<answer>[[", choices=("A", "B"))
-
-
-def tops(*pairs: tuple[str, Any], text: str | None = "A", **fields: Any) -> Reply:
-    """A chat completion of one token with its likeliest tokens."""
-    reply = message(text, "length", **fields)
-    shown = [{"token": token, "logprob": logprob} for token, logprob in pairs]
-    reply.body["choices"][0]["logprobs"] = {
-        "content": [{"token": text, "logprob": -0.1, "top_logprobs": shown}]
-    }
-    return reply
-
-
-@pytest.mark.parametrize(
-    ("reply", "text", "logprobs"),
-    [
-        (tops(("A", -0.1), ("x", None), ("B", -2.4)), "A", {"A": -0.1, "B": -2.4}),
-        (tops(("A", -0.0), ("B", -3.4028234663852886e38)), "A", {"A": 0.0, "B": -9999.0}),
-        (tops(("A", None), ("B", -2.4)), "A", None),
-        (tops(("A", -0.1), ("B", "?")), "A", None),
-        (tops((" A", -0.1), ("\u0120B", -0.3), ("B", -2.4)), "A", {"A": -0.1, "B": -0.3}),
-        (message("A]]</answer>", "length"), "A", None),
-        (message(None, "length", reasoning_content="A"), "A", None),
-    ],
-)
-async def test_labels_beside_odd_numbers(
-    server: StubServer, make: Make, reply: Reply, text: str, logprobs: dict[str, float] | None
-) -> None:
-    server.say(CHAT, reply)
-    got = await make()(WHICH)
-    assert (got.error, got.text, got.logprobs) == (None, text, logprobs)
-
-
-async def test_labels_in_the_older_shape(server: StubServer, make: Make) -> None:
-    reply = message("A", "length")
-    reply.body["choices"][0]["logprobs"] = {"tokens": ["A"], "top_logprobs": [{"A": -0.1, "B": -2.4}]}
-    server.say(CHAT, reply)
-    assert (await make()(WHICH)).logprobs == {"A": -0.1, "B": -2.4}
-
-
-@pytest.mark.parametrize("text", ["A or B", "A is better", "Neither", "AB"])
-async def test_a_text_that_only_begins_like_a_label(server: StubServer, make: Make, text: str) -> None:
-    server.say(CHAT, message(text))
-    assert (await make()(WHICH)).finish == "error"
-
-
-async def test_a_server_that_shows_fewer_tokens_or_none(server: StubServer, make: Make) -> None:
-    def five(body: Any) -> Reply:
-        top = body.get("top_logprobs", 0)
-        return (
-            problem(422, "top_logprobs: less than or equal to 5")
-            if top > 5
-            else tops(("A", -0.1), ("B", -2.4))
-        )
-
-    server.say(CHAT, five)
-    engine = make()
-    assert (await engine(WHICH)).logprobs == {"A": -0.1, "B": -2.4}
-    await engine(WHICH)
-    assert [r.body["top_logprobs"] for r in server.asked(CHAT)] == [20, 5, 5]
-    none = problem(400, "logprobs are not supported with reasoning models")
-    server.say(CHAT, lambda body: none if "logprobs" in body else message("A", "length"))
-    assert (await make()(WHICH)).text == "A"
-
-
-async def test_a_server_that_continues_only_without_thinking(server: StubServer, make: Make) -> None:
-    refused = problem(400, "Assistant response prefill is incompatible with enable_thinking.")
-    off = {"enable_thinking": False}
-    server.say(
-        CHAT,
-        lambda body: tops(("A", -1.0), ("B", -2.0)) if body.get("chat_template_kwargs") == off else refused,
-    )
-    assert (await make()(WHICH)).logprobs == {"A": -1.0, "B": -2.0}
-
-
-async def test_a_version_that_is_not_vllms(server: StubServer, make: Make) -> None:
-    server.say("/version", Reply({"version": "v3.4.0"}))
-    server.say(CHAT, tops(("A", -0.1), ("B", -2.4)))
-    engine = make()
-    assert (await engine(WHICH)).logprobs == {"A": -0.1, "B": -2.4}
-    assert (await engine(replace(ASKED, prefill="So"))).text == "A"
-    assert len(server.asked("/tokenize")) == 1, "the chat route is kept"
-
-
-async def test_a_router_of_llama_cpp_is_told_the_model(server: StubServer, make: Make) -> None:
-    def named(reply: Any) -> Callable[[Any], Reply]:
-        return lambda body: (
-            Reply(reply(body)) if body.get("model") == "m" else problem(400, "model name is missing")
-        )
-
-    ids = {"A": 49, "B": 50}
-    top = [{"id": 49, "prob": 0.75}, {"id": 50, "prob": 0.25}]
-    server.say("/props", Reply({"role": "router"}))
-    server.say("/apply-template", named(lambda _: {"prompt": "?"}))
-    server.say("/tokenize", named(lambda body: {"tokens": [ids[body["content"]]]}))
-    server.say("/completion", named(lambda _: {"completion_probabilities": [{"top_probs": top}]}))
-    assert (await make()(WHICH)).text == "A"
-    assert not server.asked(CHAT)
 
 
 # --- TLS ---------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 import stamina
 from hypothesis import given
 from hypothesis import strategies as st
-from stub_server import Reply, StubServer, html, models, problem, stub_server
+from stub_server import Reply, StubServer, html, models, problem
 
 from jurist.core.errors import EngineError, MissingExtraError, ProtocolError, UnknownNameError
 from jurist.core.types import Case, Completion, Conversation, Message, Query, Response, Sampling, Status
@@ -356,27 +356,14 @@ def embedded(*numbers: Any) -> Reply:
 
 
 @pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StubServer]:
-    for name in ("JURIST_API_KEY", "OPENAI_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    async with stub_server() as stub:
-        stub.say("/v1/models", models("rm", owned_by="vllm"))
-        yield stub
-
-
-@pytest.fixture
-async def make(server: StubServer) -> AsyncIterator[Make]:
-    engines: list[ScalarHttpEngine] = []
+def make(server: StubServer, make_http: Make) -> Make:
+    """Engines at the stub, which lists one model as vLLM does."""
+    server.say("/v1/models", models("rm", owned_by="vllm"))
 
     def build(url: str = "", model: str | None = None, **options: Any) -> ScalarHttpEngine:
-        engines.append(
-            ScalarHttpEngine(url or server.root, model, **{"timeout": 5.0, "retry_for": 5.0, **options})
-        )
-        return engines[-1]
+        return make_http(url or server.root, model, kind=ScalarHttpEngine, **options)
 
-    yield build
-    for engine in engines:
-        await engine.aclose()
+    return build
 
 
 @pytest.mark.parametrize("form", ["scalar+{}", "{}", "{}/", "scalar+{}/v1/"])

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shared import shared
 
+from jurist.cli.main import run
 from jurist.core.errors import InputError, MissingExtraError
 from jurist.core.types import Case, Message
 from jurist.inputs import BadRows, case_from, cases_of, hub, load_cases, tables
@@ -684,7 +685,11 @@ PAIR = {"prompt": "Q", "responses": ["a", "b"]}
         ([Case("x", (Message("user", "Q"),), ("a", "b"))] * 2, "row 2: id: 'x' was taken by row 1"),
         ([PAIR, {**PAIR, "id": "1"}], "row 2: id: '1' was taken by row 1"),
         ([{**PAIR, "responses": "ab"}], "row 1: responses: must be a list"),
-        ([{**PAIR, "prompt": "Q\ud83d"}], "row 1: "),
+        ([{**PAIR, "prompt": "Q\ud83d"}], "row 1: half of a surrogate pair"),
+        ([{**PAIR, "id": "\ud83d"}], "row 1: half of a surrogate pair"),
+        ([{**PAIR, "by": ["a\ud83d"]}], "row 1: half of a surrogate pair"),
+        ([Case("a\ud83d", (Message("user", "Q"),), ("a", "b"))], "row 1: half of a surrogate pair"),
+        ([Case("1", (Message("user", "Q"),), ("a", "b"), meta={"x": object()})], "row 1: a value that JSON"),
         (
             [Case("1", (Message("user", "Q"),), ("a", "b"), gold=(1.0,))],
             "row 1: gold: 1 numbers for 2 responses",
@@ -730,3 +735,8 @@ def test_cases_from_python() -> None:
 )  # fmt: skip
 def test_references_of_any_type(label: Any, text: str | None) -> None:
     assert case_from("Q", ["a"], reference=label).reference == text
+
+
+def test_arguments_that_are_no_utf_8_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["judge", "x\udcff.jsonl", "--engine", "scripted:<answer>[[A]]</answer>"]) == 2
+    assert "the argument 'x\\udcff.jsonl' is no UTF-8 text" in " ".join(capsys.readouterr().err.split())

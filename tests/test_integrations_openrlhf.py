@@ -23,7 +23,7 @@ CHATML = "<|im_start|>user\n7 * 8?<|im_end|>\n<|im_start|>assistant\n"
 
 @pytest.fixture(scope="module")
 def server():
-    with served.running(wait=0.5) as running:
+    with served.running() as running:
         yield running
 
 
@@ -47,7 +47,7 @@ def lists(fields):
     return {name: values.tolist() for name, values in fields.items() if name != "extra_logs"} | logs
 
 
-def test_samples_of_one_call_and_of_many_threads_meet_their_siblings(rewarding):
+def test_samples_of_one_call_or_of_many_threads_meet(rewarding):
     """Two groups of four, as one call; then each sample in a call of its own."""
     reward = rewarding(size=4)
     prompts = [p for p in ("ask a ", "ask b ") for _ in range(4)]

@@ -103,7 +103,7 @@ def test_another_reference_or_rubric_is_another_group():
     st.lists(st.integers(0, 24), max_size=4),
     st.sampled_from([None, 1, 2, 3, 8]),
 )
-def test_groups_and_rewards_do_not_depend_on_where_processes_are_cut(drawn, cuts, size):
+def test_groups_do_not_depend_on_where_processes_are_cut(drawn, cuts, size):
     rows = [row(p, f"answer {n}") for p, n in drawn]
     at = sorted(min(cut, len(rows)) for cut in cuts)
     slices = [rows[a:b] for a, b in zip([0, *at], [*at, len(rows)], strict=True)]
@@ -196,7 +196,7 @@ def test_rewards_come_in_the_order_of_the_completions(form):
     assert reward.__name__ == "jurist"
 
 
-def test_where_there_is_no_verdict_there_is_no_reward_and_the_logs_say_so():
+def test_no_verdict_is_no_reward_and_the_logs_say_so():
     """A lone completion, a failed engine, a group that has verdicts."""
     metrics, extra = {}, {}
 
@@ -229,7 +229,7 @@ def test_a_judge_of_options_verifies_by_the_final_answer():
     assert found == [0, 1]
 
 
-def test_a_reward_function_works_within_a_loop_and_again_after_it_was_closed():
+def test_a_function_works_within_a_loop_and_again_after_close():
     reward = rewarding(num_generations=2)
 
     async def trainer():
@@ -241,7 +241,7 @@ def test_a_reward_function_works_within_a_loop_and_again_after_it_was_closed():
     assert asyncio.run(trainer()) == [0, 1]
 
 
-def test_an_engine_that_cannot_answer_is_told_at_the_first_call_and_closed_with_the_function():
+def test_an_engine_that_cannot_answer_raises_at_the_first_call():
     judge, told = judge_of(), []
 
     async def check():
@@ -405,7 +405,7 @@ def test_four_real_processes_share_groups_over_torch_distributed(tmp_path):
 # --- a server, and TRL itself ------------------------------------------------------------------------
 
 
-def test_through_a_server_rewards_are_those_of_the_judge_in_process():
+def test_through_a_server_rewards_are_those_in_process():
     served = pytest.importorskip("served")
     prompts = ["a"] * 4 + ["b"] * 4 + ["a"] * 4  # the first group comes again
     completions = [f"answer {k}" for k in (3, 9, 1, 4, 7, 2, 8, 5, 3, 9, 1, 4)]

@@ -12,7 +12,7 @@ from jurist.integrations.verifiers import group_reward, row_of
 
 @pytest.fixture(scope="module")
 def server():
-    with served.running(wait=0.3) as running:
+    with served.running(longest=4) as running:
         yield running
 
 
@@ -118,11 +118,11 @@ def traces_of(vf, task, numbers):
     return [vf.Trace(task=TraceTask(**said), agent=agent, root_reply=f"answer {n}") for n in numbers]
 
 
-async def test_a_task_of_verifiers_scores_its_rollouts_by_a_plugged_reward(server, tmp_path):
+async def test_a_task_of_verifiers_scores_by_a_plugged_reward(server, tmp_path):
     vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
     from verifiers.v1.configs.task import TaskConfig
 
-    file = tmp_path / "deliberation/ratings.py"
+    file = tmp_path / "judged.py"
     file.write_text(PLUGGED.format(url=server.url))
     config = TaskConfig(rewards={"jurist": {"fn": f"{file}:win_rate", "weight": 2}})
     task = vf.Task(vf.TaskData(prompt=[vf.UserMessage(content="sum?")], system_prompt="be brief"), config)
@@ -146,7 +146,7 @@ async def test_a_rollout_without_a_verdict_is_a_failed_one(server, tmp_path):
     assert trace.rewards == {"jurist": None}
 
 
-async def test_an_environment_of_verifiers_records_the_rewards_of_an_episode(server):
+async def test_an_environment_of_verifiers_records_an_episode(server):
     vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed")
     task = vf.Task(vf.TaskData(prompt="sum?"))
     traces = traces_of(vf, task, [3, 9, 1])

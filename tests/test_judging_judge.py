@@ -75,7 +75,7 @@ async def test_an_engine_that_cannot_force_leaves_the_written_verdict():
     assert (judgment.verdict.scores, judgment.verdict.via) == ((1.0, 0.0), "text")
 
 
-async def test_an_engine_that_cannot_force_is_said_where_nothing_was_written():
+async def test_an_engine_that_cannot_force_says_so():
     def script(query: Query) -> Completion:
         return failed("no logprobs here") if query.choices else Completion("hm")
 
@@ -135,7 +135,7 @@ def test_seeds_differ_by_sample_and_order_and_repeat():
     assert judge.query(case(), (0, 1), 3).key != other.query(case(), (0, 1), 3).key
 
 
-async def test_a_match_between_some_responses_is_mapped_to_ascending_order():
+async def test_a_match_is_mapped_to_ascending_order():
     four = case("4", "worst", "good", "bad", "other", gold=None)
     judge = Judge(rubrics(), prefers("good"))
     for order in ((1, 3), (3, 1)):

@@ -75,7 +75,7 @@ def test_the_next_benchmark_begins_while_the_last_case_drags_on(tmp_path):
     assert len(order) == 6
 
 
-def test_larger_cases_are_decided_by_the_benchmarks_own_deliberation(tmp_path):
+def test_larger_cases_use_the_benchmarks_deliberation(tmp_path):
     four = toy("four", 2, 4, many="knockout")
     (card,) = measured([four], tmp_path)
     assert card.statuses == {"ok": 6}

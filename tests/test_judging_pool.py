@@ -72,7 +72,7 @@ async def test_a_replayed_run_decides_the_same(tmp_path: Path):
     assert "not in the recorded run" in (strange.error or "")
 
 
-async def test_outputs_of_another_judge_are_replayed_with_their_verdicts(tmp_path: Path):
+async def test_imported_outputs_are_replayed_with_their_verdicts(tmp_path: Path):
     folder = tmp_path / "imported"
     with Store(folder, {"imported": "outputs.json"}) as store:
         for i in range(4):

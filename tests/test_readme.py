@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def engine() -> Iterator[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Path:
     """A folder with the files that the commands name; what one command writes the next ones read."""
     place = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "examples", place / "examples")
     write_pairs(place / "pairs.jsonl", 30)
     for name in ("raw", "train"):
         rows = [

@@ -237,7 +237,7 @@ def test_the_matrix_of_styles_worked_by_hand():
     assert audit("run", read_items([strange], {}, {})).matrix is None
 
 
-def test_probes_put_something_worthless_or_forged_in_the_place_of_the_worse():
+def test_probes_replace_the_worse_response():
     pair = Case(
         "a#1", (Message("user", "q"),), ("bad", (Message("assistant", "x"), Message("user", "y"))), (0.0, 1.0)
     )

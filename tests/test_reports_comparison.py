@@ -97,7 +97,7 @@ def test_groups_add_up_and_all_pairs_are_corrected_together(columns):
     assert [t.p for t in found.all_pairs[: k - 1]] == [a.overall.p for a in found.against if k > 2]
 
 
-def test_only_the_same_cases_are_compared_and_the_rest_is_counted():
+def test_only_shared_cases_are_compared():
     one = run("one", ["right"] * 6)
     two = run("two", ["wrong"] * 5)
     one.decisions[0] = decision(0, "right", gold=(0.0, 1.0))
@@ -124,7 +124,7 @@ def test_what_cannot_be_compared_says_why(runs, error, words):
         compare(runs)
 
 
-def test_a_benchmark_that_is_no_share_of_right_cases_is_counted_simply():
+def test_a_score_that_is_no_share_is_counted_simply():
     # LLMBar gives half a point for one right order of two.
     def halves(name: str) -> ComparedRun:
         judgments = tuple(

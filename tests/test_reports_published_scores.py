@@ -2,14 +2,12 @@
 
 import csv
 import io
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from make import jurist
 from rich.console import Console
 from shared import shared
 
@@ -55,7 +53,7 @@ def test_each_headline_is_what_our_scorer_makes_of_its_groups(
         assert sum(found[level] for level in LEVELS) / 3 == near
 
 
-def test_there_are_enough_rows_for_each_benchmark_and_no_stranger():
+def test_each_benchmark_has_enough_known_rows():
     assert set(known_scores()) == {*WEIGHTS, "rm-bench-rm-r1", "rmb-rm-r1"} <= set(BENCHMARKS)
     for benchmark, table in known_scores().items():
         judges = [judge for source in table.sources for judge in source.rows]
@@ -154,7 +152,7 @@ def _headlines(lines: list[str]) -> Iterator[float]:
             yield float(numbers[0])
 
 
-def test_numbers_are_rounded_as_people_round_and_none_is_cut_on_a_narrow_terminal():
+def test_numbers_are_rounded_and_never_cut():
     card = Scorecard("rm-bench", ScoreRow("mean of chat, code, safety", 0.5, 9))
     lines = _seen(card, 80)
     assert any("83.4  73.2  91.8  73.3    95.0  73.5    85.5  91.1" in line for line in lines)
@@ -177,25 +175,9 @@ def test_there_is_nothing_to_show_of_the_unknown(card: Scorecard):
 
 
 def test_eval_shows_known_judges_unless_told_not_to():
-    arguments = ["eval", "judgebench", "--data", str(shared("judgebench")), "--limit", "4"]
-    whole, without, data = (
-        subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "jurist",
-                *arguments,
-                "--engine",
-                "scripted:<answer>[[A]]</answer>",
-                *more,
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "COLUMNS": "160", "NO_COLOR": "1"},
-        ).stdout
-        for more in ([], ["--no-known"], ["--json"])
-    )
+    words = ["eval", "judgebench", "--data", shared("judgebench"), "--limit", 4]
+    words += ["--engine", "scripted:<answer>[[A]]</answer>"]
+    whole, without, data = (jurist(*words, *more).stdout for more in ([], ["--no-known"], ["--json"]))
     assert "Skywork-Reward-Gemma-2-27B¹" in whole
     assert "This run: 4 of 350 cases, not the official score" in whole
     assert "Skywork" not in without

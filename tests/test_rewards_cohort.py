@@ -126,7 +126,7 @@ def test_of_a_group_that_is_not_whole_nobody_has_a_reward():
     play(scenario())
 
 
-def test_where_the_user_chose_it_a_part_of_a_group_is_judged_and_named():
+def test_a_part_of_a_group_is_judged_where_that_was_chosen():
     async def scenario():
         cohorts = Cohorts(Recorder(), size=3, partial="judge")
         rewards = await submit_all(cohorts, sample(1), sample(2))
@@ -285,7 +285,7 @@ def test_the_same_prompt_again_is_no_late_sibling():
 # --- deadlines and failures -----------------------------------------------------------------------
 
 
-def test_the_judge_is_told_of_the_first_deadline_and_callers_never_wait_longer():
+def test_the_judge_has_the_first_deadline_and_no_caller_waits_longer():
     async def scenario():
         judge = Recorder(seconds=1000)
         cohorts = Cohorts(judge, size=2)
@@ -416,7 +416,7 @@ def test_bad_samples_are_refused_and_disturb_nobody():
     play(scenario())
 
 
-def test_no_more_groups_than_agreed_but_siblings_and_retries_are_taken():
+def test_beyond_the_most_groups_only_siblings_and_retries_are_taken():
     async def scenario():
         cohorts = Cohorts(Recorder(), size=2, most_groups=2, partial="judge")
         two = [asyncio.create_task(cohorts.submit(sample(1, p, key="k"))) for p in "ab"]
@@ -436,7 +436,7 @@ def test_no_more_groups_than_agreed_but_siblings_and_retries_are_taken():
 
 
 @pytest.mark.parametrize("at", [0.5, 5.5])  # in the middle of gathering, and of judging
-def test_draining_judges_what_is_there_answers_everyone_and_closes(at):
+def test_draining_judges_what_is_there_and_answers_everyone(at):
     async def scenario():
         judge = Recorder(seconds=2)
         cohorts = Cohorts(judge, partial="judge")

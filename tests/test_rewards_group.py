@@ -67,7 +67,7 @@ def test_ratings_are_mapped_over_the_group(deliberation, rating, reward, expecte
     assert values(run(judge, group(9, 7, 5))) == pytest.approx(expected)
 
 
-def test_rrm_rewards_of_a_transitive_group_are_the_published_arithmetic():
+def test_rrm_rewards_are_the_published_arithmetic():
     """Elo with K = 4 over a full round robin in lexicographic order (evalica), mapped as RRM maps it."""
     judge, _ = judge_of(strength, "round_robin(given)", rating="elo", reward="rrm")
     expected = [0.5688, 0.5492, 0.5295, 0.5098, 0.4902, 0.4705, 0.4508, 0.4312]
@@ -120,7 +120,7 @@ def test_rewards_do_not_depend_on_the_order_of_the_responses(numbers, deliberati
     assert [back.rewards[order.index(i)] for i in range(len(numbers))] == list(there.rewards)
 
 
-def test_the_decision_speaks_of_the_responses_in_the_order_in_which_they_came():
+def test_the_decision_speaks_of_responses_in_the_order_they_came():
     judge, engine = judge_of(strength, "round_robin(swapped)", rating="bradley-terry")
     result = run(judge, group(3, 9, 3, 7, 1))
     assert result.judged == (0, 1, 3, 4)
@@ -147,7 +147,7 @@ def test_a_deliberation_in_the_given_order_shows_the_given_order():
     st.sampled_from(["win-rate", "bradley-terry", "elo", "score"]),
     st.sampled_from(["none", "standardised", "rank"]),
 )
-def test_the_better_has_the_higher_reward_and_the_identical_the_same(numbers, rating, reward):
+def test_the_better_has_the_higher_and_the_identical_the_same(numbers, rating, reward):
     judge, _ = judge_of(strength, "round_robin(swapped)", rating=rating, reward=reward)
     result = run(judge, group(*numbers))
     if len(set(numbers)) == 1:
@@ -283,7 +283,7 @@ def test_where_a_rule_decides_all_nobody_is_asked(reward, expected):
     assert {r.note for r in result.rewards} == {"by rule"}
 
 
-def test_where_a_rule_decides_some_only_the_other_matches_are_asked():
+def test_where_a_rule_decides_some_the_other_matches_are_asked():
     judge, engine = judge_of(strength, "round_robin(swapped)", verify=exact_answer)
     result = run(judge, boxed(7, 8, 7, None))
     # Of six matches three are among those that the rule knows.
@@ -439,7 +439,7 @@ def test_a_deadline_that_is_not_reached_changes_nothing():
     assert run(judge, group(1, 4, 9), 60) == run(judge, group(1, 4, 9))
 
 
-def test_elo_at_a_deadline_does_not_depend_on_who_was_judged_first():
+def test_elo_at_a_deadline_does_not_depend_on_who_was_first():
     async def slowly(query):
         await asyncio.sleep(delays[query.order])
         return strength(query)

@@ -12,7 +12,7 @@ from test_deliberation_views import decide
 
 import jurist
 from jurist.benchmarks.base import PairsTally
-from jurist.core.errors import ConfigError
+from jurist.core.errors import InputError
 from jurist.core.types import Completion, agrees
 from jurist.deliberation.effort import escalate
 from jurist.deliberation.tournaments import knockout, round_robin
@@ -179,5 +179,5 @@ def test_the_python_door():
     options = {"engine": f"scripted:{A_WINS}", "protocol": "rubrics"}
     assert jurist.best_of_n("p", ["x", "y", "z"], deliberation="knockout", **options) in (0, 1, 2)
     assert jurist.rank("p", ["x", "y"], **options).ratings == (0.0, 0.0)
-    with pytest.raises(ConfigError, match="no response"):
+    with pytest.raises(InputError, match="one or more responses"):
         jurist.rank("p", [], **options)

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import logging
 import os
 import random
 import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from served import Strength, running
@@ -15,6 +17,7 @@ from served import Strength, running
 from jurist.core.errors import ConfigError
 from jurist.core.types import Message
 from jurist.serving.client import AsyncClient, Client, ServerError
+from jurist.serving.connections import RateLimit, requests_within
 from jurist.serving.server import listening
 from jurist.serving.settings import Settings
 
@@ -144,7 +147,6 @@ async def test_groups_are_not_mixed_up():
         ("/score", {"prompt": "p", "response": "a", "size": 0}, 422, "size", ">= 1"),
         ("/rank", {"prompt": "p", "responses": []}, 422, "responses", "length >= 1"),
         ("/get_reward", {"query": ["p1"], "prompts": [], "labels": None}, 409, "prompts", "1 queries"),
-        ("/get_reward", {"query": ["xyz"], "prompts": ["p"]}, 409, "query[0]", "does not contain"),
         ("/nowhere", {}, 404, None, "no route /nowhere"),
     ],
 )
@@ -223,7 +225,7 @@ async def test_pages_of_the_web_may_not_ask_and_a_full_queue_says_when(door):
         assert (status, headers["Retry-After"]) == (429, "5")
         assert (await server.get("/healthz"))[0] == 200
         server.service.draining = True
-        assert (await first)[0] == 200
+        assert (await first)[0] == 503  # its sibling will not come here any more
 
 
 async def test_draining_answers_whoever_waits_and_takes_nobody_new():
@@ -263,6 +265,77 @@ async def test_the_counters_say_what_went_on():
             assert line in text, line
 
 
+# --- limits ----------------------------------------------------------------------------------------
+
+
+async def test_half_a_head_or_half_a_body_is_not_waited_for():
+    head = b"POST /compare HTTP/1.1\r\nHost: x\r\n"
+    with running(idle=0.3) as server:
+        port = int(server.url.rpartition(":")[2])
+        for sent, answered in (
+            (b"", b""),
+            (head, b""),
+            (head + b"Content-Length: 9\r\n\r\n{", b"HTTP/1.1 408"),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            reply = await asyncio.wait_for(reader.read(), 5)
+            assert reply.startswith(answered), sent
+            assert bool(reply) == bool(answered)
+            writer.close()
+        # A second request on a connection has the same time for its head.
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.read(12)).endswith(b"200")
+        await asyncio.sleep(0.1)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost")
+        assert b"HTTP/1.1" not in await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert server.service.held_bytes == server.service.active == 0
+
+
+async def test_requests_that_wait_hold_so_many_bytes_and_no_more():
+    body = {"prompt": "x" * 600, "response": "answer 1", "size": 2}
+    with running(max_bytes=1000) as server:
+        first = asyncio.create_task(server.post("/score", body))
+        await server.until(lambda: server.service.held_bytes)
+        status, error, headers = await server.post("/score", {**body, "response": "answer 2"})
+        assert (status, headers["Retry-After"]) == (429, "5")
+        assert "1,000 bytes" in error["error"]["message"]
+        assert (await server.get("/healthz"))[0] == 200
+        server.service.draining = True
+        await first
+
+
+def test_the_queue_fits_the_limit_of_open_files():
+    assert requests_within(None, 4096, 64) == 4096
+    assert requests_within(100_000, 4096, 64) == 4096
+    assert requests_within(256, 4096, 64) == 128
+    assert requests_within(1024, 4096, 64) == 1024 - 128
+    assert requests_within(3, 4096, 64) == 2
+
+
+async def test_more_connections_than_files_end_in_429_and_not_in_silence():
+    with running(queue=8) as server:
+        body = {"prompt": "p", "size": 64}
+        asks = [server.post("/score", {**body, "response": f"answer {n}"}) for n in range(40)]
+        tasks = [asyncio.create_task(ask) for ask in asks]
+        done, waiting = await asyncio.wait(tasks, timeout=2)
+        assert {task.result()[0] for task in done} == {429}
+        assert (len(done), len(waiting)) == (32, 8)
+        server.service.draining = True
+        await asyncio.wait(waiting)
+
+
+def test_troubles_that_repeat_are_logged_now_and_then():
+    limit = RateLimit(most=2, seconds=0.05)
+    record = logging.LogRecord("x", logging.ERROR, "f", 1, "it fails", None, None)
+    assert [limit.filter(record) for _ in range(5)] == [True, True, False, False, False]
+    time.sleep(0.06)
+    assert limit.filter(record)
+    assert record.msg == "it fails (3 more such lines were left out)"
+
+
 # --- our client -----------------------------------------------------------------------------------
 
 
@@ -292,6 +365,26 @@ def test_the_client_for_scripts_waits_and_tries_again():
     with Client(server.url, patience=1.5) as client, pytest.raises(ServerError, match="no reply") as gone:
         client.compare("q", ["a", "b"])
     assert gone.value.status == 0
+
+
+async def test_the_client_waits_for_a_server_that_comes_back():
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+        refused.set()
+
+    refused = asyncio.Event()
+    busy = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = busy.sockets[0].getsockname()[1]
+    async with AsyncClient(f"http://127.0.0.1:{port}", patience=30) as client:
+        asked = asyncio.create_task(client.compare("q", ["answer 1", "answer 2"]))
+        await refused.wait()
+        busy.close()
+        await busy.wait_closed()
+        await asyncio.sleep(1)  # nobody listens
+        with running(port=port):
+            assert (await asked).winner == 1
 
 
 # --- the process ----------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The contracts of trainers and rerankers, as their clients send and read them."""
 
 import asyncio
+import json
 from dataclasses import replace
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from served import Strength, judge_of, running
 
 from jurist.core.types import Message
-from jurist.serving.retries import Caller, SampleKeys
+from jurist.serving.retries import Caller, HeldConnections, SampleKeys
 from jurist.serving.templates import turns_of, without_ends
 
 
@@ -27,7 +28,7 @@ async def test_openrlhf_gets_one_number_a_query_in_the_shape_that_it_reads():
         rewards = [body["rewards"][0] for body in told]
         assert rewards[0] > rewards[3] > rewards[1] > rewards[2]
         assert [body["scores"] for body in told] == [[r] for r in rewards]
-        assert told[0]["extra_logs"] == {"answered": [1.0], "siblings": [4.0]}
+        assert told[0]["extra_logs"] == {"answered": [1.0], "prompt_found": [1.0], "siblings": [4.0]}
         shown = server.engine.queries[0].messages[-1].content
         assert "im_start" not in shown
         assert "</s>" not in shown
@@ -141,10 +142,60 @@ def test_templates_are_read_as_a_whole_or_not_at_all():
     llama = "<|start_header_id|>{}<|end_header_id|>\n\n"
     text = "<|begin_of_text|>" + llama.format("user") + "q<|eot_id|>" + llama.format("assistant")
     assert turns_of(text) == (user,)
+    gemma = "<start_of_turn>{}\n"
+    text = "<bos>" + gemma.format("user") + "q<end_of_turn>\n" + gemma.format("model")
+    assert turns_of(text) == (user,)
+    assert turns_of(text + "a<end_of_turn>\n") == (user, Message("assistant", "a"))
+    assert turns_of("<s>[INST] q [/INST]") == turns_of("<s> [INST]q[/INST] ") == (user,)
+    assert turns_of("<s>[INST] q [/INST] a</s>[INST] q [/INST]") == (user, Message("assistant", "a"), user)
+    for other in ("[INST] q", "[INST] a [/INST] b [/INST]", "[INST]" * 9):
+        assert turns_of(other) is None
     for other in ("q", "", "before <|im_start|>user\nq<|im_end|>\n", "<|im_start|>user\nq"):
         assert turns_of(other) is None
     assert without_ends("a<|im_end|>\n<|endoftext|>") == "a"
     assert without_ends("</s> a </s> b") == "</s> a </s> b"
+
+
+async def test_few_connections_are_given_back_and_every_group_is_whole():
+    """slime's client: a connection is held by each sample that waits, and a 503 is tried again."""
+    with running(group_size=4, longest=60) as server:
+        server.service.held = HeldConnections(most=3, times=1000)
+        free = asyncio.Semaphore(4)
+
+        async def sample(group, number):
+            for _ in range(1000):
+                async with free:
+                    status, reward, _ = await server.post(
+                        "/slime", {"prompt": f"p{group}", "response": f"answer {number}"}
+                    )
+                if status == 200:
+                    return reward
+                assert (status, "kept its place" in reward["error"]["hint"]) == (503, True), reward
+                await asyncio.sleep(0.05)
+            raise AssertionError("never answered")
+
+        # Siblings come last, so that all connections are held by samples that wait for them.
+        rewards = await asyncio.gather(*(sample(group, n) for n in (1, 2, 3, 4) for group in range(6)))
+        for group in range(6):
+            assert rewards[group::6] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+        counts = server.service.cohorts.counts
+        assert (counts.samples, counts.judged, counts.partial) == (24, 6, 0)
+        assert not server.service.held._held
+
+
+async def test_who_came_often_is_not_sent_away_again():
+    held = HeldConnections(most=1, times=2)
+    first = held.hold("a", b"1", lambda: True)
+    second = held.hold("a", b"2", lambda: False)  # its group is being judged
+    assert (first.done(), second.done()) == (True, False)
+    held.end("a", first)
+    first = held.hold("a", b"1", lambda: True)
+    assert not first.done()
+    other = held.hold("b", b"3", lambda: True)  # another address
+    assert not other.done()
+    for address, future in (("a", first), ("a", second), ("b", other)):
+        held.end(address, future)
+    assert not held._held
 
 
 # --- slime, rerank --------------------------------------------------------------------------------
@@ -169,6 +220,42 @@ async def test_documents_are_reranked_best_first():
             assert told["results"][0]["relevance_score"] > told["results"][1]["relevance_score"]
         server.engine.broken = True
         assert (await server.post("/rerank", body))[0] == 503
+
+
+async def test_a_reranker_answers_one_document_equal_ones_and_objects():
+    with running() as server:
+
+        async def results(documents, **more):
+            body = {"query": "q", "documents": documents, "top_n": None, **more}
+            status, reply, _ = await server.post("/rerank", body)
+            assert status == 200, reply
+            assert set(reply["usage"]) == {"prompt_tokens", "total_tokens"}
+            return reply["results"]
+
+        assert [r["relevance_score"] for r in await results(["answer 1"])] == [0.5]
+        assert [r["relevance_score"] for r in await results(["answer 1"] * 3)] == [0.5] * 3
+        objects = [{"title": f"t{n}", "body": f"answer {n}", "year": n} for n in (1, 9)]
+        for more in ({"rank_fields": ["body"]}, {"rank_fields": ["title", "body"]}, {}):
+            ranked = await results(objects, **more)
+            assert [r["index"] for r in ranked] == [1, 0]
+            assert ranked[0]["document"] == objects[1]
+        assert "document" not in (await results(["answer 1", "answer 2"], return_documents=False))[0]
+
+
+async def test_a_document_without_a_verdict_leaves_the_others_ranked():
+    judge = judge_of(Strength())
+    judge = replace(judge, policy=msgspec.structs.replace(judge.policy, empty="none"))
+    with running(judge=judge) as server:
+        _, reply, _ = await server.post("/rerank", {"query": "q", "documents": ["answer 1", "", "answer 5"]})
+        assert [r["index"] for r in reply["results"]] == [2, 0]
+        assert [(r["index"], r["status"]) for r in reply["unanswered"]] == [(1, "refused")]
+
+
+async def test_the_judge_is_listed_as_a_model():
+    with running() as server:
+        status, text = await server.get("/v1/models")
+        listed = json.loads(text)
+        assert (status, listed["object"], [m["id"] for m in listed["data"]]) == (200, "list", ["jurist"])
 
 
 def rollout(number, index, **more):
@@ -196,6 +283,23 @@ async def test_gym_rollouts_wait_for_their_cohort_and_come_back_whole():
         assert (status, told["error"]["field"]) == (422, "response.output")
         status, told, _ = await server.post("/verify", {**sent[0], "responses_create_params": {"input": [7]}})
         assert (status, told["error"]["field"]) == (422, "responses_create_params.input")
+
+
+async def test_gym_s_agent_finds_the_routes_of_a_resources_server():
+    rows = [
+        {"_ng_task_index": i // 2, "reward": float(i), "response": {"usage": {"total_tokens": 7}}}
+        for i in range(4)
+    ]
+    with running() as server:
+        for prefix in ("", "/ng-rollout/1-2"):
+            assert (await server.post(f"{prefix}/seed_session", {"any": 1}))[:2] == (200, {})
+            status, metrics, _ = await server.post(f"{prefix}/aggregate_metrics", {"verify_responses": rows})
+            assert (status, metrics["agent_metrics"]["mean/reward"]) == (200, 1.5)
+            assert metrics["key_metrics"] == {"mean/reward": 1.5, "mean/total_tokens": 7.0}
+            assert [g["mean/reward"] for g in metrics["group_level_metrics"]] == [0.5, 2.5]
+            assert await server.get(f"{prefix}/reverify_mode") == (200, '"unsupported"')
+        status, metrics, _ = await server.post("/aggregate_metrics", {"verify_responses": []})
+        assert (status, metrics["agent_metrics"]) == (200, {})
 
 
 async def test_gym_compares_on_the_path_of_our_own_comparison():

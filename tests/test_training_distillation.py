@@ -513,12 +513,12 @@ def test_a_student_that_thinks_gets_its_reasoning_repaired_as_well(tmp_path: Pat
     protocol = PAIRS["rm-r1-reasoning"]
     teacher = lambda q: says(f"It must be the other.</think><answer>[[{wrong(q)}]]</answer>")
     answers = lambda q: f"<answer>[[{right(q)}]]</answer>"
-    repairer = lambda q: says(f"I know.</think><reasoning>I compare.</reasoning>\n{answers(q)}")
+    repairer = lambda q: says(f"I know.</think><steps>I compare.</steps>\n{answers(q)}")
     (row,), _, (first, note) = distilled(
         tmp_path / "run", teacher, protocol=protocol, repairer=repairer, repair=True
     )
     assert content(row) == f"<think>\nI compare.\n</think>\n\n{answers(first)}"
-    assert "<reasoning>" in note.messages[-1].content
+    assert "<steps>" in note.messages[-1].content
     assert "It must be the other." in note.messages[-1].content
     silent = lambda q: says(f"I know.</think>{answers(q)}")
     rows, summary, _ = distilled(

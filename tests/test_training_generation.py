@@ -10,7 +10,7 @@ trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'juri
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from test_training_shared_prefix import CONFIGS, PAD  # noqa: E402
+from architectures import CONFIGS, PAD, save_architecture  # noqa: E402
 
 from jurist.core.errors import ConfigError  # noqa: E402
 from jurist.training import generation  # noqa: E402
@@ -19,6 +19,19 @@ from jurist.training.shared_prefix import obstacle  # noqa: E402
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14], [20, 21, 22], [30] * 6]
 FULL: dict[str, Any] = {"eos": (), "pad": PAD, "max_new_tokens": 20}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory):
+    """``folder(name)``: where a random model of that architecture is saved."""
+    saved: dict[str, Path] = {}
+
+    def place(name: str) -> Path:
+        if name not in saved:
+            saved[name] = save_architecture(name, tmp_path_factory.mktemp(name))
+        return saved[name]
+
+    return place
 
 
 @pytest.fixture(scope="module")

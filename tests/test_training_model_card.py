@@ -11,7 +11,7 @@ from make import case
 from msgspec.structs import replace
 
 from jurist.core.errors import InputError
-from jurist.data.overlap import Index, OverlapSummary, Report, Rule
+from jurist.data.overlap import Index, OverlapReport, OverlapSummary, Rule
 from jurist.training.evaluation import EvalResult
 from jurist.training.metrics import Line
 from jurist.training.model_card import (
@@ -205,7 +205,7 @@ def report(tmp_path):
     index.add("small", [case("one two three four"), case("five six seven eight")])
     index.freeze()
     path = tmp_path / "overlap.jsonl"
-    with Report(index, path) as found:
+    with OverlapReport(index, path) as found:
         found.add([])
         found.finish(
             OverlapSummary("0.2.0", "train/pairs.jsonl", "cd" * 32, found.rows, 0, 0, rule, found.counts)

@@ -8,44 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_engines_local import make_tokenizer
 
 trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'jurist[train]'")
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from datasets import Dataset  # noqa: E402
+from architectures import PAD, VOCABULARY, grpo_trainer, save_architecture  # noqa: E402
 
 from jurist.training import shared_prefix  # noqa: E402
 from jurist.training.shared_prefix import SharedPrefix, groups_of, obstacle, regrouped, shared_logps  # noqa: E402  # noqa: E402
 
 torch.set_num_threads(1)
-TOKENIZER = make_tokenizer()
-VOCABULARY, PAD = len(TOKENIZER), TOKENIZER.pad_token_id
-SMALL = {"vocab_size": VOCABULARY, "pad_token_id": PAD, "eos_token_id": PAD, "bos_token_id": None}
-DEEP = SMALL | {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 128,
-    "initializer_range": 0.3,
-}
-GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.3}
-OPT = {"hidden_size": 32, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "init_std": 0.3}
-CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", DEEP),
-    "qwen2": ("Qwen2", DEEP),
-    "window": ("Mistral", DEEP | {"sliding_window": 8}),
-    "gemma2": ("Gemma2", DEEP | {"sliding_window": 8}),
-    "gpt2": ("GPT2", SMALL | GPT),
-    "bloom": ("Bloom", SMALL | {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.3}),
-    "mamba": ("Mamba", SMALL | {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
-    "opt": ("OPT", SMALL | OPT | {"word_embed_proj_dim": 32, "max_position_embeddings": 128}),
-    "mixtral": ("Mixtral", DEEP | {"num_local_experts": 2, "num_experts_per_tok": 1}),
-}
 LENGTHS, PROMPTS, WRITTEN = (20, 13, 16), (0, 0, 0, 0, 1, 1, 1, 2), (12, 5, 1, 7, 9, 11, 0, 3)
 
 
@@ -55,38 +28,21 @@ class Shared(SharedPrefix, trl.GRPOTrainer):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory):
-    """``folder(name)``: where a random model is saved."""
-    made: dict[str, Path] = {}
+    """``folder(name)``: where a random model of that architecture is saved."""
+    saved: dict[str, Path] = {}
 
     def place(name: str) -> Path:
-        if name not in made:
-            kind, options = CONFIGS[name]
-            torch.manual_seed(3)
-            made[name] = tmp_path_factory.mktemp(name)
-            config = getattr(transformers, f"{kind}Config")(**options)
-            transformers.AutoModelForCausalLM.from_config(config).save_pretrained(made[name])
-        return made[name]
+        if name not in saved:
+            saved[name] = save_architecture(name, tmp_path_factory.mktemp(name))
+        return saved[name]
 
     return place
 
 
 @pytest.fixture
 def make(tmp_path: Path):
-    """``make(kind, folder, ...)``: a trainer whose reward counts the letters before the m."""
-
-    def trainer(kind: Any, model: Any, peft: Any = None, **options: Any) -> Any:
-        base = {"use_cpu": True, "bf16": False, "report_to": "none", "max_completion_length": 16, "seed": 5}
-        sizes = {"per_device_train_batch_size": 8, "num_generations": 4, "disable_dropout": True}
-        return kind(
-            model=str(model),
-            args=trl.GRPOConfig(output_dir=str(tmp_path), **{**base, **sizes, **options}),
-            reward_funcs=lambda completions, **_: [sum(c < "m" for c in text) / 9 for text in completions],
-            train_dataset=Dataset.from_dict({"prompt": ["which is better ?", "A or B ?"] * 4}),
-            processing_class=TOKENIZER,
-            peft_config=peft,
-        )
-
-    return trainer
+    """``make(kind, model, ...)``: a trainer, see ``grpo_trainer``."""
+    return lambda kind, model, peft=None, **options: grpo_trainer(kind, model, tmp_path, peft, **options)
 
 
 def batch(seed: int = 0) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from jurist.cli.options import Json
 from jurist.core.errors import ConfigError
 
@@ -63,8 +65,11 @@ def read_run(folder: Path, name: str) -> "ComparedRun":
     with open_run(folder) as run:
         benchmark = run.config.get("benchmark")
         decisions = list(run.decisions(slim=True))
+        cases = (run.case(decision.case_id) for decision in decisions)
+        texts = {case.id: replace(case, meta={}).digest for case in cases if case is not None}
         tell_damage(run)
-        return ComparedRun(name, decisions, run.digests(), benchmark if isinstance(benchmark, str) else None)
+        named = benchmark if isinstance(benchmark, str) else None
+        return ComparedRun(name, decisions, run.digests(), named, texts)
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:

@@ -193,6 +193,7 @@ async def _judged(
                 progress=progress,
                 watch=watch,
                 warn=say,
+                slim=not listing.as_data,
             )
             async with aclosing(stream):
                 async for decision in stream:

@@ -120,6 +120,11 @@ def run(arguments: list[str]) -> int:
 
     try:
         try:
+            for word in arguments:
+                if not word.isascii() and any("\ud800" <= letter <= "\udfff" for letter in word):
+                    raise ConfigError(
+                        f"the argument {word!a} is no UTF-8 text", "write it in UTF-8, or rename the file"
+                    )
             _use_own_help(arguments)
             words = with_config(app, arguments)
             refuse_unknown(app, words)

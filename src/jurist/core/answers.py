@@ -1,4 +1,4 @@
-"""The final answer that a worked solution states, in a form that can be compared."""
+"""Extracts the final answer of a worked solution and normalises it for comparison."""
 
 import re
 

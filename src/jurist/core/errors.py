@@ -1,4 +1,4 @@
-"""One tree of errors: what was wrong, what was seen, what is legal, and a hint."""
+"""The errors of Jurist: each says what was wrong, what was seen, what is legal, and how to mend it."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

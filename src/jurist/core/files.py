@@ -86,12 +86,14 @@ class Lines:
 
     def sync(self) -> None:
         """Have the system write all lines to the disk; raises ``StoreError`` where the file is gone."""
+        size = self.size
         os.fsync(self._file)
         try:
-            here = os.stat(self.path)
+            there = os.stat(self.path).st_size
         except OSError:
-            here = None
-        if here is None or here.st_ino != os.fstat(self._file).st_ino:
+            there = -1
+        # Not by the inode, which some network file systems change.
+        if there < size:
             raise StoreError(
                 f"{self.path} was moved or deleted while it was written to",
                 hint="what was judged so far is kept where the folder is now: go on with --out there",

@@ -1,4 +1,4 @@
-"""Seeds that follow from what they are for: no global generator, never Python's salted ``hash``."""
+"""Seeds derived from values by BLAKE2: the same on every machine, without a global generator."""
 
 from hashlib import blake2b
 

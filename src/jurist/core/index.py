@@ -120,6 +120,8 @@ class Index:
             if write:
                 self.flush()
                 commit(self._database)
+        except sqlite3.Error:
+            write = False  # the lines are kept, and the next process reads what the index lacks
         finally:
             self._database.close()
         if write:

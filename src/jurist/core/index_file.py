@@ -65,7 +65,9 @@ def connect(path: Path, *, fresh: bool) -> sqlite3.Connection:
 def read_only(path: Path, *, fresh: bool) -> sqlite3.Connection:
     if fresh or path.is_symlink() or not path.is_file():
         return temporary()
-    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+    database = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60, check_same_thread=False
+    )
     return _set(database)
 
 

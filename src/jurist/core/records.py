@@ -144,8 +144,8 @@ class Records:
     def __init__(self, folder: Path, unsealed: dict[str, int]) -> None:
         self.folder, self.unsealed = folder, unsealed
         self._files: dict[str, int] = {}
-        self._cases: Recent[int, CaseLine] = Recent(64)
-        self._prompts: Recent[int, Conversation] = Recent(256)
+        self._cases: Recent[int, CaseLine] = Recent(8)
+        self._prompts: Recent[int, Conversation] = Recent(32)
         self._texts: Recent[int, str] = Recent(256)
 
     def close(self) -> None:

@@ -27,6 +27,8 @@ NOWHERE = -1
 
 SHORTEST = 48
 """Characters of a text that is worth a reference."""
+LONGEST = 1 << 14
+"""Characters of the longest text of a template that is shared: some hundreds of them are held in memory."""
 
 
 class CaseLine(Record, frozen=True):

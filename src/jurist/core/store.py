@@ -1,4 +1,4 @@
-"""A run is a folder (docs/run-folder.md): written here, by one process, and resumed by ``Query.key``."""
+"""Writes a run folder (docs/run-folder.md): one process at a time; resumed by ``Query.key``."""
 
 import os
 import time
@@ -29,6 +29,7 @@ from jurist.core.run_lines import (
     DECISIONS,
     FILES,
     JUDGMENTS,
+    LONGEST,
     NOWHERE,
     PROMPTS,
     SHORTEST,
@@ -103,7 +104,7 @@ class Store:
                 lines.close()
             self._lock.release()
             raise
-        self._open_cases: Recent[str, _OpenCase] = Recent(4096)
+        self._open_cases: Recent[str, _OpenCase] = Recent(512)
         self._prompts: Recent[str, int] = Recent(4096)
         # The template's texts: an offset once a text was seen twice, -1 before that.
         self._texts: Recent[str, int] = Recent(512)
@@ -293,7 +294,7 @@ class Store:
 
     def _shared(self, piece: str | int) -> Piece:
         """A piece, or the reference to a text that was seen before."""
-        if isinstance(piece, int) or len(piece) < SHORTEST:
+        if isinstance(piece, int) or not SHORTEST <= len(piece) <= LONGEST:
             return piece
         known = self._texts.get(piece)
         if known is None:

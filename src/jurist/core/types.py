@@ -1,7 +1,7 @@
-"""The nouns: what is judged, what is asked, what comes back."""
+"""The records that all rooms share: cases, queries, completions, verdicts, judgments, decisions."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from hashlib import blake2b
@@ -17,7 +17,7 @@ Scores = tuple[float, ...]
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Base of all nouns: frozen, slotted, JSON in and out."""
+    """Base of all records: frozen, slotted, JSON in and out."""
 
 
 class Message(Record, frozen=True):
@@ -318,15 +318,16 @@ class Deliberation:
     function: Callable[[Ask, Case, Observer], Awaitable[Decision]]
     parts: tuple["Deliberation", ...] = ()
     takes: int | None = None
+    names: frozenset[str] = field(init=False)
+    """Its name and those of all that it is made of."""
+
+    def __post_init__(self) -> None:
+        """Collect the names once: they are asked for with every case."""
+        object.__setattr__(self, "names", frozenset({self.name}.union(*(part.names for part in self.parts))))
 
     def __call__(self, ask: Ask, case: Case, observe: Observer = unobserved) -> Awaitable[Decision]:
         """Decide the case."""
         return self.function(ask, case, observe)
-
-    @property
-    def names(self) -> frozenset[str]:
-        """Its name and those of all that it is made of."""
-        return frozenset({self.name}.union(*(part.names for part in self.parts)))
 
     def of(self, n: int) -> "Deliberation":
         """The deliberation that decides cases of n responses: a side of ``pairs | many``, else itself."""
@@ -385,5 +386,5 @@ def _stage(query: Query) -> tuple[str, int | None]:
     return query.judge, query.sampling.thinking_budget
 
 
-def _digest(noun: Record) -> str:
-    return blake2b(msgspec.json.encode(noun), digest_size=12).hexdigest()
+def _digest(record: Record) -> str:
+    return blake2b(msgspec.json.encode(record), digest_size=12).hexdigest()

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.files import Lines, Warn, read_line, scan
 from jurist.core.hashing import seed_of
-from jurist.core.hashing import seed_of
 from jurist.core.run_config import adopt
 from jurist.core.store import claim
 from jurist.core.types import (

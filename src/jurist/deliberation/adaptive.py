@@ -1,4 +1,4 @@
-"""Adaptive pairing: round robin's pick from those matches that can still change it."""
+"""Adaptive pairing: finds the pick of a round robin by playing only matches that can still change it."""
 
 from collections.abc import Sequence
 from itertools import accumulate

@@ -1,4 +1,4 @@
-"""Who meets whom: pairings as pure functions of players, records and a seed."""
+"""Pairings of tournaments, as pure functions of players, results and a seed."""
 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""From which lead on a cheap judge may decide alone: the threshold of a cascade, found on data."""
+"""Finds the threshold of a cascade on data: the lead from which on the cheap judge decides alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b

@@ -1,4 +1,4 @@
-"""Several verdicts about one case made one: majority, mean, or the commonest reason for none."""
+"""Combines several verdicts on a case into one: majority, mean, or the commonest reason for none."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How much thinking a case is worth: a fixed budget, more of it on doubt, a cheap judge first."""
+"""Thinking effort: a fixed budget, a second look with more of it, or a cascade of two judges."""
 
 from msgspec.structs import replace
 

@@ -1,4 +1,4 @@
-"""Matches of a tournament: a case of two made of a case of n, and one decision made of them all."""
+"""Matches of a tournament: each is a case of two responses; all of them make one decision."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass

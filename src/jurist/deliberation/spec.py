@@ -11,7 +11,7 @@ from jurist.deliberation.votes import by_number
 Maker = Callable[..., Deliberation]
 
 LONGEST = 1000
-"""Characters of a deliberation's text: nobody needs more, and Python's parser recurses."""
+"""Characters of a deliberation's text: Python's parser recurses, so a longer one is refused."""
 
 
 def parse(text: str, makers: Mapping[str, Maker]) -> Deliberation:

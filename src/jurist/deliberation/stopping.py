@@ -1,4 +1,4 @@
-"""Votes that stop early: exactly when the lead cannot be lost, or when it very likely would not be."""
+"""Votes that stop early: when the lead cannot be lost, or is unlikely to be lost."""
 
 import asyncio
 from collections.abc import Callable, Sequence

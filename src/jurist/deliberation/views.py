@@ -1,4 +1,4 @@
-"""A judge of one or two responses where another number is to be judged: ratings of n, anchors, teams."""
+"""Deliberations for a judge of one or two responses on cases of another number: ratings, anchors, teams."""
 
 from collections.abc import Sequence
 from math import sqrt

@@ -1,4 +1,4 @@
-"""Votes and orders: one ask, both orders, majority of k, and their composition."""
+"""Votes and orders: one ask, both orders, the majority of k asks."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -22,7 +22,7 @@ from jurist.deliberation.combine import majority, mean
 T = TypeVar("T")
 
 MOST_VOTES = 10_000
-"""Votes on one case; more is taken for a slip of the finger."""
+"""Most votes on one case; more is refused as a typing error."""
 
 
 def once() -> Deliberation:

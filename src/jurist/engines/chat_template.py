@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -10,9 +10,11 @@ from jurist.core.errors import EngineError
 from jurist.core.types import Completion, Conversation, Message, Usage
 
 _OPENED = re.compile(r"<think>\s*\Z")
-_MARK = re.compile("\ue000(\\d+)\ue001")
+MARK = re.compile("\ue000(\\d+)\ue001")
+"""Stands for the content of a numbered message while a template is rendered."""
+
 # Added tokens that are not "special" but steer a template or a parser: <think>, [TOOL_CALLS].
-_MARKUP = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
+MARKUP = re.compile(r"<[^<>\s]+>|\[[A-Z_/]+\]")
 
 
 class ChatError(Exception):
@@ -21,6 +23,9 @@ class ChatError(Exception):
 
 class ChatIds:
     """The chat template and the vocabulary of one model; may be used from several threads."""
+
+    assistant_next = True
+    """Whether the assistant speaks next, after the last message."""
 
     def __init__(self, tokenizer: Any, model: str) -> None:
         if not tokenizer.chat_template:
@@ -34,7 +39,7 @@ class ChatIds:
         self._lock = threading.Lock()
         self._known_turn: tuple[str, list[int]] | None = None
         added: list[Any] = list(tokenizer.added_tokens_decoder.values())
-        markup = [str(t) for t in added if not t.special and _MARKUP.fullmatch(str(t))]
+        markup = [str(t) for t in added if not t.special and MARKUP.fullmatch(str(t))]
         self._markup = _any_of(markup)
         self._control = _any_of([*markup, *[str(t) for t in added if t.special]])
 
@@ -126,25 +131,22 @@ class ChatIds:
     def _rendered(self, turns: Sequence[Message]) -> str:
         plain = [{"role": m.role, "content": m.content} for m in turns]
         try:
-            return self._tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
+            return self._tokenizer.apply_chat_template(
+                plain, tokenize=False, add_generation_prompt=self.assistant_next
+            )
         except self._template_error as error:
             raise ChatError(f"the model's chat template refuses these messages: {error}") from error
 
     def _in_parts(self, rendered: str, messages: Conversation) -> list[int]:
         """The template's control tokens are control tokens, nobody else's are."""
         ids: list[int] = []
-        for i, part in enumerate(_MARK.split(rendered)):
+        for i, part in enumerate(MARK.split(rendered)):
             ids += self._plain(messages[int(part)].content) if i % 2 else self._ids(part)
         return ids
 
     def _plain(self, text: str) -> list[int]:
         """Ids of text in which no control token is recognised; markup is cut inside each one's name."""
-        ids: list[int] = []
-        start = 0
-        for markup in self._markup.finditer(text):
-            ids += self._text_ids(text[start : markup.start() + 1])
-            start = markup.start() + 1
-        return ids + self._text_ids(text[start:])
+        return [token for piece in cut_inside(self._markup, text) for token in self._text_ids(piece)]
 
     def _text_ids(self, prefill: str | None) -> list[int]:
         """Ids of a text: its <think> stays one token where it is one, but no special token comes of it."""
@@ -155,6 +157,18 @@ class ChatIds:
             return []
         options = {"add_special_tokens": False, "split_special_tokens": split_special_tokens}
         return list(self._tokenizer(text, **options)["input_ids"])
+
+
+def cut_inside(names: re.Pattern[str], text: str) -> Iterator[str]:
+    """The pieces of a text that is cut after the first character of each name in it.
+
+    Tokenised piece by piece, no name of a control token becomes one.
+    """
+    start = 0
+    for name in names.finditer(text):
+        yield text[start : name.start() + 1]
+        start = name.start() + 1
+    yield text[start:]
 
 
 def overflow(tokens: int, context: int) -> Completion:
@@ -173,7 +187,7 @@ def _continued(content: str) -> str:
 
 
 def _filled(turn: Message, messages: Conversation) -> Message:
-    return Message(turn.role, _MARK.sub(lambda m: messages[int(m[1])].content, turn.content))
+    return Message(turn.role, MARK.sub(lambda m: messages[int(m[1])].content, turn.content))
 
 
 def _merged(turns: list[Message]) -> list[Message]:
@@ -187,7 +201,7 @@ def _merged(turns: list[Message]) -> list[Message]:
 
 
 def _missing(rendered: str, messages: Sequence[Message]) -> list[int]:
-    rendered_indices = {int(i) for i in _MARK.findall(rendered)}
+    rendered_indices = {int(i) for i in MARK.findall(rendered)}
     return [i for i in range(len(messages)) if i not in rendered_indices]
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from jurist.core.errors import EngineError, MissingExtraError
 from jurist.core.types import Completion, Conversation, Query, Usage
-from jurist.engines.chat_template import overflow
+from jurist.engines.chat_template import MARK, cut_inside, overflow
 from jurist.engines.gguf import stamp
 from jurist.engines.in_process import InProcessEngine
 from jurist.engines.low_rank import JUDGE, prepared_with_updates
@@ -25,7 +25,6 @@ from jurist.engines.slots import Slots
 BASE = "base"
 """The model name of the packaged model as it is."""
 
-_MARK = re.compile("\ue000(\\d+)\ue001")
 _TOKENIZER = "openvino_tokenizer.xml"
 
 
@@ -179,7 +178,7 @@ class EmbeddedModel:
         marked = [{"role": m.role, "content": f"\ue000{i}\ue001"} for i, m in enumerate(messages)]
         template: str = self._tokenizer.apply_chat_template(marked, True)
         ids: list[int] = []
-        for i, part in enumerate(_MARK.split(template)):
+        for i, part in enumerate(MARK.split(template)):
             ids += self._plain(messages[int(part)].content) if i % 2 else self._encode(part)
         return ids + self._plain(prefill or "")
 
@@ -213,12 +212,7 @@ class EmbeddedModel:
 
     def _plain(self, text: str) -> list[int]:
         """Ids of text in which no control token is recognised: it is cut inside each one's name."""
-        ids: list[int] = []
-        start = 0
-        for token in self._control.finditer(text):
-            ids += self._encode(text[start : token.start() + 1])
-            start = token.start() + 1
-        return ids + self._encode(text[start:])
+        return [token for piece in cut_inside(self._control, text) for token in self._encode(piece)]
 
     def _work(self) -> None:
         while True:

@@ -1,13 +1,12 @@
 """A scalar reward model in this process: conversations that arrive together are scored as one batch."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from jurist.core.errors import EngineError
-from jurist.core.types import Completion, Conversation, Message, Query, Usage
+from jurist.core.types import Completion, Conversation, Query, Usage
 from jurist.engines.base import failed
 from jurist.engines.batches import BatchThread, Job
-from jurist.engines.chat_template import ChatError, ChatIds, overflow
+from jurist.engines.chat_template import ChatIds, overflow
 from jurist.engines.in_process import InProcessEngine
 from jurist.engines.pretrained import libraries, load
 
@@ -34,16 +33,11 @@ class ScalarEngine(InProcessEngine["SequenceClassifier"]):
 class WholeChat(ChatIds):
     """The ids of a finished conversation, in which nobody speaks next."""
 
+    assistant_next = False
+
     def ids(self, messages: Conversation) -> list[int]:
         """Ids of all turns; raises ``ChatError``."""
         return self.prompt(messages, None)
-
-    def _rendered(self, turns: Sequence[Message]) -> str:
-        plain = [{"role": m.role, "content": m.content} for m in turns]
-        try:
-            return self._tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=False)
-        except self._template_error as error:
-            raise ChatError(f"the model's chat template refuses these messages: {error}") from error
 
 
 class SequenceClassifier:

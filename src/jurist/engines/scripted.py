@@ -1,4 +1,4 @@
-"""The engine that says what it was told to: for tests, demonstrations and measurements."""
+"""The engine that answers what a script says: for tests, demonstrations and measurements."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,15 +9,22 @@ Script = Callable[[Query], Completion | str]
 
 
 class ScriptedEngine(EngineBase):
-    """Answers by a function of the query, a table from key to text, or one text for all."""
+    """Answers by a function of the query, a table from key to text, or one text for all.
 
-    def __init__(self, script: Script | Mapping[str, str] | str, concurrency: int = 64) -> None:
+    ``queries`` holds what it was asked, in order, unless ``keep`` is false: a long run would fill the memory.
+    """
+
+    def __init__(
+        self, script: Script | Mapping[str, str] | str, concurrency: int = 64, *, keep: bool = True
+    ) -> None:
         self._script = script
+        self._keep = keep
         self.concurrency = concurrency
         self.queries: list[Query] = []
 
     async def __call__(self, query: Query) -> Completion:
-        self.queries.append(query)
+        if self._keep:
+            self.queries.append(query)
         answer = self._answer(query)
         return Completion(answer) if isinstance(answer, str) else answer
 

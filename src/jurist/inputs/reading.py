@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike, fspath
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
+import msgspec
 from msgspec.structs import replace
 
 from jurist.core.errors import InputError, JuristError
@@ -174,7 +175,7 @@ class _Ids:
 
 def _checked(case: Case) -> Case:
     """A case that was made in Python; its texts can be written and its gold fits its responses."""
-    return replace(
+    checked = replace(
         case,
         prompt=prompt_of(case.prompt, "prompt"),
         responses=responses_of(case.responses, "responses"),
@@ -183,6 +184,24 @@ def _checked(case: Case) -> Case:
         rubric=None if case.rubric is None else text_of(case.rubric, "rubric"),
         anchors=tuple(response_of(anchor, f"anchors[{i}]") for i, anchor in enumerate(case.anchors)),
     )
+    check_writable(checked)
+    return checked
+
+
+def check_writable(value: object) -> None:
+    """Raise ``InputError`` for what a run could not keep: half a surrogate pair, or no JSON."""
+    try:
+        msgspec.json.encode(value)
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"half of a surrogate pair (U+{ord(error.object[error.start]):04X}) is no character, "
+            f"saw {error.object[max(0, error.start - 20) : error.start + 1]!a}",
+            'remove it: text.encode("utf-8", "ignore").decode()',
+        ) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"a value that JSON cannot hold: {error}", "texts, numbers, lists and objects"
+        ) from None
 
 
 def _records(values: Any) -> Iterable[Any]:
@@ -208,4 +227,5 @@ def _fields(value: Any) -> Fields:
     fields = plain(dict(cast("Mapping[str, Any]", value)))
     if isinstance(fields, InputError):
         raise fields
+    check_writable(fields)
     return {name: None if cell != cell else cell for name, cell in fields.items()}  # NaN

@@ -128,12 +128,12 @@ def samples_of(
     Where a prompt is not found in its query, the whole query is judged as the response, with a warning in
     the log. Raises ``InputError`` for other numbers of prompts or labels, and for an empty prompt.
     """
-    given = [None] * len(queries) if labels is None else labels
-    if not len(queries) == len(prompts) == len(given):
+    labels = [None] * len(queries) if labels is None else labels
+    if not len(queries) == len(prompts) == len(labels):
         raise InputError(
-            f"{len(queries)} queries, {len(prompts)} prompts, {len(given)} labels", hint="one per query"
+            f"{len(queries)} queries, {len(prompts)} prompts, {len(labels)} labels", hint="one per query"
         )
-    samples = [query_sample(*row) for row in zip(queries, prompts, given, strict=True)]
+    samples = [query_sample(*row) for row in zip(queries, prompts, labels, strict=True)]
     for i, sample in enumerate(samples):
         if not prompts[i].strip():
             raise InputError(f"prompt {i} is empty", hint="a judge needs to see what was asked")

@@ -54,8 +54,8 @@ class TrlReward:
         processes = self._processes()
         slices = gathered(processes, lambda: rows_of(prompts, completions, columns, *self._columns))
         groups = groups_of(slices, self._size)
-        own = [group for group in groups if group.owner == processes.rank]
-        by_rank = gathered(processes, lambda: self._loop.run(lambda: self._judged(own)))
+        ours = [group for group in groups if group.owner == processes.rank]
+        by_rank = gathered(processes, lambda: self._loop.run(lambda: self._judged(ours)))
         rewards = scattered(groups, by_rank, [len(rows) for rows in slices])[processes.rank]
         _log(self.__name__, rewards, columns)
         return [reward.value for reward in rewards]

@@ -177,8 +177,8 @@ def _manager() -> Any:
         async def run_single(self, data: Any) -> dict[str, Any]:
             """The reward of the last row, as in verl's own managers: it ends the trajectory."""
             row = data[-1:][0]
-            given = (row.batch, row.non_tensor_batch, self.tokenizer, self.config, self.options)
-            extra = await scored(await asyncio.to_thread(sample_of, *given), self.options)
+            fields = (row.batch, row.non_tensor_batch, self.tokenizer, self.config, self.options)
+            extra = await scored(await asyncio.to_thread(sample_of, *fields), self.options)
             return {"reward_score": extra["score"], "reward_extra_info": extra}
 
     return GroupRewardManager

@@ -1,4 +1,4 @@
-"""From options to a judge that can be asked: what was not chosen is chosen here, and said."""
+"""Builds a judge from its options; options that were not given are chosen here, and each choice is said."""
 
 import asyncio
 from collections.abc import Callable

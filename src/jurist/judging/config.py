@@ -1,4 +1,4 @@
-"""Which judge, and how it is asked: the options that every command shares, and what they resolve to."""
+"""The options of a judge, shared by every command."""
 
 import tomllib
 from collections.abc import Collection

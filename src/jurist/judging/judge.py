@@ -1,4 +1,4 @@
-"""The verb: ``Judge.ask(case) -> Judgment``; the only place where slots are mapped back to responses."""
+"""``Judge.ask(case) -> Judgment``: one judgment; the only place where slots are mapped back to responses."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

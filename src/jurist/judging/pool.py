@@ -1,4 +1,4 @@
-"""The main path: cases in, decisions out, each on disk as soon as it exists."""
+"""Decides many cases at once; each judgment and decision is on disk as soon as it exists."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -9,6 +9,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from jurist.core.errors import EngineError
+from jurist.core.records import slim as slim_judgment
 from jurist.core.store import Store
 from jurist.core.types import Ask, Case, Decide, Decision, Judgment, Order, Status
 from jurist.engines.replay import UNRECORDED
@@ -37,7 +38,7 @@ Watch = Callable[[RunProgress], None]
 
 
 class _GiveUp:
-    """Stops a run whose engine is gone, instead of writing the same failure a hundred thousand times."""
+    """Stops a run after so many failed calls in a row: its engine is gone."""
 
     def __init__(self, after: int) -> None:
         self._after = after
@@ -65,13 +66,15 @@ async def decide_all(
     progress: RunProgress | None = None,
     watch: Watch = lambda _: None,
     give_up_after: int = 100,
+    slim: bool = False,
 ) -> AsyncGenerator[Decision]:
     """Decisions as they fall, ``concurrency`` cases at a time; memory does not grow with the cases.
 
-    With a store, cases that it has decided come back at once and are not asked again. Raises
+    With a store, cases that it has decided come back at once (``slim``: without texts) and are not asked
+    again. Raises
     ``EngineError`` after ``give_up_after`` failed calls in a row (0: never).
     """
-    task = Task(ask, deliberate, store)
+    task = Task(ask, deliberate, store, slim=slim)
     stream = decide_tasks(
         ((task, case) for case in cases),
         concurrency=concurrency,
@@ -103,7 +106,7 @@ async def decide_tasks(
     watch: Watch = lambda _: None,
     give_up_after: int = 100,
 ) -> AsyncGenerator[tuple[Task, Decision]]:
-    """As ``decide_all``, each case with its task; while one task's last cases drag on, the next begins."""
+    """As ``decide_all``, each case with its task; the next task begins while the last cases of one run."""
     progress = progress or RunProgress()
     guard = _GiveUp(give_up_after)
 
@@ -192,13 +195,7 @@ def spread(cases: Sequence[Case], limit: int | None, unit: str | None = None) ->
 
 def slim(decision: Decision) -> Decision:
     """The decision without its texts: all that scores need, for runs that do not fit into memory."""
-    return replace(decision, judgments=tuple(_slim(j) for j in decision.judgments))
-
-
-def _slim(judgment: Judgment) -> Judgment:
-    query = replace(judgment.query, messages=())
-    completion = replace(judgment.completion, text="", thinking=None)
-    return replace(judgment, query=query, completion=completion)
+    return replace(decision, judgments=tuple(map(slim_judgment, decision.judgments)))
 
 
 def _count(progress: RunProgress, judgment: Judgment, *, paid: bool = True) -> None:

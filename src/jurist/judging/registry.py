@@ -1,4 +1,4 @@
-"""Every name that the command line accepts, in plain tables; heavy imports stay lazy."""
+"""The tables of names that the command line accepts; heavy packages are imported on first use."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -151,7 +151,7 @@ def engine(config: JudgeConfig) -> "EngineBase":
         "scalar": lambda: _made("scalar", "ScalarEngine", argument or _need(config), **_width(config)),
         "vllm": lambda: _made("vllm", "VllmEngine", _need(config), **_width(config), options=_extra(config)),
         "replay": lambda: _replay(Path(argument)),
-        "scripted": lambda: _made("scripted", "ScriptedEngine", argument, **_width(config)),
+        "scripted": lambda: _made("scripted", "ScriptedEngine", argument, **_width(config), keep=False),
     }
     if name not in makers:
         raise _unknown_engine(config.engine, [*makers, "http://..."])

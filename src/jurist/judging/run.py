@@ -30,8 +30,12 @@ async def run(
     progress: RunProgress | None = None,
     watch: Watch = lambda _: None,
     warn: Warn = lambda _: None,
+    slim: bool = False,
 ) -> AsyncGenerator[Decision]:
-    """Decisions as they fall. With ``out`` they are kept there, and what is there is not asked again."""
+    """Decisions as they fall. With ``out`` they are kept there, and what is there is not asked again.
+
+    ``slim``: what is there comes without prompts and completions, which is much faster.
+    """
     await setup.check()
     config = {**setup.fingerprint(), **input_facts(source), "benchmark": benchmark}
     store = Store(out, config, warn=warn) if out else None
@@ -45,6 +49,7 @@ async def run(
             progress=progress,
             watch=watch,
             give_up_after=setup.config.give_up_after,
+            slim=slim,
         )
         async with aclosing(stream):
             async for decision in stream:
@@ -140,4 +145,4 @@ def _card(one: _Measured, *, timed: bool) -> Scorecard:
 
 
 def _unwatched(_: RunProgress) -> None:
-    """Nobody looks."""
+    """The watch that shows nothing."""

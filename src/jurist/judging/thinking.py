@@ -1,4 +1,4 @@
-"""A cap on the thinking: it is cut, closed properly, and a short answer is asked for."""
+"""Keeps a thinking budget: cuts the thinking, closes it, and asks for a short answer."""
 
 from msgspec.structs import replace
 

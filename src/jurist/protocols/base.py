@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from jurist.core.types import Case, Completion, Conversation, Message, Sampling, Scores, Verdict
 from jurist.protocols.text import plain
@@ -11,6 +12,8 @@ from jurist.protocols.thinking_tags import closed_thinking
 
 Render = Callable[[Case], Conversation]
 Parse = Callable[[Completion], Verdict]
+Rule = Literal["robust", "eval", "train"]
+"""How a verdict is read: by our rule, or by a published family's rule of evaluation or of training."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from jurist.core.types import Case, Conversation, Message, Response
+from jurist.core.types import Case, Message, Response
 from jurist.protocols.text import INVISIBLE, JOINER, unstyled, visible
 from jurist.protocols.thinking_tags import THINKING_MARKS, THINKING_WORDS
 from jurist.protocols.verdicts import BOXED_LABEL, box_spans
@@ -93,27 +93,20 @@ def guarded(case: Case, tokens: Sequence[str] = ()) -> Case:
     ``defuse``.
     """
 
-    def turn(message: Message) -> Message:
-        asked = message.role in ("user", "system")
-        content = defuse(message.content, control_only=asked, tokens=tokens)
+    def turn(message: Message, *, control_only: bool = False) -> Message:
+        content = defuse(message.content, control_only=control_only, tokens=tokens)
         return replace(message, role=_role(message.role, tokens), content=content)
 
     def response(value: Response) -> Response:
-        if isinstance(value, str):
-            return defuse(value, tokens=tokens)
-        return _whole(value, tokens)
+        return defuse(value, tokens=tokens) if isinstance(value, str) else tuple(turn(m) for m in value)
 
     return replace(
         case,
-        prompt=tuple(turn(m) for m in case.prompt),
+        prompt=tuple(turn(m, control_only=m.role in ("user", "system")) for m in case.prompt),
         responses=tuple(response(r) for r in case.responses),
         reference=case.reference and defuse(case.reference, tokens=tokens),
         rubric=case.rubric and defuse(case.rubric, control_only=True, tokens=tokens),
     )
-
-
-def _whole(turns: Conversation, tokens: Sequence[str]) -> Conversation:
-    return tuple(Message(_role(m.role, tokens), defuse(m.content, tokens=tokens)) for m in turns)
 
 
 def _role(role: str, tokens: Sequence[str]) -> str:

@@ -19,14 +19,13 @@ from jurist.core.types import (
     Verdict,
     response_text,
 )
-from jurist.protocols.base import Parse, Protocol
+from jurist.protocols.base import Parse, Protocol, Rule
 from jurist.protocols.rubrics import SLOT
 from jurist.protocols.text import fill, speaker, without_speakers
 from jurist.protocols.thinking_tags import unparted
 from jurist.protocols.verdicts import nothing, parse_letter, pick
 
 Family = Literal["instruct", "reasoning"]
-Rule = Literal["robust", "eval", "train"]
 SOURCE = "RM-R1-UIUC/RM-R1 @d4c2542 (Apache-2.0), eval/reward-bench/rewardbench/generative.py"
 
 

@@ -8,16 +8,14 @@ microsoft/LMOps @af6bc85, ``RRM-evaluation/rewardbench/generative.py`` and ``scr
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal
 
 from jurist.core.errors import ProtocolError
 from jurist.core.types import Case, Completion, Conversation, Message, Sampling, Verdict, response_text
-from jurist.protocols.base import Parse, Protocol, VerdictSlot
+from jurist.protocols.base import Parse, Protocol, Rule, VerdictSlot
 from jurist.protocols.text import fill, flatten
 from jurist.protocols.thinking_tags import unparted
 from jurist.protocols.verdicts import box_spans, nothing, parse_box, pick
 
-Rule = Literal["robust", "eval", "train"]
 SOURCE = "microsoft/LMOps @af6bc85 (MIT), RRM-evaluation/rewardbench/generative.py"
 _SLOT = VerdictSlot(before=r"\boxed{Assistant ", labels=("1", "2"), after="}")
 

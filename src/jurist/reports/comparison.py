@@ -20,12 +20,16 @@ CountingRule = Callable[[Iterable[Decision]], Scorecard]
 
 @dataclass(frozen=True, slots=True)
 class ComparedRun:
-    """One judge's decisions. ``digests`` holds the hash of each case, empty where nobody wrote it down."""
+    """One judge's decisions. ``digests`` holds the hash of each case, "" where nobody wrote it down.
+
+    ``texts``: the hash without ``meta``, in which imported outputs may name their judge; where it is known.
+    """
 
     name: str
     decisions: Sequence[Decision]
     digests: Mapping[str, str] = field(default_factory=dict[str, str])
     benchmark: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Judged(Record, frozen=True):
@@ -160,8 +164,13 @@ def _same_case(
     case: str, one: ComparedRun, decision: Decision, other: ComparedRun, table: Mapping[str, Decision]
 ) -> bool:
     """By the hash of the case where both runs wrote it down, else by gold."""
-    digests = one.digests.get(case), other.digests.get(case)
-    return digests[0] == digests[1] if all(digests) else decision.gold == table[case].gold
+    for hashes in (
+        (one.texts.get(case), other.texts.get(case)),
+        (one.digests.get(case), other.digests.get(case)),
+    ):
+        if all(hashes):
+            return hashes[0] == hashes[1]
+    return decision.gold == table[case].gold
 
 
 def _missing(runs: Sequence[ComparedRun], tables: Sequence[Mapping[str, Decision]], shared: int) -> str:

@@ -363,9 +363,9 @@ def _identity(sample: CohortSample) -> bytes | None:
     """What a sample shares with its retries; None where it has no such thing."""
     if sample.key is None and sample.caller is None:
         return None
-    own = ("key", sample.key) if sample.key is not None else ("caller", sample.caller)
-    both = msgspec.json.encode((group_name(sample), own, sample.response))
-    return blake2b(both, digest_size=16).digest()
+    name = ("key", sample.key) if sample.key is not None else ("caller", sample.caller)
+    whole = msgspec.json.encode((group_name(sample), name, sample.response))
+    return blake2b(whole, digest_size=16).digest()
 
 
 async def _answer(slot: _Slot, until: float) -> Reward:

@@ -188,8 +188,8 @@ class GroupJudge:
         self, case: Case, deliberate: Deliberation, ruled: dict[int, float], deadline: float | None
     ) -> tuple[Decision, bool]:
         """The decision, and whether the deadline cut it."""
-        told: list[Judgment] = []
-        ask = _overheard(self.setup.judge(self.memory).ask, ruled, told)
+        judgments: list[Judgment] = []
+        ask = _recorded(self.setup.judge(self.memory).ask, ruled, judgments)
         limit = asyncio.timeout(deadline)
         try:
             async with limit:
@@ -197,7 +197,7 @@ class GroupJudge:
         except TimeoutError:
             if not limit.expired():
                 raise
-        return _so_far(case, told), True
+        return _so_far(case, judgments), True
 
 
 def exact_answer(response: str, reference: str) -> float | None:
@@ -207,15 +207,15 @@ def exact_answer(response: str, reference: str) -> float | None:
     are compared by value, letters of choices as letters; any other answer decides only by being the same,
     since \boxed{x+1} and 1+x may be one.
     """
-    found = final_answer(response)
+    answer = final_answer(response)
     wanted = final_answer(reference) or final_answer(f"\\boxed{{{reference}}}")
-    if found is None or wanted is None:
+    if answer is None or wanted is None:
         return None
-    if found == wanted:
+    if answer == wanted:
         return 1.0
-    if all(len(answer) == 1 and answer.isalpha() for answer in (found, wanted)):
-        return float(found.upper() == wanted.upper())
-    values = _value(found), _value(wanted)
+    if all(len(text) == 1 and text.isalpha() for text in (answer, wanted)):
+        return float(answer.upper() == wanted.upper())
+    values = _value(answer), _value(wanted)
     return None if None in values else float(values[0] == values[1])
 
 
@@ -319,15 +319,15 @@ class _Group:
         )
 
     def _reward(self, i: int, value: float | None, rated: _Rated) -> Reward:
-        found, place = self._treated[i][1], self._places[i]
+        finding, place = self._treated[i][1], self._places[i]
         if place is None and value is None:
-            return Reward(None, Status.REFUSED, f"{found}: no reward")
+            return Reward(None, Status.REFUSED, f"{finding}: no reward")
         if place is None and rated.level is None:
-            return Reward(value, note=f"{found}: level with the lowest of its group")
+            return Reward(value, note=f"{finding}: level with the lowest of its group")
         if value is not None:
-            return Reward(value, note="; ".join(filter(None, (found, rated.note))))
+            return Reward(value, note="; ".join(filter(None, (finding, rated.note))))
         missing = rated.missing[place or 0]
-        return Reward(None, missing.status, "; ".join(filter(None, (found, missing.note))))
+        return Reward(None, missing.status, "; ".join(filter(None, (finding, missing.note))))
 
     def _ranking(self, ratings: Sequence[float | None], rated: _Rated) -> Ranking:
         values = tuple(r for r in ratings if r is not None)
@@ -340,10 +340,10 @@ class _Group:
         return Ranking(order, values, errors, rated.matches)
 
 
-def _overheard(ask: Ask, ruled: dict[int, float], told: list[Judgment]) -> Ask:
-    """The ask, its judgments kept in ``told``; a match of two responses that the rule knows is not asked."""
+def _recorded(ask: Ask, ruled: dict[int, float], judgments: list[Judgment]) -> Ask:
+    """The ask, which adds to ``judgments``; a match of two responses that the rule knows is not asked."""
 
-    async def overheard(
+    async def recorded(
         case: Case,
         order: Order | None = None,
         sample: int = 0,
@@ -358,10 +358,10 @@ def _overheard(ask: Ask, ruled: dict[int, float], told: list[Judgment]) -> Ask:
             judgment = _by_rule(case, shown, sample, ruled)
         else:
             judgment = await ask(case, order, sample, among, budget=budget, first=first)
-        told.append(judgment)
+        judgments.append(judgment)
         return judgment
 
-    return overheard
+    return recorded
 
 
 def _by_rule(case: Case, shown: Order, sample: int, ruled: dict[int, float]) -> Judgment:
@@ -371,11 +371,11 @@ def _by_rule(case: Case, shown: Order, sample: int, ruled: dict[int, float]) -> 
     return Judgment(query, Completion(), Verdict((won, 1 - won), note="by rule", via="recorded"))
 
 
-def _so_far(case: Case, told: Sequence[Judgment]) -> Decision:
+def _so_far(case: Case, finished: Sequence[Judgment]) -> Decision:
     """The decision that a deadline cut; its scores are mean ratings, or win rates, where there are any."""
     n = len(case.responses)
     # By responses, since Elo's ratings depend on the order of matches, and arrival is an accident.
-    judgments = tuple(sorted(told, key=lambda j: sorted(j.query.order)))
+    judgments = tuple(sorted(finished, key=lambda j: sorted(j.query.order)))
     decision = Decision(case.id, Verdict(), judgments, None, case.gold, case.group, case.meta)
     note = f"the deadline came after {len(judgments)} judgments"
     matches = matches_of(decision)
@@ -411,20 +411,22 @@ def _rate(decision: Decision, n: int, rating: Rating, *, cut: bool, teams: bool)
 
 def _singles(decision: Decision) -> dict[int, float]:
     """Mean ratings of the responses that were rated alone."""
-    found: dict[int, list[float]] = {}
+    by_response: dict[int, list[float]] = {}
     for judgment in decision.final_judgments:
         if len(judgment.query.order) == 1 and judgment.verdict.scores:
-            found.setdefault(judgment.query.order[0], []).append(judgment.verdict.scores[0])
-    return {i: sum(ratings) / len(ratings) for i, ratings in found.items()}
+            by_response.setdefault(judgment.query.order[0], []).append(judgment.verdict.scores[0])
+    return {i: sum(ratings) / len(ratings) for i, ratings in by_response.items()}
 
 
 def _missing(decision: Decision, i: int, *, cut: bool) -> Verdict:
     """Why response i has no rating, if it has none."""
-    own = [j.verdict for j in decision.final_judgments if i in j.query.order and j.verdict.scores is None]
+    verdicts = [
+        j.verdict for j in decision.final_judgments if i in j.query.order and j.verdict.scores is None
+    ]
     if cut:
         return Verdict(status=Status.TRUNCATED, note=decision.verdict.note)
-    if own or decision.verdict.scores is None:
-        return unresolved(own) if own else decision.verdict
+    if verdicts or decision.verdict.scores is None:
+        return unresolved(verdicts) if verdicts else decision.verdict
     return Verdict(status=Status.REFUSED, note="no match with this response")
 
 

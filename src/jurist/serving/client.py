@@ -40,7 +40,8 @@ class AsyncClient:
 
     A server that is busy, away or starting anew is asked again for ``patience`` seconds in all, at first
     after a second, then less and less often, or when its Retry-After says. ``timeout``: seconds that one
-    attempt may take, judging included. A score keeps its key over all attempts, so that it is one sample.
+    attempt may take, judging included (None: any time). A score keeps its key over all attempts, so that it
+    is one sample.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class AsyncClient:
         url: str = "http://127.0.0.1:8300",
         token: str | None = None,
         *,
-        timeout: float = 600.0,
+        timeout: float | None = 600.0,
         patience: float = 900.0,
     ) -> None:
         self._url, self._patience = url.rstrip("/"), patience

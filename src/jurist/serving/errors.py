@@ -37,6 +37,8 @@ class HTTPError(Exception):
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers of the reply, beside its type and length."""
         headers = [(b"www-authenticate", b"Bearer")] if self.status == 401 else []
+        if self.status in (408, 413):  # the rest of the body would be taken for the next request
+            headers.append((b"connection", b"close"))
         return headers if self.retry is None else [*headers, (b"retry-after", str(self.retry).encode())]
 
 

@@ -127,27 +127,27 @@ class HeldConnections:
         self._visits[name] = self._visits.pop(name, 0) + 1
         if len(self._visits) > MOST_NAMES:
             self._visits.popitem(last=False)
-        held = self._held.setdefault(address, OrderedDict())
+        waiting = self._held.setdefault(address, OrderedDict())
         released = asyncio.get_running_loop().create_future()
-        held[released] = name, gathers
-        if len(held) > self._most:
-            self._let_one_go(held)
+        waiting[released] = name, gathers
+        if len(waiting) > self._most:
+            self._let_one_go(waiting)
         return released
 
     def end(self, address: str, released: "asyncio.Future[None]") -> None:
         """The sample is answered, or let go."""
-        held = self._held[address]
-        held.pop(released, None)
+        waiting = self._held[address]
+        waiting.pop(released, None)
         released.cancel()
-        if not held:
+        if not waiting:
             del self._held[address]
 
     def answered(self, name: bytes) -> None:
         """The sample has its answer: how often it came is forgotten."""
         self._visits.pop(name, None)
 
-    def _let_one_go(self, held: "_Held") -> None:
-        for released, (name, gathers) in held.items():
+    def _let_one_go(self, waiting: "_Held") -> None:
+        for released, (name, gathers) in waiting.items():
             if not released.done() and self._visits.get(name, 0) < self._times and gathers():
                 released.set_result(None)
                 return

@@ -12,6 +12,9 @@ from jurist.serving.service import Service
 Body = TypeVar("Body", bound=msgspec.Struct)
 JSON = "application/json"
 
+WHOLE: dict[str, Any] = {"multiple_of": 1, "extra_json_schema": {"type": "integer"}}
+"""Of ``msgspec.Meta`` for whole numbers: 8.0 is one in JSON, and msgspec's int is stricter."""
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

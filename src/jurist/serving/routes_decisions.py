@@ -193,8 +193,8 @@ async def decide(service: Service, request: DecisionsRequest, _: Caller) -> Deci
         if missing and service.settings.unanswered == "error":
             option = "another --unanswered: such a question is answered by a refusal then"
             raise no_reward("a question has no answer", missing, option, f"questions[{i}]")
-        given = RefusalAnswer(question.name, missing.status, missing.note) if missing else None
-        answers.append(given or answer_of(question, probabilities_of(result, scale)))
+        refusal = RefusalAnswer(question.name, missing.status, missing.note) if missing else None
+        answers.append(refusal or answer_of(question, probabilities_of(result, scale)))
     usage = sum((r.decision.usage for r in results if r.decision), Usage())
     return DecisionsReply(request.model or service.model, answers, _usage(usage))
 
@@ -204,18 +204,18 @@ ROUTES: tuple[Route[Any], ...] = (Route("/v1/decisions", DecisionsRequest, Decis
 
 def case_of(evidence: str, question: Question, field: str) -> Case:
     """The question as a prompt, its possible answers as responses, in the order of the request."""
-    asked = _text(question.instructions, f"{field}.instructions")
+    instructions = _text(question.instructions, f"{field}.instructions")
     match question:
         case DecisionPredicate():
             options = ["Yes", "No"]
-            task = f"Is this true of the text above? Answer yes or no.\n{asked}"
+            task = f"Is this true of the text above? Answer yes or no.\n{instructions}"
         case DecisionChoice():
             options = _distinct_options(question.choices)
-            task = "\n".join((asked, "", "The answer is one of these:", *(f"- {o}" for o in options)))
+            task = "\n".join((instructions, "", "The answer is one of these:", *(f"- {o}" for o in options)))
         case DecisionScore():
             options = [_described(level.label, level.description) for level in question.levels]
             task = "\n".join(
-                (asked, "", "The answer is one level, lowest first:", *(f"- {o}" for o in options))
+                (instructions, "", "The answer is one level, lowest first:", *(f"- {o}" for o in options))
             )
     if len(set(options)) < len(options):
         list_name = "choices" if isinstance(question, DecisionChoice) else "levels"
@@ -278,11 +278,11 @@ def _described(name: str, description: str) -> str:
     return f"{name}: {description}" if description else name
 
 
-def _evidence(given: str | tuple[DecisionItem, ...]) -> str:
+def _evidence(content: str | tuple[DecisionItem, ...]) -> str:
     """The input as one text: what users alone said as it is, anything else with its speakers."""
-    if isinstance(given, str):
-        return given
-    turns = [_turn(item, f"input[{i}]") for i, item in enumerate(given)]
+    if isinstance(content, str):
+        return content
+    turns = [_turn(item, f"input[{i}]") for i, item in enumerate(content)]
     if all(turn.role == "user" for turn in turns):
         return "\n\n".join(turn.content for turn in turns)
     # A lone turn would lose its speaker, who is no user here.

@@ -16,12 +16,9 @@ from jurist.core.types import Case, Conversation, Message
 from jurist.rewards.cohort import CohortSample
 from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
-from jurist.serving.route import Page, Route
+from jurist.serving.route import WHOLE, Page, Route
 from jurist.serving.schema import JudgmentTrace
 from jurist.serving.service import Service, traces
-
-WAITS = 280.0
-"""Gym's client waits 300 seconds; less the time that an answer needs."""
 
 Item = dict[str, Any]
 
@@ -69,7 +66,7 @@ class GymVerifyRequest(msgspec.Struct, frozen=True):
     response: GymResponse
     principle: str | None = None
     prompt_id: str | None = None
-    task: int | None = msgspec.field(default=None, name="_ng_task_index")
+    task: Annotated[float, msgspec.Meta(**WHOLE)] | None = msgspec.field(default=None, name="_ng_task_index")
 
 
 class GymVerifyReply(msgspec.Struct, frozen=True):
@@ -120,27 +117,26 @@ class GymMetricsReply(msgspec.Struct, frozen=True):
 
 async def verify(service: Service, request: GymVerifyRequest, caller: Caller) -> GymVerifyReply:
     """NeMo Gym's rollout, judged among its siblings."""
-    given = request.responses_create_params.get("input")
-    prompt = _turns(given, "responses_create_params.input")
+    prompt = _turns(request.responses_create_params.get("input"), "responses_create_params.input")
     if request.task is None and request.prompt_id is None:
         task = ""
     else:
-        task = f"task {request.task}/" if request.task is not None else f"prompt {request.prompt_id}/"
+        task = f"task {request.task:.0f}/" if request.task is not None else f"prompt {request.prompt_id}/"
     digest = sha256(msgspec.json.encode((prompt, request.principle))).hexdigest()
     sample = CohortSample(
         prompt, _text(request.response, "response"), task + digest, rubric=request.principle
     )
-    [(_, number)] = await service.numbers([sample], caller, WAITS)
+    [(_, number)] = await service.numbers([sample], caller, None)
     return GymVerifyReply(request.responses_create_params, request.response, number)
 
 
 async def compare(service: Service, request: GymCompareRequest, _: Caller) -> GymCompareReply:
     """NeMo Gym's candidates, judged together; an error where one has no reward."""
-    if not request.response_objs:
-        return GymCompareReply([], [], {})
-    texts = tuple(_text(r, f"response_objs[{i}]") for i, r in enumerate(request.response_objs))
     prompt = _turns(list(request.conversation_history), "conversation_history")
-    result = await service.group(Case("compare", prompt, texts, rubric=request.principle), WAITS)
+    texts = tuple(_text(r, f"response_objs[{i}]") for i, r in enumerate(request.response_objs))
+    if not texts:
+        return GymCompareReply([], [], {})
+    result = await service.group(Case("compare", prompt, texts, rubric=request.principle), None)
     judgments = traces(result)
     rows = [_row(i, trace) for i, trace in enumerate(judgments) if trace.scores and len(trace.order) == 2]
     answered = sum(trace.scores is not None for trace in judgments)
@@ -233,8 +229,8 @@ def _turn(item: Any) -> Message | None:
     if not isinstance(item, dict):
         return None
     fields = cast("Item", item)
-    text = _content(fields.get("content"))
-    return None if text is None else Message(str(fields.get("role", "user")), text)
+    text, role = _content(fields.get("content")), fields.get("role", "user")
+    return Message(role, text) if text is not None and isinstance(role, str) else None
 
 
 def _content(value: Any) -> str | None:

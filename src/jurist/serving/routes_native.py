@@ -8,7 +8,7 @@ from jurist.core.types import Case, Message, Response, Status, Usage, conversati
 from jurist.rewards.cohort import CohortSample
 from jurist.rewards.group import GroupResult
 from jurist.serving.retries import Caller
-from jurist.serving.route import Route
+from jurist.serving.route import WHOLE, Route
 from jurist.serving.schema import CompareReply, RankedResponse, RankReply, ScoreReply
 from jurist.serving.service import GroupReward, Service, traces
 
@@ -51,7 +51,7 @@ class ScoreRequest(JudgingRequest, frozen=True, kw_only=True, forbid_unknown_fie
 
     response: Response
     group: str | None = None
-    size: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    size: Annotated[float, msgspec.Meta(ge=1, le=128, **WHOLE)] | None = None
     key: str | None = None
     anchors: Anchors = ()
 
@@ -81,7 +81,7 @@ async def score(service: Service, request: ScoreRequest, caller: Caller) -> Scor
         request.group,
         request.key,
         request.reference,
-        request.size,
+        None if request.size is None else int(request.size),
         rubric=request.rubric,
         anchors=request.anchors,
     )

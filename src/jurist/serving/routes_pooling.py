@@ -323,14 +323,14 @@ def _pairs(
     return [CohortSample((Message("user", prompt),), response, anchors=anchors) for prompt, response in both]
 
 
-def _texts(given: Texts, field: str) -> list[str]:
-    if not isinstance(given, tuple):
-        return [_content(given, field)]
-    return [_content(text, f"{field}[{i}]") for i, text in enumerate(given)]
+def _texts(texts: Texts, field: str) -> list[str]:
+    if not isinstance(texts, tuple):
+        return [_content(texts, field)]
+    return [_content(text, f"{field}[{i}]") for i, text in enumerate(texts)]
 
 
-def _content(given: Text, field: str) -> str:
-    return given if isinstance(given, str) else _text(given.content, f"{field}.content")
+def _content(text: Text, field: str) -> str:
+    return text if isinstance(text, str) else _text(text.content, f"{field}.content")
 
 
 def _text(content: str | tuple[PoolingPart, ...], field: str) -> str:

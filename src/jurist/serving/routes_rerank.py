@@ -10,7 +10,7 @@ import msgspec
 
 from jurist.core.types import Case, Message, Record, Status, Usage
 from jurist.serving.retries import Caller
-from jurist.serving.route import Route
+from jurist.serving.route import WHOLE, Route
 from jurist.serving.service import GroupReward, Service, no_reward
 
 Document = dict[str, Any]
@@ -25,7 +25,7 @@ class RerankRequest(msgspec.Struct, frozen=True):
     query: str
     documents: Annotated[tuple[str | Document, ...], msgspec.Meta(min_length=1, max_length=128)]
     model: str | None = None
-    top_n: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    top_n: Annotated[float, msgspec.Meta(ge=0, **WHOLE)] | None = None
     return_documents: bool | None = None
     rank_fields: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | None = None
     instruction: str | None = None
@@ -86,15 +86,13 @@ async def rerank(service: Service, request: RerankRequest, _: Caller) -> RerankR
     order = sorted(numbers, key=lambda i: -numbers[i])
     documents = [d if isinstance(d, dict) else {"text": d} for d in request.documents]
     shown = request.return_documents is not False
+    shown_most = min(int(request.top_n or len(texts)), len(texts))
     usage = result.decision.usage if result.decision else Usage()
     return RerankReply(
         f"rerank-{uuid4().hex}",
         request.model or service.model,
         RerankUsage(usage.prompt_tokens, usage.prompt_tokens + usage.completion_tokens),
-        [
-            RerankResult(i, numbers[i], documents[i] if shown else None)
-            for i in order[: request.top_n or None]
-        ],
+        [RerankResult(i, numbers[i], documents[i] if shown else None) for i in order[:shown_most]],
         [_unanswered(i, reward) for i, reward in enumerate(rewards) if i not in numbers],
         RerankMeta({"version": "2"}, {"search_units": 1}),
     )

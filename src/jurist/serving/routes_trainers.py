@@ -11,6 +11,7 @@ from jurist.core.types import Conversation, Message, conversation
 from jurist.rewards.cohort import CohortSample
 from jurist.rewards.group import Reward
 from jurist.serving.errors import HTTPError
+from jurist.serving.queries import query_sample, reference_of
 from jurist.serving.retries import Caller
 from jurist.serving.route import Route
 from jurist.serving.service import GroupReward, Service
@@ -24,6 +25,8 @@ SLIME_WAITS = 110.0
 class OpenRlhfRequest(msgspec.Struct, frozen=True):
     """OpenRLHF's remote reward: ``query`` is prompt and response as decoded, special tokens kept.
 
+    Where the prompt is not found in it (``queries.split_query``) the whole query is judged as the response.
+
     A label is whatever the data's label column holds; what is no text is shown as JSON.
     """
 
@@ -33,7 +36,11 @@ class OpenRlhfRequest(msgspec.Struct, frozen=True):
 
 
 class OpenRlhfReply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One number per query. ``scores`` lie in [0, 1], and are left out where the ratings do not."""
+    """One number per query. ``scores`` lie in [0, 1], and are left out where the ratings do not.
+
+    ``extra_logs``: whether each number is the judge's (``answered``), whether the prompt was found in the
+    query (``prompt_found``), and how many siblings were judged together.
+    """
 
     rewards: list[float]
     extra_logs: dict[str, list[float]]
@@ -59,13 +66,15 @@ async def get_reward(service: Service, request: OpenRlhfRequest, caller: Caller)
             "one prompt and one label (or null) per query",
             field="prompts",
         )
-    rows = enumerate(zip(request.query, request.prompts, labels, strict=True))
-    samples = [_openrlhf_sample(i, *row) for i, row in rows]
+    rows = zip(request.query, request.prompts, labels, strict=True)
+    queries = [query_sample(*row) for row in rows]
+    samples = [CohortSample(q.prompt, q.response, reference=q.reference) for q in queries]
     both = await service.numbers(samples, caller, OPENRLHF_WAITS)
     shares = [_share(reward, number) for reward, number in both]
     known = [share for share in shares if share is not None]
     logs = {
         "answered": [float(reward.value is not None) for reward, _ in both],
+        "prompt_found": [float(query.split != "none") for query in queries],
         "siblings": [float(r.siblings if isinstance(r, GroupReward) else 0) for r, _ in both],
     }
     return OpenRlhfReply([number for _, number in both], logs, known if len(known) == n else None)
@@ -74,7 +83,7 @@ async def get_reward(service: Service, request: OpenRlhfRequest, caller: Caller)
 async def slime(service: Service, request: SlimeRequest, caller: Caller) -> float:
     """slime (--rm-type remote_rm --rm-url): one sample, answered by one number."""
     prompt = _prompt(request.prompt) if isinstance(request.prompt, str) else conversation(request.prompt)
-    sample = CohortSample(prompt, without_ends(request.response), reference=_label(request.label))
+    sample = CohortSample(prompt, without_ends(request.response), reference=reference_of(request.label))
     return (await service.numbers([sample], caller, SLIME_WAITS, gives_back=True))[0][1]
 
 
@@ -82,26 +91,6 @@ ROUTES: tuple[Route[Any], ...] = (
     Route("/get_reward", OpenRlhfRequest, OpenRlhfReply, get_reward),
     Route("/slime", SlimeRequest, float, slime),
 )
-
-
-def _openrlhf_sample(i: int, query: str, prompt: str, label: Any) -> CohortSample:
-    """The response is what stands in the query behind the prompt."""
-    at = query.find(prompt)
-    if at < 0 or not prompt:
-        raise HTTPError(
-            409,
-            f"query {i} does not contain its prompt, so its response cannot be told",
-            "send the prompt as it stands in the query, with its special tokens",
-            field=f"query[{i}]",
-        )
-    return CohortSample(_prompt(prompt), without_ends(query[at + len(prompt) :]), reference=_label(label))
-
-
-def _label(label: Any) -> str | None:
-    """A label as a reference: texts as they are, numbers and objects as JSON; none for null and ""."""
-    if label is None or label == "":
-        return None
-    return label if isinstance(label, str) else msgspec.json.encode(label).decode()
 
 
 def _prompt(text: str) -> Conversation:

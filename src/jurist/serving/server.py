@@ -4,7 +4,9 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -106,13 +108,14 @@ async def serve(judge: GroupJudge, settings: Settings, say: Say) -> None:
 
 def run(judge: GroupJudge, settings: Settings, say: Say) -> None:
     """``serve`` in an event loop of its own: uvloop's where it is installed."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(judge, settings, say))
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's maker of event loops; None where it is not installed."""
     try:
-        import uvloop
+        uvloop: Any = import_module("uvloop")
     except ModuleNotFoundError:
         return None
     return uvloop.new_event_loop

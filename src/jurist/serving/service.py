@@ -193,6 +193,7 @@ class Service:
         """The sample's reward; raises ``_LetGo`` where its client is to come again for it."""
         name = _name(sample, caller)
         answer = asyncio.ensure_future(self.cohorts.submit(sample, deadline, patience))
+        await asyncio.sleep(0)  # it joins its group, and so may be let go from now on
         released = self.held.hold(caller.address, name, lambda: self.cohorts.gathers(sample))
         try:
             await asyncio.wait((answer, released), return_when=asyncio.FIRST_COMPLETED)

@@ -79,13 +79,25 @@ class WireError(Exception):
     """A reply of another shape than was asked for."""
 
 
-class Refused(Exception):
-    """The server answered, and would answer the same request the same way again."""
+class _NoAnswer(Exception):
+    """The server answered with an error: its words, and its status (0: none)."""
 
-    def __init__(self, words: str, status: int = 0, *, mend: str = "", filtered: bool = False) -> None:
+    def __init__(self, words: str, status: int = 0) -> None:
         super().__init__(f"HTTP {status}: {words}" if status else words)
         self.words = words
         self.status = status
+
+    @property
+    def mend(self) -> str:
+        """What the user can do about it; empty where we do not know."""
+        return mend_of(self.status, self.words)
+
+
+class Refused(_NoAnswer):
+    """The server answered, and would answer the same request the same way again."""
+
+    def __init__(self, words: str, status: int = 0, *, mend: str = "", filtered: bool = False) -> None:
+        super().__init__(words, status)
         self.filtered = filtered
         self._mend = mend
 
@@ -128,10 +140,10 @@ class Refused(Exception):
             return self._mend
         if self.output_too_long:
             return "a smaller --max-tokens"
-        return mend_of(self.status, self.words)
+        return super().mend
 
 
-class Retried(Exception):
+class Retried(_NoAnswer):
     """The request may succeed later; ``after`` seconds if the server said so.
 
     ``most`` is how often at most it is worth another try, where a server that repeats itself is not busy but
@@ -141,16 +153,9 @@ class Retried(Exception):
     def __init__(
         self, words: str, status: int = 0, *, after: float | None = None, most: int | None = None
     ) -> None:
-        super().__init__(f"HTTP {status}: {words}" if status else words)
-        self.words = words
-        self.status = status
+        super().__init__(words, status)
         self.after = after
         self.most = most
-
-    @property
-    def mend(self) -> str:
-        """What the user can do about it; empty where we do not know."""
-        return mend_of(self.status, self.words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ likeliest tokens.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +29,9 @@ _NO_TOPS = re.compile(
     r"not (?:be )?(?:supported|allowed|available)|n't support|unsupported|unrecognized|unknown", re.I
 )
 _TOKEN_ID = re.compile(r"token_id:\d+")
+
+Tokenize = Callable[[str, str], Awaitable[list[int]]]
+"""``tokenize(text, model)``: the ids of a text by itself."""
 
 Logprobs = dict[str, float | None]
 """A token's text and its log-probability; None where the server shows the token without a usable one."""
@@ -72,7 +75,7 @@ class LabelLogprobs:
         native = self._vllm if route == "vllm" else self._llama_cpp
         try:
             completion = await native(query, model, extra)
-        except _TwoTokens:
+        except _SeveralTokens:
             raise
         except (Refused, WireError) as error:
             if isinstance(error, Refused) and (error.too_long or error.of_key):
@@ -92,7 +95,7 @@ class LabelLogprobs:
 
     async def _vllm(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
         prompt = await self._routes.vllm_prompt(query, model, extra)
-        ids = {c: await self._vllm_label(c, model) for c in query.choices}
+        ids = await self._label_ids(query, model, self._routes.vllm_ids)
         body = {
             "model": model,
             "prompt": prompt,
@@ -109,14 +112,20 @@ class LabelLogprobs:
         logprobs = {c: tops[f"token_id:{i}"] for c, i in ids.items() if f"token_id:{i}" in tops}
         return _completion(query, logprobs, len(prompt))
 
-    async def _vllm_label(self, label: str, model: str) -> int:
-        if label not in self._ids:
-            self._ids[label] = _single(label, await self._routes.vllm_ids(label, model))
-        return self._ids[label]
+    async def _label_ids(self, query: Query, model: str, tokenize: Tokenize) -> dict[str, int]:
+        """The token of each choice, asked for once."""
+        for label in query.choices:
+            if label not in self._ids:
+                ids = await tokenize(label, model)
+                if len(ids) != 1:
+                    words = f"{len(ids)} tokens in this model's vocabulary"
+                    raise _SeveralTokens(f"the verdict's label {label!r} is {words}")
+                self._ids[label] = ids[0]
+        return {label: self._ids[label] for label in query.choices}
 
     async def _llama_cpp(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
         prompt = await self._routes.llama_prompt(query, model, extra)
-        ids = {c: await self._llama_label(c, model) for c in query.choices}
+        ids = await self._label_ids(query, model, self._routes.llama_ids)
         # An equal bias on all labels leaves their ratios as they are and makes all of them visible.
         body = {
             "model": model,
@@ -136,11 +145,6 @@ class LabelLogprobs:
         probabilities = {p.id: number_of(p.prob) for p in reply.completion_probabilities[0].top_probs}
         logprobs = {c: _log(probabilities[i]) for c, i in ids.items() if i in probabilities}
         return _completion(query, logprobs, int(number_of(reply.tokens_evaluated) or 0))
-
-    async def _llama_label(self, label: str, model: str) -> int:
-        if label not in self._ids:
-            self._ids[label] = _single(label, await self._routes.llama_ids(label, model))
-        return self._ids[label]
 
     async def _chat(self, query: Query, model: str, extra: Mapping[str, Any]) -> Completion:
         """By the chat route, with as many of the likeliest tokens as the server shows."""
@@ -178,7 +182,7 @@ class LabelLogprobs:
         return _completion(query, logprobs, written.usage.prompt_tokens, text)
 
 
-class _TwoTokens(WireError):
+class _SeveralTokens(WireError):
     """A label that no single token stands for: no route could show its probability."""
 
 
@@ -243,12 +247,6 @@ def logprob_of(value: Any) -> float | None:
         return _IMPOSSIBLE
     logprob = number_of(value)
     return None if logprob is None or logprob > 1e-3 else max(logprob, _IMPOSSIBLE)
-
-
-def _single(label: str, ids: list[int]) -> int:
-    if len(ids) != 1:
-        raise _TwoTokens(f"the verdict's label {label!r} is {len(ids)} tokens in this model's vocabulary")
-    return ids[0]
 
 
 def _log(probability: float | None) -> float | None:

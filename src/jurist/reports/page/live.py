@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 from jurist.core.errors import ConfigError
-from jurist.core.records import DECISIONS
+from jurist.core.run_lines import DECISIONS
 
 
 def serve(

@@ -50,7 +50,7 @@ def _accuracies(comparison: Comparison) -> Table:
 
 
 def _accuracy(judge: Judged) -> tuple[str, str, str]:
-    return f"{judge.right:,}", f"{judge.accuracy:.2%}", interval(judge.interval)
+    return f"{judge.right:,}", f"{judge.accuracy:.2%}", interval(judge.interval, unit="")
 
 
 def _difference(d: Difference) -> tuple[str, str, Text]:

@@ -35,10 +35,11 @@ tell that a verdict was known, that there was another judgment, or that there is
 If an honest look finds no grounds for that verdict, write only: no grounds"""
 
 _THINKS = """ \
-Write the reasoning that leads there, doubts and checks included, between <reasoning> and </reasoning>; \
+Write the reasoning that leads there, doubts and checks included, between <steps> and </steps>; \
 behind it the answer."""
 
-_PARTS = re.compile(r"\s*<reasoning>(.*?)</reasoning>(.*)", re.I | re.S)
+# Not a tag of reasoning models, whose thinking is taken out before this is read.
+_PARTS = re.compile(r"\s*<steps>(.*?)</steps>(.*)", re.I | re.S)
 _NO_GROUNDS = re.compile(r"\W*no grounds\W*", re.I)
 _HEAD, _TAIL = 6000, 2000
 
