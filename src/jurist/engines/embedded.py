@@ -40,7 +40,8 @@ class EmbeddedEngine(InProcessEngine["EmbeddedModel"]):
     def __init__(self, model: str | None = None, *, concurrency: int = 16, cache_gigabytes: int = 2) -> None:
         super().__init__(model or "embedded", concurrency)
         self._judge = model is None and JUDGE.exists()
-        self._file = JUDGE if self._judge else None if model in (None, BASE) else Path(model)
+        named = Path(model) if model and model != BASE else None
+        self._file = JUDGE if self._judge else named
         self._cache = cache_gigabytes
 
     def identity(self) -> str:
