@@ -31,6 +31,7 @@ _WORDS = {
     "consistency": "both orders agree on {:.1%} of the pairs",
     "first_shown_wins": "the response shown first wins {:.1%} of the time",
     "ties": "ties: {:.0f}",
+    "identical": "cases of identical responses, a tie each and not judged: {:.0f}",
     "unresolved": "cases without a verdict: {:.0f}",
     "if_wrong": "had every missing verdict been wrong: {:.2%}",
     "if_dropped": "with those cases left out: {:.2%}",
