@@ -130,6 +130,20 @@ def test_show_takes_the_beginning_of_an_id(printed: Printed, tmp_path: Path):
     assert "did you mean 'bee-case'" in printed("show", tmp_path / "run", "bea-case")[2]
 
 
+def test_a_damaged_run_is_counted_without_what_is_lost_and_says_so(printed: Printed, tmp_path: Path):
+    pairs, out = tmp_path / "p.jsonl", tmp_path / "run"
+    pairs.write_text("".join(f'{{"prompt":"{i}","chosen":"a","rejected":"b"}}\n' for i in range(3)))
+    words = ["judge", str(pairs), "--engine", "scripted:<answer>[[A]]</answer>", "--deliberation", "given"]
+    assert printed(*words, "--out", out)[0] == 0
+    lines = (out / "judgments.jsonl").read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1].replace(b"[[A]]", b"[[B]]")
+    (out / "judgments.jsonl").write_bytes(b"".join(lines))
+    code, shown, _ = printed("score", out)
+    assert (code, "Damaged records of the run, not counted: 1." in shown) == (0, True)
+    assert json.loads((out / "scorecard.json").read_bytes())["lost"] == 1
+    assert json.loads(printed("score", out, "--json")[1])["lost"] == 1
+
+
 def test_show_names_the_winner_of_a_tournament(printed: Printed):
     words = [word for text in ("w", "x", "y", "z") for word in ("--response", text)]
     code, text, _ = printed("rank", "--prompt", "q", *words, "-e", A, "--deliberation", "round_robin(given)")

@@ -305,6 +305,13 @@ def test_a_reference_is_its_marked_answer_or_itself(text: str, answer: str):
     assert stated(text) == answer
 
 
+def test_a_response_that_only_mentions_a_mark_of_thinking_is_kept_whole():
+    said = "It closes its <think> block, then says:\n#### 4"
+    question = Case("q", (Message("user", "2+2?"),), (said, "#### 5"), reference="4")
+    (made,) = verified(question, same_plainly, "one", 0, Counter())
+    assert said in made.responses
+
+
 def test_pairs_have_comparable_responses_without_thoughts():
     responses = (
         "<think>it is #### 5</think>\nIt is four.\n#### 4",

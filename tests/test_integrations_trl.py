@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,7 +135,13 @@ def test_groups_do_not_depend_on_where_processes_are_cut(drawn, cuts, size):
             ["p"],
             (Message("assistant", "c"), Message("tool", "56"), Message("assistant", "d")),
         ),
-        (chat("p"), [{"role": "assistant", "tool_calls": [{}]}, *chat("d")], ["p"], "d"),
+        (chat("p"), [{"role": "assistant", "tool_calls": []}, *chat("d")], ["p"], "d"),
+        (
+            chat("p"),
+            [{"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "rm"}}]}],
+            ["p"],
+            '<tool_call>\n{"name":"rm","arguments":{}}\n</tool_call>',
+        ),
         (chat("p"), [], ["p"], ""),
     ],
 )
@@ -151,12 +158,17 @@ def test_plain_and_conversational_forms_are_read(prompt, completion, turns, resp
         ({"reference": ["5"]}, "5"),
         ({"reference": [5]}, "5"),
         ({"reference": [None]}, None),
+        ({"reference": [float("nan")]}, None),
+        ({"reference": [np.float64("nan")]}, None),
+        ({"reference": [np.int64(5)]}, "5"),
+        ({"reference": [np.str_("5")]}, "5"),
         ({"reference": None}, None),
         ({"solution": ["5"]}, None),
     ],
 )
 def test_references_are_texts_or_numbers_or_missing(columns, expected):
-    assert rows_of(["p"], ["c"], columns)[0].reference == expected
+    found = rows_of(["p"], ["c"], columns)[0].reference
+    assert (type(found), found) == (type(expected), expected)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +183,18 @@ def test_references_are_texts_or_numbers_or_missing(columns, expected):
             [[{"role": "user", "content": [{"type": "image"}]}]],
             ["a"],
             {},
-            "row 0, prompt: content that is no",
+            'row 0, prompt\\[0\\].content\\[0\\]: a part of the type "image" is no text',
         ),
-        (["p"], [[{"role": "assistant", "content": 5}]], {}, "row 0, completion: content that is no text"),
+        (["p"], [[{"role": "assistant", "content": 5}]], {}, r"completion\[0\].content: must be a text"),
+        (["p"], ["a\ud83d"], {}, "row 0, completion: half of a surrogate pair"),
+        (["p\ud83d"], ["a"], {}, "row 0, prompt: half of a surrogate pair"),
+        (["p"], ["a"], {"reference": ["\ud83d"]}, "row 0, reference: half of a surrogate pair"),
+        (
+            ["p"],
+            [[{"role": "assistant", "tool_calls": [{"name": "f", "arguments": {"x": "\ud83d"}}]}]],
+            {},
+            r"row 0, completion\[0\].tool_calls\[0\]: half of a surrogate pair",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_row(prompts, completions, columns, told):

@@ -86,7 +86,7 @@ def test_prompts_and_references_are_read_from_the_task(task, reference, expected
     [
         (task_of(None), "the task has no prompt"),
         (task_of(answer=["5", "6"]), "reference: list"),
-        (task_of([{"role": "user", "content": [{"type": "image_url"}]}]), "content that is no text"),
+        (task_of([{"role": "user", "content": [{"type": "image_url"}]}]), 'type "image_url" is no text'),
     ],
 )
 def test_what_a_judge_cannot_read_is_an_error(task, told):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -10,10 +11,21 @@ from threading import Thread
 import pytest
 from make import A_WINS, case, prefers
 
+from jurist.benchmarks.base import proportion, score_pairs
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
 from jurist.core.runs import read_judgments
 from jurist.core.store import Store
-from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Verdict
+from jurist.core.types import (
+    IDENTICAL,
+    Case,
+    Completion,
+    Decision,
+    Judgment,
+    Message,
+    Query,
+    Sampling,
+    Verdict,
+)
 from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine
 from jurist.engines.scripted import ScriptedEngine
@@ -23,6 +35,7 @@ from jurist.judging.config import JudgeConfig
 from jurist.judging.judge import Judge
 from jurist.judging.pool import RunProgress, decide_all, slim, spread
 from jurist.judging.registry import deliberation
+from jurist.judging.run import run
 from jurist.protocols.rubrics import rubrics
 
 
@@ -259,3 +272,33 @@ def test_a_part_of_a_benchmark_says_so_in_python_too():
     data = shared("judgebench")
     card = jurist.evaluate("judgebench", data, engine="scripted:<answer>[[A]]</answer>", limit=5)
     assert "5 of 350 cases, not the official score" in card.name
+
+
+async def test_identical_responses_are_a_tie_without_a_call():
+    same = Case("same", (Message("user", "p"),), ("x", "x", "x"), gold=(1.0, 0.0, 0.0), meta={"k": 1})
+    engine = prefers("good")
+    setup = replace(assemble(JudgeConfig(engine="scripted:x", protocol="rubrics")), engine=engine)
+    [decision] = [d async for d in run(setup, [same])]
+    assert decision.verdict == Verdict((1 / 3, 1 / 3, 1 / 3), note=IDENTICAL)
+    assert (decision.gold, decision.meta, decision.judgments, engine.queries) == (
+        same.gold,
+        same.meta,
+        (),
+        [],
+    )
+    card = score_pairs([decision])
+    assert (card.statistics["identical"], card.statistics["ties"], card.headline) == (
+        1,
+        1,
+        proportion("overall", [False]),
+    )
+
+
+async def test_a_judge_of_single_responses_rates_identical_ones():
+    same = Case("same", (Message("user", "p"),), ("x", "x"))
+    config = JudgeConfig(
+        engine="scripted:<rating>7</rating>", protocol="pointwise", deliberation="each(given)"
+    )
+    [decision] = [d async for d in run(assemble(config), [same])]
+    assert decision.verdict.note == ""
+    assert decision.judgments

@@ -64,6 +64,28 @@ class Recorder:
         return [Reward(float(r)) for r in case.responses]
 
 
+@pytest.mark.parametrize("size", [None, 2])
+@pytest.mark.parametrize("held_up", [0.5, 3.0, 4.5, 1000.0])
+def test_a_sibling_that_came_while_the_loop_was_held_up_is_not_missed(size, held_up):
+    async def main():
+        loop = asyncio.get_running_loop()
+        judge = Recorder()
+        cohorts = Cohorts(judge, size=size, wait=5, partial="judge")
+        later: list[asyncio.Task[Reward]] = []
+
+        def hold_up():
+            loop._now += held_up
+            # As a request does: read in the next round of the loop, handed over in the one after it.
+            loop.call_soon(lambda: later.append(loop.create_task(cohorts.submit(sample(2)))))
+
+        loop.call_at(4, hold_up)
+        await cohorts.submit(sample(1))
+        await asyncio.gather(*later)
+        return [len(case.responses) for case in judge.cases]
+
+    assert play(main()) == [2]
+
+
 async def submit_all(cohorts, *samples, gap=0.0, deadline=None):
     async def one(place, item):
         await asyncio.sleep(place * gap)

@@ -334,6 +334,18 @@ def test_policies(policy, odd, expected, note):
     assert len(engine.queries) == (6 if len(set(expected)) == 3 and None not in expected else 2)
 
 
+@pytest.mark.parametrize(
+    ("response", "shown"),
+    [
+        ("Use the <thinking> tag for a draft.", "Use the <thinking> tag for a draft."),
+        ("[THINK]so[/THINK]answer", "answer"),
+        ("<think>cut off", ""),
+    ],
+)
+def test_only_the_thinking_that_a_response_begins_with_is_left_out(response, shown):
+    assert ResponsePolicy().shown(response) == shown
+
+
 def test_thinking_is_left_out_of_conversations_too():
     judge, engine = judge_of(strength, "round_robin")
     turns = (Message("assistant", "<think>answer 1</think>answer 9"), Message("user", "</think>"))

@@ -285,6 +285,24 @@ async def test_gym_rollouts_wait_for_their_cohort_and_come_back_whole():
         assert (status, told["error"]["field"]) == (422, "responses_create_params.input")
 
 
+async def test_gym_rollouts_that_differ_in_their_calls_are_not_equal():
+    def calls(number):
+        call = {"type": "function_call", "name": "find", "arguments": f'{{"n": "answer {number}"}}'}
+        came = {"type": "function_call_output", "call_id": "c", "output": "found"}
+        return {**rollout(1, 0)["response"], "output": [call, came]}
+
+    body = {"conversation_history": [{"role": "user", "content": "q"}, *calls("x")["output"]]}
+    with running() as server:
+        status, told, _ = await server.post("/compare", {**body, "response_objs": [calls(3), calls(8)]})
+        assert (status, told["rewards"][1] > told["rewards"][0]) == (200, True), told
+        image = {"output": [{"type": "message", "content": [{"type": "output_image"}]}]}
+        status, told, _ = await server.post("/compare", {**body, "response_objs": [calls(3), image]})
+        assert (status, told["error"]["message"]) == (
+            422,
+            'response_objs[1].output[0].content[0]: a part of the type "output_image" is no text',
+        )
+
+
 async def test_gym_s_agent_finds_the_routes_of_a_resources_server():
     rows = [
         {"_ng_task_index": i // 2, "reward": float(i), "response": {"usage": {"total_tokens": 7}}}

@@ -15,6 +15,7 @@ from jurist.core.errors import InputError
 from jurist.core.reasons import Reasons
 from jurist.core.statistics import wilson
 from jurist.core.types import (
+    IDENTICAL,
     Case,
     Completion,
     Decision,
@@ -264,7 +265,7 @@ class PairsTally:
     """
 
     def __init__(self) -> None:
-        self._n = self._ties = self._unresolved = 0
+        self._n = self._ties = self._unresolved = self._identical = 0
         self._both = self._consistent = self._games = self._first = 0
         self._right: dict[str, list[bool]] = {}
         self._statuses: Counter[Status] = Counter()
@@ -279,6 +280,7 @@ class PairsTally:
         self._reasons.add(decision.judgments)
         self._ties += len(decision.verdict.scores or ()) > 1 and winner(decision.verdict.scores) is None
         self._unresolved += decision.verdict.scores is None
+        self._identical += decision.verdict.note == IDENTICAL
         self._orders(decision)
         if decision.gold is not None and len(decision.gold) > 1:
             right = agrees(decision.verdict.scores, decision.gold)
@@ -320,6 +322,8 @@ class PairsTally:
             "unresolved": self._unresolved,
             "without_gold": self._n - graded,
         }
+        if self._identical:
+            counts["identical"] = self._identical
         shares = {
             "consistency": (self._consistent, self._both),
             "first_shown_wins": (self._first, self._games),

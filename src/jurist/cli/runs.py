@@ -160,7 +160,7 @@ def _card(run: Path, benchmark: str | None) -> "Scorecard":
         else:
             raise ConfigError(f"{run}/run.json names a benchmark of another type: {name!r}")
         tell_damage(opened)
-        return card
+        return msgspec.structs.replace(card, lost=opened.lost)
 
 
 def import_run(

@@ -52,7 +52,7 @@ class Case(Record, frozen=True):
 
     @property
     def digest(self) -> str:
-        """Hash of what a judge may see and what it is measured against; 24 hex digits."""
+        """Hash of every field, 24 hex digits: what a judge may see, what it is measured against, the meta."""
         return _digest(self)
 
     def reordered(self, order: Order) -> "Case":
@@ -161,6 +161,10 @@ class Verdict(Record, frozen=True):
     note: str = ""
     via: Via = "text"
     errors: Scores | None = None
+
+
+IDENTICAL = "identical responses, not judged"
+"""The note of a verdict on a case whose responses are all the same: a tie without any call."""
 
 
 class Judgment(Record, frozen=True):

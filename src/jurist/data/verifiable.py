@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from jurist.core.answers import final_answer, number
 from jurist.core.errors import InputError
 from jurist.core.hashing import seed_of
-from jurist.core.types import Case, Completion, response_text
+from jurist.core.types import Case, response_text
 from jurist.data.filters import Choose, pairs_of
 from jurist.inputs.lines import Fields
 from jurist.inputs.rows import case_of
-from jurist.protocols.thinking_tags import split_thinking
+from jurist.protocols.thinking_tags import without_thinking
 
 Same = Callable[[str, str], bool | None]
 """Whether a final answer (second) is the reference (first); None where that cannot be told."""
@@ -54,7 +54,7 @@ def verified(
     The better response stands first or second by seed.
     """
     reference = stated(case.reference or "")
-    texts = dict.fromkeys(split_thinking(Completion(response_text(r)))[1].strip() for r in case.responses)
+    texts = dict.fromkeys(without_thinking(response_text(r)).strip() for r in case.responses)
     judged = {text: right(reference, text, same, find) for text in texts}
     counts.update(f"responses {_WORDS[verdict]}" for verdict in judged.values())
     rights, wrongs = ([text for text, ok in judged.items() if ok is verdict] for verdict in (True, False))

@@ -148,7 +148,11 @@ def _call(value: Any, field: str) -> str:
         with suppress(msgspec.DecodeError):  # what is no JSON stays a text
             arguments = msgspec.json.decode(arguments)
     call = {"name": text_of(inner["name"], field), "arguments": arguments}
-    return _tagged("tool_call", msgspec.json.encode(call).decode())
+    try:
+        return _tagged("tool_call", msgspec.json.encode(call, enc_hook=str).decode())
+    except UnicodeEncodeError as error:
+        text_of(error.object, field)  # says which character
+        raise
 
 
 def _part(part: Mapping[str, Any], field: str) -> str:

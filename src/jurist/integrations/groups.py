@@ -4,11 +4,13 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from math import isfinite
+from math import isfinite, isnan
+from numbers import Real
 from typing import Any, Literal, cast
 
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.types import Case, Conversation, Message, Record, Response
+from jurist.inputs.messages import message_of, text_of
 from jurist.rewards.group import Reward
 from jurist.serving.client import AsyncClient
 from jurist.serving.schema import RankedResponse, ScoreReply
@@ -98,7 +100,8 @@ def rows_of(
 ) -> list[RewardRow]:
     """The rows of one call: prompts and completions are texts, or lists of messages.
 
-    Raises ``InputError``, with the row, for what holds something else than text.
+    Calls of tools are rendered as everywhere (``inputs.messages``). Raises ``InputError``, with the row, for
+    what holds something else than text.
     """
     n = len(prompts)
     fields = {name: columns.get(name) or [None] * n for name in (reference, rubric)}
@@ -108,12 +111,13 @@ def rows_of(
     both = zip(prompts, completions, fields[reference], fields[rubric], strict=True)
     return [
         RewardRow(
-            (Message("user", p),) if isinstance(p, str) else _turns(p, f"row {i}, prompt"),
-            c if isinstance(c, str) else _response(_turns(c, f"row {i}, completion")),
+            (Message("user", text_of(p, where)),) if isinstance(p, str) else _turns(p, where),
+            text_of(c, written) if isinstance(c, str) else _response(_turns(c, written)),
             _text(ref, f"row {i}, {reference}"),
             _text(rub, f"row {i}, {rubric}"),
         )
         for i, (p, c, ref, rub) in enumerate(both)
+        for where, written in ((f"row {i}, prompt", f"row {i}, completion"),)
     ]
 
 
@@ -155,27 +159,18 @@ def _group(rows: Sequence[tuple[int, RewardRow]], places: Sequence[int]) -> RowG
 
 
 def _turns(value: Any, where: str) -> Conversation:
-    """Messages as the trainer has them; turns without any text, such as calls of tools, are left out."""
-    listed = cast("list[Any]", value) if isinstance(value, list) else [None]
+    """Messages as the trainer has them, calls of tools as texts; turns with nothing in them are left out."""
+    listed = cast("list[Any]", value if isinstance(value, list) else [None])
     turns: list[Message] = []
-    for item in listed:
+    for i, item in enumerate(listed):
         if not isinstance(item, dict) or "role" not in item:
             raise InputError(f"{where}: neither a text nor messages", hint="role and content in each message")
         message = cast("dict[str, Any]", item)
-        if text := _content(message.get("content"), where):
-            turns.append(Message(str(message["role"]), text))
+        content = message.get("content")
+        turn = message_of({**message, "content": "" if content is None else content}, f"{where}[{i}]")
+        if turn.content:
+            turns.append(turn)
     return tuple(turns)
-
-
-def _content(value: Any, where: str) -> str:
-    if value is None or isinstance(value, str):
-        return value or ""
-    parts = cast("list[Any]", value) if isinstance(value, list) else [None]
-    texts = [cast("dict[str, Any]", part).get("text") if isinstance(part, dict) else None for part in parts]
-    strings = [text for text in texts if isinstance(text, str)]
-    if len(strings) < len(texts):
-        raise InputError(f"{where}: content that is no text", hint="a judge reads text alone")
-    return "".join(strings)
 
 
 def _response(turns: Conversation) -> Response:
@@ -185,8 +180,9 @@ def _response(turns: Conversation) -> Response:
 
 
 def _text(value: Any, where: str) -> str | None:
+    """A text, or a number as one; None for what tables have where there is nothing (null, NaN)."""
     if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, (int, float)):
-        return str(value)
+        return None if value is None else text_of(value, where)
+    if isinstance(value, Real):  # numpy's numbers too
+        return None if isnan(value) else str(value)
     raise InputError(f"{where}: {type(value).__name__}", hint="a text, a number, or null")

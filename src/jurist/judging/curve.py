@@ -27,7 +27,7 @@ from jurist.core.types import (
 )
 from jurist.judging import registry
 from jurist.judging.build import JudgeSetup
-from jurist.judging.pool import RunProgress, Watch, decide_all, slim
+from jurist.judging.pool import RunProgress, Watch, decide_all, slim, unless_identical
 
 _CHOICES = re.compile(r"\{([^{}]*)\}")
 
@@ -117,11 +117,13 @@ async def curve(
     progress = RunProgress()
     try:
         points: dict[str, CurvePoint] = {}
+        official = source in registry.BENCHMARKS
         for policy in _largest_first(policies):
+            deliberate = registry.deliberation(policy.text)
             stream = decide_all(
                 _begun(cases, store),
                 judge.ask,
-                registry.deliberation(policy.text),
+                deliberate if official else unless_identical(deliberate, setup.protocol.arity),
                 concurrency=setup.concurrency,
                 progress=progress,
                 watch=watch,

@@ -11,7 +11,17 @@ from msgspec.structs import replace
 from jurist.core.errors import EngineError
 from jurist.core.records import slim as slim_judgment
 from jurist.core.store import Store
-from jurist.core.types import Ask, Case, Decide, Decision, Judgment, Order, Status
+from jurist.core.types import (
+    IDENTICAL,
+    Ask,
+    Case,
+    Decide,
+    Decision,
+    Judgment,
+    Order,
+    Status,
+    Verdict,
+)
 from jurist.engines.replay import UNRECORDED
 
 T = TypeVar("T")
@@ -85,6 +95,22 @@ async def decide_all(
     async with aclosing(stream):
         async for _, decision in stream:
             yield decision
+
+
+def unless_identical(deliberate: Decide, arity: int) -> Decide:
+    """``deliberate``, but a case of identical responses is a tie (note ``IDENTICAL``) without a call.
+
+    A judge of single responses (``arity`` 1) is asked: its ratings say something of them all the same.
+    """
+
+    async def decide(ask: Ask, case: Case) -> Decision:
+        n = len(case.responses)
+        if arity == 1 or n < 2 or len(set(case.responses)) > 1:
+            return await deliberate(ask, case)
+        tie = Verdict((1 / n,) * n, note=IDENTICAL)
+        return Decision(case.id, tie, gold=case.gold, group=case.group, meta=case.meta)
+
+    return decide
 
 
 @dataclass(frozen=True, slots=True, eq=False)

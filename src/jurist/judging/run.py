@@ -17,7 +17,16 @@ from jurist.core.store import Store, write_scorecard
 from jurist.core.types import Case, Decision, Scorecard
 from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import check_arity
-from jurist.judging.pool import RunProgress, Task, Watch, decide_all, decide_tasks, slim, spread
+from jurist.judging.pool import (
+    RunProgress,
+    Task,
+    Watch,
+    decide_all,
+    decide_tasks,
+    slim,
+    spread,
+    unless_identical,
+)
 
 
 async def run(
@@ -34,6 +43,8 @@ async def run(
 ) -> AsyncGenerator[Decision]:
     """Decisions as they fall. With ``out`` they are kept there, and what is there is not asked again.
 
+    A case whose responses are all the same is a tie that nobody is asked about.
+
     ``slim``: what is there comes without prompts and completions, which is much faster.
     """
     await setup.check()
@@ -43,7 +54,7 @@ async def run(
         stream = decide_all(
             cases,
             setup.judge(store).ask,
-            setup.deliberate,
+            unless_identical(setup.deliberate, setup.protocol.arity),
             concurrency=setup.concurrency,
             store=store,
             progress=progress,

@@ -28,6 +28,9 @@ V = TypeVar("V")
 GATHERING = 0.5
 """The share of a caller's time that may go into waiting for siblings, where their number is not known."""
 
+HELD_UP = 0.05
+"""Seconds by which the event loop is late when it is held up: it did not read what came meanwhile."""
+
 JUDGING = 0.95
 """The share of what is then left that the judge has; the rest is for the answer."""
 
@@ -238,8 +241,22 @@ class Cohorts:
             whole_only = group.size and self._partial == "refuse"
             until = group.opened + self._longest
             until = until if whole_only else min(until, group.latest, now + self._wait)
-            group.timer = loop.call_at(until, self._close, name, True)
+            group.timer = loop.call_at(until, self._timed, name, until)
         return slot
+
+    def _timed(self, name: bytes, until: float) -> None:
+        """A group's time is over, unless the event loop was held up meanwhile.
+
+        Then siblings that came in time wait in their sockets: as much time as was lost is given to read them,
+        ``wait`` seconds at most, and none once the group is ``longest`` seconds old and as much again.
+        """
+        loop, group = asyncio.get_running_loop(), self._open[name]
+        now = loop.time()
+        late = min(now - until, self._wait)
+        if late > HELD_UP and until < group.opened + 2 * self._longest:
+            group.timer = loop.call_at(now + late, self._timed, name, now + late)
+        else:
+            self._close(name, True)
 
     def _group(self, name: bytes, sample: CohortSample, now: float) -> _Group:
         """The open group of that name, or a new one."""

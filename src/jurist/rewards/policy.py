@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from jurist.core.types import Completion, Message, Record, Response, response_text
+from jurist.core.types import Message, Record, Response, response_text
 from jurist.protocols.injection import defuse
-from jurist.protocols.thinking_tags import split_thinking
+from jurist.protocols.thinking_tags import without_thinking
 
 Treatment = Literal["judge", "lowest", "none"]
 """Judged like any other; not judged, and level with the lowest that was; not judged, no reward."""
@@ -56,5 +56,4 @@ def legible(text: str) -> bool:
 
 
 def _answer(text: str) -> str:
-    answer = split_thinking(Completion(text))[1]
-    return text if answer == text else answer.strip()
+    return without_thinking(text)

@@ -12,7 +12,9 @@ from typing import Annotated, Any, cast
 
 import msgspec
 
+from jurist.core.errors import InputError
 from jurist.core.types import Case, Conversation, Message
+from jurist.inputs.messages import content_of, text_of
 from jurist.rewards.cohort import CohortSample
 from jurist.serving.errors import HTTPError
 from jurist.serving.retries import Caller
@@ -213,43 +215,42 @@ def _row(i: int, trace: JudgmentTrace) -> Item:
 
 
 def _turns(value: Any, field: str) -> Conversation:
-    """A conversation as the Responses API has it: a text, or messages whose content is text or parts."""
+    """A conversation as the Responses API has it: a text, or messages and calls of tools."""
     if isinstance(value, str):
         return (Message("user", value),)
-    items = cast("list[Any]", value) if isinstance(value, list) else []
-    turns = [_turn(item) for item in items]
-    if not turns or None in turns:
+    turns = _items(value, field)
+    if not turns:
         raise HTTPError(
             422, f"{field} is neither a text nor messages with text", "role and content", field=field
         )
-    return tuple(turn for turn in turns if turn)
+    return turns
 
 
-def _turn(item: Any) -> Message | None:
-    if not isinstance(item, dict):
-        return None
-    fields = cast("Item", item)
-    text, role = _content(fields.get("content")), fields.get("role", "user")
-    return Message(role, text) if text is not None and isinstance(role, str) else None
-
-
-def _content(value: Any) -> str | None:
-    """The text of a content; None where something else than text is in it."""
-    if isinstance(value, str):
-        return value
-    parts = cast("list[Any]", value) if isinstance(value, list) else [None]
-    texts = [cast("Item", part).get("text") if isinstance(part, dict) else None for part in parts]
-    known = [text for text in texts if isinstance(text, str)]
-    return "".join(known) if len(known) == len(texts) else None
+def _items(value: Any, field: str) -> Conversation:
+    """The turns of a list of items; reasoning is left out, and what holds no text refused by name."""
+    turns: list[Message] = []
+    for i, item in enumerate(cast("list[Any]", value) if isinstance(value, list) else ()):
+        where = f"{field}[{i}]"
+        fields = cast("Item", item) if isinstance(item, dict) else {}
+        kind = str(fields.get("type") or "message")
+        if kind == "reasoning":
+            continue
+        try:
+            if kind == "message":
+                role = text_of(fields.get("role", "user"), f"{where}.role")
+                turns.append(Message(role, content_of(fields.get("content"), f"{where}.content")))
+            else:
+                turns.append(Message("tool" if "output" in kind else "assistant", content_of(fields, where)))
+        except InputError as error:
+            raise HTTPError(422, error.message, error.hint, field=field) from None
+    return tuple(turns)
 
 
 def _text(response: Item, field: str) -> str:
-    """What a response object says: the text of its messages, without reasoning and calls."""
+    """What a response object says and does: the text of its messages and calls, without reasoning."""
     output: Any = response.get("output")
     if not isinstance(output, list):
         raise HTTPError(
             422, f"{field} has no list of output", "an object of the Responses API", field=f"{field}.output"
         )
-    items = [cast("Item", item) for item in cast("list[Any]", output) if isinstance(item, dict)]
-    texts = [_content(item.get("content")) for item in items if item.get("type", "message") == "message"]
-    return "\n\n".join(text for text in texts if text)
+    return "\n\n".join(turn.content for turn in _items(output, f"{field}.output") if turn.content)

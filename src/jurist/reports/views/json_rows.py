@@ -14,6 +14,7 @@ def decision_row(decision: Decision) -> dict[str, Any]:
         "scores": verdict.scores,
         **({"errors": verdict.errors} if verdict.errors else {}),
         "status": verdict.status,
+        **({"note": verdict.note} if verdict.note and not decision.judgments else {}),
         "agreement": decision.agreement,
         "gold": decision.gold,
         "group": decision.group,

@@ -32,6 +32,8 @@ def decision_view(decision: Decision, case: Case | None = None) -> Group:
     head = Text.assemble(("decision  ", "bold"), verdict_text(decision))
     if decision.verdict.scores:
         head.append(f"  (scores {', '.join(f'{s:.2f}' for s in decision.verdict.scores)})", style="dim")
+    if decision.verdict.note and not decision.judgments:
+        head.append(f"  {decision.verdict.note}", style="dim")
     if decision.agreement is not None and len(decision.judgments) > 1:
         head.append(f"  {decision.agreement:.0%} of {len(decision.judgments)} judgments agree", style="dim")
     parts += [Rule(title=f"case {decision.case_id}", style="dim"), head]

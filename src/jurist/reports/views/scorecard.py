@@ -31,6 +31,7 @@ _WORDS = {
     "consistency": "both orders agree on {:.1%} of the pairs",
     "first_shown_wins": "the response shown first wins {:.1%} of the time",
     "ties": "ties: {:.0f}",
+    "identical": "cases of identical responses, a tie each and not judged: {:.0f}",
     "unresolved": "cases without a verdict: {:.0f}",
     "if_wrong": "had every missing verdict been wrong: {:.2%}",
     "if_dropped": "with those cases left out: {:.2%}",
@@ -43,7 +44,7 @@ def scorecard_view(card: Scorecard) -> Group:
 
     There is no headline where no judgment has a verdict: then the number would say nothing of the judge.
     """
-    lines = [*_reasons(card), Text(_statuses(card), style="dim")]
+    lines = [*_reasons(card), Text(_statuses(card), style="dim"), Text(_lost(card), style="yellow")]
     if _answered(card):
         others = (_statistics(card), _others(card), _cost(card))
         lines += [Text(line, style="dim") for line in others if line]
@@ -132,6 +133,11 @@ def _statuses(card: Scorecard) -> str:
         return ""
     parts = [f"{card.statuses[s]:,} {s}" for s in Status if card.statuses.get(s)]
     return f"{total:,} judgments: {', '.join(parts)}. {card.unresolved}".rstrip()
+
+
+def _lost(card: Scorecard) -> str:
+    """What of the run is damaged, and is missing from the numbers."""
+    return f"Damaged records of the run, not counted: {card.lost:,}." if card.lost else ""
 
 
 def _statistics(card: Scorecard) -> str:
