@@ -61,7 +61,8 @@ def test_options_that_do_not_go_together(options: dict[str, Any], words: str):
     ("options", "words"),
     [
         (GrpoOptions(protocol="rubrics", rule="train"), "official rule of RM-R1 and RRM"),
-        (SftOptions(protocol="pointwise"), "'pointwise' does not judge pairs"),
+        (GrpoOptions(protocol="pointwise"), "'pointwise' does not judge pairs"),
+        (SftOptions(protocol="pointwise", target="answer"), "'pointwise' does not judge pairs"),
         (SftOptions(protocol="listwise"), "'listwise' does not judge pairs"),
     ],
 )

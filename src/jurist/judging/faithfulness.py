@@ -45,7 +45,10 @@ EXPLAINED = {
 
 # Quotations shorter than this are names and single words, which are often not meant literally.
 _SHORTEST = 12
-_QUOTED = re.compile(r"[“\"]([^“”\"\n]{12,400})[”\"]")
+_CURLY = re.compile(r"“([^“”\n]{12,400})”")
+_PLAIN = str.maketrans("’‘“”", "''\"\"", "*_`")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_VERDICT = re.compile(r"\[\[|<|\bverdict\b|\banswer is\b", re.I)
 _ELLIPSIS = re.compile(r"\s*(?:\[\s*)?(?:\.\.\.|…)(?:\s*\])?\s*")
 _NOUN = r"(?:chatbot|response|reply|answer|assistant|output|text|candidate)"
 _BETTER = re.compile(
@@ -117,20 +120,30 @@ def _faults(case: Case, judgment: Judgment, chain: Chain, evaluation: str) -> It
         tagged.add(quotation)
         if not there:
             yield Fault.OWNER if index is not None and occurs(quotation, everything) else Fault.QUOTE
-    for match in _QUOTED.finditer(evaluation):
-        # Words in quotation marks may be the rubric's or the solution's own.
-        own = f"{chain.solution or ''} {' '.join(c.name + ' ' + c.text for c in chain.criteria)}"
-        if (
-            match[1] not in tagged
-            and len(match[1].split()) > 3
-            and not occurs(match[1], f"{everything}\n{own}")
-        ):
+    # Words in quotation marks may be the rubric's or the solution's own.
+    own = f"{chain.solution or ''} {' '.join(f'{c.name} {c.text}' for c in chain.criteria)}"
+    for words in _quoted(evaluation):
+        if words not in tagged and not occurs(words, f"{everything}\n{own}"):
             yield Fault.QUOTE
     weights = [criterion.weight for criterion in chain.criteria]
     if len(weights) > 1 and abs(sum(weights) - 100) > 1:
         yield Fault.WEIGHTS
     if len(judgment.query.order) == 2:
         yield from _pair_faults(judgment, chain, evaluation, texts)
+
+
+def _quoted(text: str) -> Iterator[str]:
+    """Passages in quotation marks that are meant as quotations: four words or more, and not the judge's verdict.
+
+    Straight marks are paired within a line; a line with an odd number of them has none.
+    """
+    passages = [match[1] for match in _CURLY.finditer(text)]
+    for line in text.splitlines():
+        parts = line.split('"')
+        passages += parts[1::2] if len(parts) % 2 else []
+    for passage in passages:
+        if len(passage) >= _SHORTEST and len(_WORD.findall(passage)) > 3 and not _VERDICT.search(passage):
+            yield passage
 
 
 def _pair_faults(judgment: Judgment, chain: Chain, evaluation: str, texts: list[str]) -> Iterator[Fault]:
@@ -185,6 +198,5 @@ def _preferred(evaluation: str) -> int | None:
 
 
 def _folded(text: str) -> str:
-    return " ".join(
-        text.replace("’", "'").replace("‘", "'").replace("“", '"').replace("”", '"').casefold().split()
-    )
+    """Lower case, one space between words, plain quotation marks, no marks of emphasis."""
+    return " ".join(text.translate(_PLAIN).casefold().split())

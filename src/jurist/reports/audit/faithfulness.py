@@ -5,9 +5,14 @@ from collections.abc import Iterator
 
 from jurist.core.runs import Run
 from jurist.core.statistics import wilson
+from jurist.core.types import Judgment
 from jurist.judging.faithfulness import EXPLAINED, Fault, faults, rubric_key
 from jurist.protocols.chain import read_chain
+from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.audit.findings import Finding, percent
+
+_BARE = 20
+"""Words that a bare verdict has at most."""
 
 
 def faithfulness(run: Run) -> tuple[Finding, ...]:
@@ -21,7 +26,7 @@ def faithfulness(run: Run) -> tuple[Finding, ...]:
             continue
         question = case.prompt[-1].content if case.prompt else ""
         for judgment in decision.judgments:
-            if judgment.verdict.scores is None or not judgment.completion.text.strip():
+            if judgment.verdict.scores is None or not _reasoned(judgment):
                 continue
             judged += 1
             found = faults(case, judgment)
@@ -33,6 +38,13 @@ def faithfulness(run: Run) -> tuple[Finding, ...]:
     if not judged:
         return ()
     return tuple(_findings(counts, rubrics, judged, quoted, flawed))
+
+
+def _reasoned(judgment: Judgment) -> bool:
+    """Whether a judgment wrote more than a verdict."""
+    chain = read_chain(judgment.completion)
+    _, answer = split_thinking(judgment.completion)
+    return bool(chain.criteria or chain.evaluation) or len(answer.split()) > _BARE
 
 
 def _findings(

@@ -36,7 +36,7 @@
   const few = x => x.toFixed(2).replace(/\.?0+$/, "") || "0";
 
   // --- texts ------------------------------------------------------------------------------------------------
-  const md = markdownit({ html: false, linkify: false, breaks: true }).disable("image");
+  const md = markdownit({ html: false, linkify: false, breaks: true }).disable(["image", "escape"]); // a backslash is part of a formula
   const CLEAN = {
     ALLOWED_TAGS: ["p", "br", "em", "strong", "s", "code", "pre", "ul", "ol", "li", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6",
       "hr", "table", "thead", "tbody", "tr", "th", "td", "a"],
@@ -518,6 +518,7 @@
     holder.replaceChildren(view);
     if (caseView.last !== i) { holder.scrollTop = 0; if (holder.contains(document.activeElement) || narrow()) view.querySelector("h2").focus({ preventScroll: true }); }
     caseView.last = i;
+    if (list) { const row = found.indexOf(i); if (row >= 0) list.toward(row); list.rows(); }
   }
   const narrow = () => innerWidth < 860;
 
