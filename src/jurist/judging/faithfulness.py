@@ -133,7 +133,7 @@ def _faults(case: Case, judgment: Judgment, chain: Chain, evaluation: str) -> It
 
 
 def _quoted(text: str) -> Iterator[str]:
-    """Passages in quotation marks that are meant as quotations: four words or more, and not the judge's verdict.
+    """Passages in quotation marks that may be quotations: four words or more, not the verdict itself.
 
     Straight marks are paired within a line; a line with an odd number of them has none.
     """
