@@ -17,6 +17,7 @@ own counts as many samples, groups and partial groups as there were, none late, 
 import asyncio
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -203,8 +204,12 @@ def running(*command: str, stderr: bool = False) -> Generator[tuple[subprocess.P
 # --- the measurement ------------------------------------------------------------------------------
 
 
-def measure(groups: int, processes: int, seconds: float, wait: float) -> Figures:
-    """All of it; raises ``AssertionError`` where a sample was not answered as it must be."""
+def measure(groups: int, processes: int, seconds: float, wait: float, paused: float = 0.0) -> Figures:
+    """All of it; raises ``AssertionError`` where a sample was not answered as it must be.
+
+    ``paused``: seconds for which the server is stopped, one second after the start; what it missed waits in
+    its sockets.
+    """
     samples = plan(groups, processes, seconds, wait)
     with ExitStack() as stack:
         _, port = stack.enter_context(running(__file__, "stub"))
@@ -219,7 +224,7 @@ def measure(groups: int, processes: int, seconds: float, wait: float) -> Figures
         ]
         serve += ["--protocol", "rubrics", "--deliberation", "swapped | round_robin(given)", "--port", "0"]
         serve += ["--group-size", str(SIZE), "--partial", "judge", "--wait", str(wait), "--queue", "100000"]
-        _, line = stack.enter_context(running(*serve, stderr=True))
+        server, line = stack.enter_context(running(*serve, stderr=True))
         url = line.partition("listening on ")[2].split(";")[0]
         clients = [stack.enter_context(running(__file__, "client"))[0] for _ in range(processes)]
         began = time.time() + 0.5
@@ -232,6 +237,11 @@ def measure(groups: int, processes: int, seconds: float, wait: float) -> Figures
             assert process.stdin
             process.stdin.write(json.dumps(told) + "\n")
             process.stdin.flush()
+        if paused:
+            time.sleep(max(0.0, began + 1 - time.time()))
+            server.send_signal(signal.SIGSTOP)
+            time.sleep(paused)
+            server.send_signal(signal.SIGCONT)
         rows = [row for process in clients for row in json.loads(process.communicate(timeout=600)[0])]
         whole = time.time() - began
         counts = json.load(urllib.request.urlopen(f"{url}/healthz"))["groups"]

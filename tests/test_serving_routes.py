@@ -9,6 +9,7 @@ import pytest
 from served import Strength, judge_of, running
 
 from jurist.core.types import Message
+from jurist.rewards.cohort import CohortSample
 from jurist.serving.retries import Caller, HeldConnections, SampleKeys
 from jurist.serving.templates import turns_of, without_ends
 
@@ -133,6 +134,30 @@ def test_keys_wait_for_their_retries_only():
     caller.leave()
     caller.on_leaving(lambda: left.append(2))
     assert left == [1, 2]
+
+
+async def test_a_retry_that_is_read_together_with_the_lost_request_is_one_sample():
+    """As after a pause of the server: both requests and the loss of the first connection come at once."""
+
+    async def lost():
+        for _ in range(2):
+            await asyncio.sleep(0)
+        return {"type": "http.disconnect"}
+
+    async def kept():
+        await asyncio.Event().wait()
+
+    body = {"prompt": "q", "response": "answer 3"}
+    with running(group_size=2) as server:
+        sample = CohortSample((Message("user", body["prompt"]),), body["response"])
+        other = CohortSample((Message("user", body["prompt"]),), "answer 8")
+        asks = [
+            server.service.numbers([one], Caller("client", receive), None)
+            for one, receive in ((sample, lost), (sample, kept), (other, kept))
+        ]
+        first, again, last = await asyncio.wait_for(asyncio.gather(*asks), 10)
+        assert (first[0][1], again[0][1], last[0][1]) == (0.0, 0.0, 1.0)
+        assert server.service.cohorts.counts.retries == 1
 
 
 def test_templates_are_read_as_a_whole_or_not_at_all():

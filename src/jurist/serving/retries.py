@@ -17,6 +17,9 @@ KEPT = 900.0
 MOST_NAMES = 100_000
 """Names that are remembered at most; beyond, the oldest are forgotten."""
 
+ROUNDS = 5
+"""Rounds of the event loop in which the loss of a connection is noticed, if it came with the request."""
+
 
 class Caller:
     """Who sent a request. When the connection is lost before the answer, what was left to do then is done.
@@ -39,6 +42,18 @@ class Caller:
         self._actions.append(action)
         if self._watch is None and self._receive is not None:
             self._watch = asyncio.create_task(self._watched(self._receive))
+
+    async def settled(self) -> None:
+        """Return when a connection that is lost already is known to be.
+
+        A server that was held up reads a request, the loss of its connection and the retry all at once, the
+        loss a few rounds of the event loop later.
+        """
+        self.on_leaving(lambda: None)
+        for _ in range(ROUNDS):
+            if self.gone:
+                return
+            await asyncio.sleep(0)
 
     def leave(self) -> None:
         """The connection is lost."""

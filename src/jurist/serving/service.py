@@ -166,6 +166,8 @@ class Service:
         that comes again after a lost connection, or before its group was judged, has its old one. ``whole``:
         where a sample has no reward the call fails, and will come again.
         """
+        if any(sample.key is None for sample in samples):
+            await caller.settled()
         keyed = [self._keyed(sample, caller) for sample in samples]
         submit = self._held if gives_back else self._submitted
         asks = (submit(s, deadline, patience, caller) for s in keyed)

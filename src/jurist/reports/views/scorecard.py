@@ -130,7 +130,7 @@ def _statuses(card: Scorecard) -> str:
     """Every judgment by its status: nothing that was not answered is left unsaid."""
     total = sum(card.statuses.values())
     if not total:
-        return ""
+        return card.unresolved
     parts = [f"{card.statuses[s]:,} {s}" for s in Status if card.statuses.get(s)]
     return f"{total:,} judgments: {', '.join(parts)}. {card.unresolved}".rstrip()
 
