@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jurist.inputs import load_cases
     from jurist.judging.config import JudgeConfig
     from jurist.judging.judge import Judge
+    from jurist.reports.frame import to_frame
 
 _NOUNS = "Case Completion Decision Judgment Message Query Sampling Scorecard Status Verdict"
 _PUBLIC = {
@@ -36,6 +37,7 @@ _PUBLIC = {
     "best_of_n": "api",
     "evaluate": "api",
     "load_cases": "inputs",
+    "to_frame": "reports.frame",
     "Judge": "judging.judge",
     "JudgeConfig": "judging.config",
     "JuristError": "core.errors",
@@ -50,6 +52,7 @@ __all__ = [  # noqa: RUF022 - in the order of the path
     "best_of_n",
     "evaluate",
     "load_cases",
+    "to_frame",
     "Judge",
     "JudgeConfig",
     "JuristError",

@@ -248,7 +248,7 @@ class _Listing:
         from jurist.reports.views.judgment import decision_view
 
         if not self.as_data:
-            screen.print(decision_view(self._first[0][0]))
+            screen.print(decision_view(self._first[0][0], more="--json"))
             if self.form.ends_with_table:
                 screen.print()
                 screen.print(self.form.table(self._first, 0))

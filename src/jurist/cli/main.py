@@ -47,7 +47,7 @@ COMMANDS = {
     "report": ("report:report", "Write runs as one HTML file: numbers, audit, every judgment to read."),
     "view": ("report:view", "Serve the report on this machine while a run goes on."),
     "agree": ("report:agree", "Compare a judge with a person's labels: agreement, kappa, labels needed."),
-    "show": ("runs:show", "Read a run: its decisions, or one case with every judgment's reasons."),
+    "show": ("show:show", "Read a run: its decisions, or one case with every judgment's reasons."),
     "score": ("runs:score", "Count a run again, without asking anybody."),
     "compare": ("compare:compare", "Compare judges on the same cases: differences, tests, flipped cases."),
     "data": ("data:data", "Prepare training sets: filter, verify, split, mix, measure difficulty."),

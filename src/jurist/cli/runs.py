@@ -1,11 +1,9 @@
-"""`jurist show`, `score`, `import` and `export`: what can be done with a run without asking anybody again."""
+"""`jurist score`, `import` and `export`: what can be done with a run without asking anybody again."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from inspect import getdoc
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -21,82 +19,13 @@ from jurist.core.errors import (
     JuristError,
     MissingExtraError,
     StoreError,
-    UnknownNameError,
 )
 from jurist.core.files import write_whole
 from jurist.core.version import __version__
 
 if TYPE_CHECKING:
     from jurist.benchmarks.base import Benchmark
-    from jurist.core.runs import Run
     from jurist.core.types import Case, Decision, Scorecard
-
-
-def show(run: Path, case: str | None = None, /, *, json: Json = False) -> int:
-    """Read a run: its decisions in a table, or one case with every judgment's reasons.
-
-    Examples::
-
-        jurist show runs/mine
-        jurist show runs/mine CASE
-        jurist show runs/mine --json | jq .verdict
-
-    Parameters
-    ----------
-    run
-        Run folder.
-    case
-        Id of the case to read, or how it begins.
-    json
-        Decisions as JSON lines on standard output.
-    """
-    from jurist.core.runs import open_run
-    from jurist.reports.views.judgment import decision_view
-    from jurist.reports.views.scorecard import SHOWN, decisions_view
-
-    with open_run(run) as opened:
-        if opened.config.get("aggregate"):
-            raise ConfigError(f"{run} holds results of groups and no decisions", hint=f"jurist score {run}")
-        if case is not None:
-            name = _id_of(opened, case)
-            decision = opened.decision(name)
-            if decision is None:
-                raise StoreError(f"the decision on {name!r} in {run} cannot be read")
-            if json:
-                write_json(decision)
-            else:
-                screen.print(decision_view(decision, opened.case(name)))
-        elif json:
-            for decision in opened.decisions():
-                write_json(decision)
-        else:
-            first = list(islice(opened.decisions(slim=True), SHOWN))
-            screen.print(decisions_view(first, more=len(opened) - len(first)))
-            if first:
-                next_step("read one", "jurist", "show", run, case=first[0].case_id)
-        tell_damage(opened)
-    return 0
-
-
-def _id_of(run: "Run", name: str) -> str:
-    """The id of a case, from the id or from how the only one begins that begins so."""
-    begun = list(islice(run.ids(name), _NAMED)) if name else []
-    if name in begun:
-        return name
-    if len(begun) == 1:
-        return begun[0]
-    if begun:
-        raise ConfigError(
-            f"{len(begun):,} cases in {run.folder} begin with {name!r}: {', '.join(begun[:10])}",
-            hint="write more of the id",
-        )
-    near = get_close_matches(name, list(islice(run.ids(), _NAMED)), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"jurist show {run.folder} lists them"
-    raise UnknownNameError(f"no case {name!r} in {run.folder}", hint)
-
-
-_NAMED = 2000
-"""Among so many ids the nearest to an unknown one is looked for."""
 
 
 def score(run: Path, /, *, benchmark: str | None = None, json: Json = False) -> int:

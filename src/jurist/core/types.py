@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from hashlib import blake2b
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
+
+from jurist.core import html
 
 Order = tuple[int, ...]
 """Which response stands in which slot: ``order[slot]`` is an index into ``Case.responses``."""
@@ -181,6 +184,15 @@ class Judgment(Record, frozen=True):
         told = _told(self.verdict, sorted(order))
         return f"Judgment(case {self.query.case_id!r}, shown {', '.join(map(str, order))}: {told})"
 
+    def _repr_html_(self) -> str:
+        """For notebooks: what was shown, the verdict, and the thinking and the text, folded."""
+        judged = sorted(self.query.order)
+        order = ", ".join(map(str, self.query.order))
+        title = f"judgment on case {self.query.case_id}, shown {order}: {_told(self.verdict, judged)}"
+        parts = [html.folded("thinking", self.completion.thinking)] if self.completion.thinking else []
+        shown = html.table(["response", "score"], _score_rows(judged, self.verdict.scores, None))
+        return html.block(title, [shown, *parts, html.folded("text", self.completion.text)])
+
     @property
     def usage(self) -> Usage:
         """Tokens of the call and of its forced verdict."""
@@ -205,6 +217,41 @@ class Decision(Record, frozen=True):
         n = len(self.judgments)
         told = _told(self.verdict, range(len(self.verdict.scores or ())))
         return f"Decision(case {self.case_id!r}: {told}, judgments {n}{agreement}{gold})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the scores beside gold, and every judgment's text, folded."""
+        scores = self.verdict.scores
+        graded = {True: ", right", False: ", wrong", None: ""}[self.right]
+        title = f"case {self.case_id}: {_told(self.verdict, range(len(scores or ())))}{graded}"
+        rows = _score_rows(range(len(scores or self.gold or ())), scores, self.gold)
+        head = ["response", "score", "gold"] if self.gold else ["response", "score"]
+        texts = [
+            html.folded(_told(j.verdict, sorted(j.query.order)), j.completion.text)
+            for j in self.judgments[: html.MOST_ROWS]
+        ]
+        more = len(self.judgments) - len(texts)
+        told = [f"<div>... and {more:,} more judgments</div>"] if more else []
+        return html.block(title, [html.table(head, rows), *texts, *told])
+
+    @property
+    def winner(self) -> int | None:
+        """Index of the best response; None for a tie, no verdict and the rating of one response."""
+        scores = self.verdict.scores
+        return winner(scores) if scores and len(scores) > 1 else None
+
+    @property
+    def right(self) -> bool | None:
+        """Whether gold says the same; None without gold about several responses, and without a verdict.
+
+        A tie where gold prefers one is False. What no verdict is worth, each benchmark says for itself.
+        """
+        scores, gold = self.verdict.scores, self.gold
+        return None if scores is None or gold is None or len(gold) < 2 else agrees(scores, gold)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The text of each judgment, in the order of ``judgments``; empty where it was not kept."""
+        return tuple(j.completion.text for j in self.judgments)
 
     @property
     def usage(self) -> Usage:
@@ -253,6 +300,20 @@ class Scorecard(Record, frozen=True):
             share += f" ({row.interval[0]:.1%} to {row.interval[1]:.1%})"
         counts = ", ".join(f"{n:,} {status}" for status, n in self.statuses.items())
         return f"Scorecard({self.name}: {share}{f'; judgments: {counts}' if counts else ''})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: headline and groups with their intervals, statuses, why there is no verdict."""
+        rows = [
+            (row.name, f"{row.value:.2%}", _share_interval(row.interval), f"{row.n:,}")
+            for row in (*((self.headline,) if self.headline else ()), *self.groups)
+        ]
+        counts = ", ".join(f"{n:,} {status}" for status, n in self.statuses.items())
+        parts = [html.table(["", "score", "95% interval", "n"], rows)] if rows else []
+        lines = [f"judgments: {counts}"] if counts else []
+        lines += [f"{n:,} x {reason}" for reason, n in list(self.reasons.items())[:3]]
+        if self.headline is None:
+            lines.insert(0, "no score")
+        return html.block(self.name, [*parts, *(f"<div>{html.escaped(line)}</div>" for line in lines)])
 
     unresolved: str = ""
     usage: Usage = Usage()
@@ -384,6 +445,18 @@ def _told(verdict: Verdict, judged: Sequence[int]) -> str:
     single = len(verdict.scores) == 1
     what = "rating" if single else "tie" if best is None else f"prefers {judged[best]}"
     return f"{what}, scores {_numbers(verdict.scores)}"
+
+
+def _score_rows(responses: Sequence[int], scores: Scores | None, gold: Scores | None) -> list[list[str]]:
+    """Index, score and gold (if any is given) of each response; scores are in the responses' order."""
+    columns = [[str(i) for i in responses]]
+    for numbers in (scores or (), *((gold,) if gold else ())):
+        columns.append([f"{number:.3g}" for number in numbers])
+    return [list(row) for row in zip_longest(*columns, fillvalue="")]
+
+
+def _share_interval(bounds: tuple[float, float] | None) -> str:
+    return f"{bounds[0]:.1%} to {bounds[1]:.1%}" if bounds else ""
 
 
 def _stage(query: Query) -> tuple[str, int | None]:

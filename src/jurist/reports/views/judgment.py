@@ -1,20 +1,24 @@
 """One judgment made readable: the question, the responses, the rubric, the evidence, the verdict."""
 
 from collections.abc import Iterator
-from textwrap import shorten
+from typing import NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.text import Text
 
-from jurist.core.types import Case, Decision, Judgment, Order, response_text, winner
+from jurist.core.types import Case, Decision, Judgment, Order, Response, winner
 from jurist.protocols.chain import EVIDENCE as _EVIDENCE
 from jurist.protocols.chain import Chain, read_chain
 from jurist.protocols.injection import restore
 from jurist.protocols.thinking_tags import split_thinking
-from jurist.reports.views.scorecard import verdict_text
+from jurist.reports.views.scorecard import grade, verdict_text
 from jurist.reports.views.style import borderless
+
+_THINKING = 600
+_RESPONSE = 1200
+"""Characters of a thinking and of a response that are shown unless the whole is asked for."""
 
 WAYS = {
     "text": "written by the model",
@@ -24,11 +28,21 @@ WAYS = {
 }
 
 
-def decision_view(decision: Decision, case: Case | None = None) -> Group:
-    """A decision with every judgment under it; with the case, its question and responses first."""
-    parts: list[RenderableType] = []
+def decision_view(decision: Decision, case: Case | None = None, *, more: str = "--full") -> Group:
+    """A decision with every judgment under it; with the case, its question and responses first.
+
+    Long thinking and responses are cut; ``more`` is the option that shows the whole.
+    """
+    return Group(*decision_parts(decision, case, more=more))
+
+
+def decision_parts(
+    decision: Decision, case: Case | None = None, *, full: bool = False, more: str = "--full"
+) -> Iterator[RenderableType]:
+    """The parts of ``decision_view``, one after the other; ``full``: nothing is cut."""
+    cut = _Cut(not full, more)
     if case is not None:
-        parts += list(_case(case))
+        yield from _case(case, cut)
     head = Text.assemble(("decision  ", "bold"), verdict_text(decision))
     if decision.verdict.scores:
         head.append(f"  (scores {', '.join(f'{s:.2f}' for s in decision.verdict.scores)})", style="dim")
@@ -36,12 +50,39 @@ def decision_view(decision: Decision, case: Case | None = None) -> Group:
         head.append(f"  {decision.verdict.note}", style="dim")
     if decision.agreement is not None and len(decision.judgments) > 1:
         head.append(f"  {decision.agreement:.0%} of {len(decision.judgments)} judgments agree", style="dim")
-    parts += [Rule(title=f"case {decision.case_id}", style="dim"), head]
-    parts += [judgment_view(j) for j in decision.judgments]
-    return Group(*parts)
+    yield Rule(title=f"case {decision.case_id}", style="dim")
+    yield head
+    if decision.gold:
+        yield _gold(decision)
+    for judgment in decision.judgments:
+        yield _judgment(judgment, cut)
 
 
-def judgment_view(judgment: Judgment) -> Group:
+class _Cut(NamedTuple):
+    """Whether long texts are cut, and the option that shows them whole."""
+
+    cuts: bool
+    more: str
+
+    def __call__(self, text: str, most: int) -> str:
+        text = text.strip("\n")
+        if not self.cuts or len(text) <= most:
+            return text
+        kept = text[:most].rstrip()
+        return f"{kept}\n[{len(text) - len(kept):,} more characters: {self.more}]"
+
+
+def _gold(decision: Decision) -> Text:
+    gold = decision.gold or ()
+    best = winner(gold)
+    numbers = f"({', '.join(f'{g:g}' for g in gold)})"
+    if len(gold) == 1:
+        return Text.assemble(("gold      ", "bold"), f"rating {gold[0]:g}")
+    what = "tie at the top" if best is None else f"response {best + 1}"
+    return Text.assemble(("gold      ", "bold"), what, (f"  {numbers}  ", "dim"), grade(decision))
+
+
+def _judgment(judgment: Judgment, cut: _Cut) -> Group:
     """One judgment: its parts where it wrote a chain of rubrics, else its text."""
     order = judgment.query.order
     shown = ", ".join(f"{_slot(place)} = response {r + 1}" for place, r in enumerate(order))
@@ -49,7 +90,7 @@ def judgment_view(judgment: Judgment) -> Group:
     parts: list[RenderableType] = [Text(""), Text(f"judgment  {head}", style="bold")]
     thinking, answer = split_thinking(judgment.completion)
     if thinking.strip():
-        parts.append(_indented(shorten(" ".join(thinking.split()), 600), "dim italic"))
+        parts.append(_indented(cut(thinking.strip(), _THINKING), "dim italic"))
     chain = read_chain(judgment.completion)
     if chain.criteria or chain.solution or chain.evidence or chain.evaluation:
         parts += list(_chain(chain, order))
@@ -72,13 +113,24 @@ def _how(judgment: Judgment) -> str:
     return ", ".join(filter(None, (f"{query.judge} judge" if query.judge else "", capped)))
 
 
-def _case(case: Case) -> Iterator[RenderableType]:
+def _case(case: Case, cut: _Cut) -> Iterator[RenderableType]:
     for message in case.prompt:
         yield Text(message.role, style="bold")
-        yield _indented(message.content)
+        yield _indented(message.content if message.role != "system" else cut(message.content, _RESPONSE))
     for i, response in enumerate(case.responses):
         yield Text(f"response {i + 1}", style="bold")
-        yield _indented(shorten(response_text(response), 1200))
+        yield _indented(cut(_turns(response), _RESPONSE))
+    for name, text in (("reference", case.reference), ("rubric", case.rubric)):
+        if text:
+            yield Text(name, style="bold")
+            yield _indented(cut(text, _RESPONSE))
+
+
+def _turns(response: Response) -> str:
+    """A response; of several turns, each with its role."""
+    if isinstance(response, str):
+        return response
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in response)
 
 
 def _chain(chain: Chain, order: Order) -> Iterator[RenderableType]:

@@ -6,11 +6,20 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jurist.core.types import Decision, Scorecard, Status, agrees, winner
+from jurist.core.types import Decision, Scorecard, Status, winner
 from jurist.reports.views.style import borderless, interval, label
 
 SHOWN = 24
 """How many decisions a table lists before it says how many more there are."""
+
+_BETWEEN = 2
+"""Characters between two columns."""
+
+_ROOMY = 100
+"""Characters of a screen that has room for the column of groups."""
+
+_SHORTEST = 8
+"""Characters of an id on a line; on a screen too narrow for them the columns are as rich makes them."""
 
 _REASONS = 3
 """The number of reasons that are printed."""
@@ -86,12 +95,50 @@ def _reasons(card: Scorecard) -> list[Text]:
     return lines
 
 
-def decisions_view(decisions: Sequence[Decision], more: int = 0) -> Table:
+def decisions_view(decisions: Sequence[Decision], more: int = 0) -> RenderableType:
     """One line per decision: what it prefers, how sure, whether gold says the same."""
-    graded = any(d.gold for d in decisions)
-    table = borderless("case", "verdict", "scores", "agreement", "tokens", words=["gold"] * graded)
-    table.columns[1].justify = "left"
-    for decision in decisions:
+    table = DecisionTables(decisions).next(decisions)
+    return Group(table, more_line(more)) if more > 0 else table
+
+
+def more_line(more: int, how: str = "") -> Text:
+    """How many rows a table leaves out, and what shows them."""
+    return Text(f"... and {more:,} more{f': {how}' if how else ''}", style="dim")
+
+
+class DecisionTables:
+    """A list of decisions as tables below each other, which look like one: for lists too long to hold.
+
+    Which columns there are follows from the decisions that are given; ``width`` is that of the screen.
+    """
+
+    def __init__(self, first: Sequence[Decision], width: int = 0) -> None:
+        self._graded = any(d.gold for d in first)
+        self._grouped = width >= _ROOMY and any(d.group for d in first)
+        self._width = width
+        self._widths = [0] * (5 + self._grouped + self._graded)
+        self._header = True
+
+    def next(self, decisions: Sequence[Decision]) -> Table:
+        """The table of the next decisions; only the first one has a header."""
+        words = ["group"] * self._grouped + ["gold"] * self._graded
+        names = ("verdict", "scores", "agreement", "tokens")
+        table = borderless("case", *names, words=words, header=self._header)
+        table.columns[1].justify = "left"
+        for decision in decisions:
+            table.add_row(*self._cells(decision))
+        for place, column in enumerate(table.columns):
+            cells = [cell for cell in (column.header, *column.cells) if isinstance(cell, Text)]
+            self._widths[place] = max([self._widths[place], *(cell.cell_len for cell in cells)])
+        # Ids are folded where the screen is narrow; every other column keeps its place from table to table.
+        rest = self._width - sum(self._widths[1:]) - _BETWEEN * (len(self._widths) - 1)
+        for column, width in zip(table.columns, [min(self._widths[0], rest), *self._widths[1:]], strict=True):
+            if rest >= _SHORTEST:
+                column.width = width
+        self._header = False
+        return table
+
+    def _cells(self, decision: Decision) -> list[Text]:
         scores = decision.verdict.scores or ()
         cells = [
             label(decision.case_id),
@@ -100,10 +147,8 @@ def decisions_view(decisions: Sequence[Decision], more: int = 0) -> Table:
             Text("" if decision.agreement is None else f"{decision.agreement:.0%}"),
             Text(f"{decision.usage.completion_tokens:,}"),
         ]
-        table.add_row(*cells, *([grade(decision)] if graded else []))
-    if more > 0:
-        table.add_row(Text(f"... and {more:,} more", style="dim"))
-    return table
+        cells += [label(decision.group or "", 32)] * self._grouped
+        return cells + [grade(decision)] * self._graded
 
 
 def verdict_text(decision: Decision) -> Text:
@@ -119,11 +164,10 @@ def verdict_text(decision: Decision) -> Text:
 
 
 def grade(decision: Decision) -> Text:
-    """Whether gold says the same; empty where nobody knows, and where the judge could not be asked."""
-    if decision.gold is None or len(decision.gold) < 2 or decision.verdict.status is Status.FAILED:
+    """Whether gold says the same; empty where nobody knows, and where there is no verdict."""
+    if decision.right is None:
         return Text("")
-    right = agrees(decision.verdict.scores, decision.gold)
-    return Text("right", style="green") if right else Text("wrong", style="red")
+    return Text("right", style="green") if decision.right else Text("wrong", style="red")
 
 
 def _statuses(card: Scorecard) -> str:
