@@ -270,3 +270,13 @@ def test_a_response_of_two_megabytes_is_shown_in_part(browser: Any, tmp_path: Pa
     opened(browser, tmp_path, [write_run(tmp_path / "one", hostile="word " * 400_000)], "case/c0")
     assert "show all 2,000" in until(lambda: shown(browser, ".response button"))[0]
     assert not errors(browser)
+
+
+def test_ratings_are_neither_right_nor_wrong(tmp_path: Path):
+    with Store(tmp_path / "run", {}) as store:
+        for name, scores in (("same", (4.0,)), ("other", (2.0,))):
+            case = Case(name, (Message("user", "q"),), ("a",), gold=(4.0,))
+            store.begin(case)
+            store.decide(Decision(name, Verdict(scores), gold=(4.0,)), case.digest)
+    cases = collect([tmp_path / "run"]).index["cases"]
+    assert [case["runs"][0]["s"] for case in cases] == ["open", "open"]

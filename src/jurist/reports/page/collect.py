@@ -11,7 +11,7 @@ import msgspec
 
 from jurist.core.errors import InputError
 from jurist.core.runs import Run, open_run, read_scorecard
-from jurist.core.types import Case, Decision, Judgment, Response, Scorecard, Status, agrees, winner
+from jurist.core.types import Case, Decision, Judgment, Response, Scorecard, Status, winner
 from jurist.judging.faithfulness import EXPLAINED, Fault, faults, occurs
 from jurist.protocols.chain import read_chain
 from jurist.protocols.injection import restore
@@ -201,12 +201,12 @@ def _case(case_id: str, runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, 
 
 def _cell(decision: Decision, judgments: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the list of cases shows and filters by."""
-    scores, gold = decision.verdict.scores, decision.gold
+    scores = decision.verdict.scores
     if scores is None:
         state = "unanswered"
-    elif gold is None:
+    elif decision.right is None:
         state = "open"
-    elif agrees(scores, gold):
+    elif decision.right:
         state = "right"
     else:
         state = "tie" if len(scores) > 1 and winner(scores) is None else "wrong"
