@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from msgspec.structs import replace
 
 from jurist.core.errors import EngineError
 from jurist.core.records import slim as slim_judgment
 from jurist.core.store import Store
-from jurist.core.types import Ask, Case, Decide, Decision, Judgment, Order, Status
+from jurist.core.types import Ask, AskOptions, Case, Decide, Decision, Judgment, Order, Status
 from jurist.engines.replay import UNRECORDED
 
 T = TypeVar("T")
@@ -114,15 +114,9 @@ async def decide_tasks(
         task, case = item
 
         async def watched(
-            case: Case,
-            order: Order | None = None,
-            sample: int = 0,
-            among: Order | None = None,
-            *,
-            budget: int | None = None,
-            first: bool = False,
+            case: Case, order: Order | None = None, sample: int = 0, **options: Unpack[AskOptions]
         ) -> Judgment:
-            judgment = await task.ask(case, order, sample, among, budget=budget, first=first)
+            judgment = await task.ask(case, order, sample, **options)
             _count(progress, judgment)
             watch(progress)
             guard.see(judgment)
