@@ -120,7 +120,7 @@ def greedy(plain: tuple[Any, Any], ids: list[int], tokens: int) -> list[int]:
     return new
 
 
-async def test_greedy_equals_generation_by_hand_in_a_batch_of_unequal_lengths(
+async def test_greedy_in_a_padded_batch_equals_generation_by_hand(
     engine: TransformersEngine, plain: tuple[Any, Any]
 ) -> None:
     tokenizer = plain[1]
@@ -328,7 +328,7 @@ async def _ask(engine: Any, asked: Query) -> Completion:
     return await engine(asked)
 
 
-async def test_cancelled_row_leaves_the_others_and_a_close_fails_what_runs(folder: Path) -> None:
+async def test_cancelling_leaves_other_rows_and_closing_fails_the_rest(folder: Path) -> None:
     engine = TransformersEngine(str(folder))
     await engine.check()
     left, kept = [
@@ -346,7 +346,7 @@ async def test_cancelled_row_leaves_the_others_and_a_close_fails_what_runs(folde
     assert all(a.finish == "error" for a in answers)
 
 
-async def test_batch_that_does_not_fit_is_halved_and_a_failure_is_a_completion(
+async def test_too_large_a_batch_is_halved_failures_are_completions(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch")
@@ -456,7 +456,7 @@ def test_vllm_keeps_a_thinking_budget(vllm_engine: Any) -> None:
 
 
 @pytest.mark.slow
-def test_vllm_aborts_what_is_cancelled_and_fails_what_runs_when_it_closes(vllm_engine: Any) -> None:
+def test_vllm_aborts_cancelled_requests_and_fails_the_rest(vllm_engine: Any) -> None:
     long = query(max_tokens=1800, temperature=1.0, seed=3)
 
     async def cancelled() -> None:

@@ -522,9 +522,7 @@ async def test_a_server_that_is_not_ready_or_not_ours(server: StubServer, make: 
         await make(model="other").check()
 
 
-async def test_slots_bound_the_requests_and_choices_are_refused_without_one(
-    server: StubServer, make: Make
-) -> None:
+async def test_slots_bound_requests_and_scalar_queries_need_a_choice(server: StubServer, make: Make) -> None:
     slow = classes(1.0)
     slow.delay = 0.02
     server.say("/classify", slow)

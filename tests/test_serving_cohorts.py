@@ -36,7 +36,7 @@ def test_every_sample_is_answered_once_and_by_its_own_group(cohorts):
     assert found.tail < 3 <= found.partial_median < 5
 
 
-def test_the_plan_is_the_same_each_time_and_spreads_siblings_over_processes(cohorts):
+def test_the_plan_is_repeatable_and_spreads_siblings(cohorts):
     samples = cohorts.plan(200, 16, 10, 5)
     assert samples == cohorts.plan(200, 16, 10, 5)
     assert len({s.process for s in samples}) == 16

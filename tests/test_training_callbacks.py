@@ -69,7 +69,7 @@ def finite(model):
 # Numbers
 
 
-def test_a_gradient_that_is_nan_stops_before_the_weights_take_it_and_names_the_way_back(tmp_path):
+def test_a_nan_gradient_stops_before_the_weights_change(tmp_path):
     trainer = tiny(tmp_path, FiniteCallback(), broken=5)
     with pytest.raises(TrainingError, match=r"gradient of step 5 is nan; the weights were left") as caught:
         trainer.train()
@@ -78,14 +78,14 @@ def test_a_gradient_that_is_nan_stops_before_the_weights_take_it_and_names_the_w
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
 
 
-def test_without_the_guard_the_same_run_ends_well_and_its_model_is_spoilt(tmp_path):
+def test_without_the_guard_a_nan_gradient_spoils_the_model(tmp_path):
     trainer = tiny(tmp_path, broken=6)
     trainer.train()
     assert not finite(trainer.model)
     assert all(math.isfinite(one["loss"]) for one in trainer.state.log_history if "loss" in one)
 
 
-def test_a_loss_that_is_nan_is_no_longer_hidden_by_a_mean_though_its_gradient_is_zero(tmp_path):
+def test_a_nan_loss_with_zero_gradient_is_not_hidden_by_the_mean(tmp_path):
     trainer = tiny(tmp_path, FiniteCallback(), masked=[5])
     with pytest.raises(TrainingError, match=r"loss is nan at step 5; .*without any token"):
         trainer.train()
@@ -122,7 +122,7 @@ def test_a_broken_model_is_told_from_a_step_that_breaks_it(tmp_path):
         ({"loss": None}, False, False),
     ],
 )
-def test_what_is_logged_is_watched_too_but_for_the_overflows_of_float16(tmp_path, logs, fp16, stops):
+def test_logged_values_are_watched_except_float16_overflows(tmp_path, logs, fp16, stops):
     pytest.importorskip("torch")
     args = SimpleNamespace(fp16=fp16, output_dir=str(tmp_path), max_grad_norm=1.0, learning_rate=1e-6)
     model = SimpleNamespace(parameters=list)
@@ -169,7 +169,7 @@ def warned(logs, steps=50, every=1, alive=(), begins=0, ends=120):
         ({"steps": 10, "ends": 10}, 1),
     ],
 )
-def test_rewards_without_difference_are_warned_of_once_after_so_many_steps(run, count):
+def test_equal_rewards_are_warned_of_once_after_some_steps(run, count):
     assert len(warned(DEAD, **run)) == count
 
 
@@ -231,7 +231,7 @@ def grpo(folder, reward, *callbacks, steps=3):
 @pytest.mark.parametrize(
     ("value", "warned"), [(-1.0, "all verdicts are wrong"), (None, "100% of the completions")]
 )
-def test_in_trl_a_constant_reward_and_one_that_is_never_there_are_told(tmp_path, value, warned):
+def test_trl_warns_of_constant_and_of_missing_rewards(tmp_path, value, warned):
     def constant(completions, log_metric, **_):
         log_metric("verdicts/unanswered", float(value is None))
         return [value] * len(completions)
@@ -260,7 +260,7 @@ def disk(monkeypatch, *free):
     )
 
 
-def test_a_full_disk_stops_before_the_checkpoint_and_the_one_before_stays_whole(tmp_path, monkeypatch):
+def test_a_full_disk_stops_before_the_checkpoint_is_written(tmp_path, monkeypatch):
     trainer = tiny(tmp_path, DiskSpaceCallback(), save_total_limit=1)
     disk(monkeypatch, 1 << 40, 1 << 40, 1 << 20)
     with pytest.raises(TrainingError, match=r"needs 3\d MiB, 1 MiB are free") as caught:
@@ -271,7 +271,7 @@ def test_a_full_disk_stops_before_the_checkpoint_and_the_one_before_stays_whole(
     assert not torn(tmp_path / "checkpoint-2")
 
 
-def test_a_disk_too_small_for_the_first_checkpoint_is_said_before_the_first_step(tmp_path, monkeypatch):
+def test_a_disk_too_small_is_reported_before_the_first_step(tmp_path, monkeypatch):
     trainer = tiny(tmp_path / "not" / "yet", DiskSpaceCallback())
     disk(monkeypatch, 0)
     with pytest.raises(TrainingError, match="0 MiB are free"):
@@ -356,7 +356,7 @@ def test_where_nothing_is_whole_there_is_nothing_to_resume_from(tmp_path):
     assert last_checkpoint(tmp_path) is None
 
 
-def test_a_checkpoint_that_is_written_over_counts_as_unfinished_until_it_is_done(saved, tmp_path):
+def test_an_overwritten_checkpoint_is_unfinished_until_done(saved, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(saved, folder)
     DiskSpaceCallback().on_step_end(
@@ -390,7 +390,7 @@ tiny(folder, FiniteCallback(), DiskSpaceCallback(), metrics).train()
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_of_a_save_it_goes_on_from_the_checkpoint_before(saved, tmp_path):
+def test_killed_during_a_save_it_resumes_from_the_one_before(saved, tmp_path):
     del saved  # skips here, where there is no trainer
     script = KILLED.format(here=str(HERE), folder=str(tmp_path))
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9

@@ -107,9 +107,7 @@ def written(file: Path, ids: list[list[int]]) -> tuple[list[list[int]], list[lis
         ("qwen2", "Qwen3", {"tie_word_embeddings": True, "head_dim": 32}),
     ],
 )
-def test_the_embedded_engine_reads_and_writes_the_same_tokens_as_transformers(
-    tmp_path, monkeypatch, kind, architecture, more
-):
+def test_embedded_engine_and_transformers_agree_on_tokens(tmp_path, monkeypatch, kind, architecture, more):
     pytest.importorskip("openvino_genai")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = make(tmp_path / "model", kind, architecture, **more)
@@ -126,7 +124,7 @@ def test_the_embedded_engine_reads_and_writes_the_same_tokens_as_transformers(
     assert len({tuple(g) for g in greedy}) == len(PROMPTS)
 
 
-def test_the_embedded_models_folder_reads_texts_as_the_embedded_engine_does():
+def test_tokenizer_of_the_embedded_models_folder_matches_engine():
     pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
     try:
         packaged()
@@ -166,7 +164,7 @@ def test_what_gguf_cannot_express_is_refused_with_what_to_run(tmp_path, kind, ar
 
 
 @pytest.mark.parametrize("kind", ["SequenceClassification", "CausalLM"])
-def test_the_folder_is_plain_has_the_chosen_precision_and_the_card(tmp_path, kind):
+def test_exported_folder_has_the_precision_and_the_card(tmp_path, kind):
     make_model(tmp_path / "run" / "model", head=kind)
     (tmp_path / "run" / "model" / "README.md").write_text("the card")
     to = tmp_path / "to"
@@ -182,7 +180,7 @@ def test_the_folder_is_plain_has_the_chosen_precision_and_the_card(tmp_path, kin
 
 
 @pytest.mark.parametrize(("kind", "task"), [("CausalLM", "CAUSAL_LM"), ("SequenceClassification", "SEQ_CLS")])
-def test_a_checkpoint_of_adapters_is_merged_into_what_it_stands_on(tmp_path, kind, task):
+def test_adapters_of_a_checkpoint_are_merged_into_their_base(tmp_path, kind, task):
     base = make_model(tmp_path / "base", head="CausalLM")
     torch.manual_seed(0)
     maker = getattr(transformers, f"AutoModelFor{kind}")

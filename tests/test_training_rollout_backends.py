@@ -137,7 +137,7 @@ def test_paged_batches_that_lose_a_completion_are_an_error(folder: Path):
         write(PROMPTS, 2, 0)
 
 
-def test_what_the_embedded_engine_cannot_load_is_refused_before_the_first_step(tmp_path: Path):
+def test_a_model_that_embedded_cannot_load_is_refused_early(tmp_path: Path):
     pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
     policy = load(GrpoOptions(model=str(make(tmp_path / "m", "gpt-2", "Llama")), precision="fp32"))
     with pytest.raises(ConfigError, match="would cut texts otherwise"):
