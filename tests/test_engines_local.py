@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tiny import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE, make_tokenizer
 
 from jurist.core.errors import EngineError
 from jurist.core.types import Completion, Conversation, Message, Query, Sampling
@@ -16,45 +17,12 @@ from jurist.engines.transformers import TransformersEngine
 
 CHAT = (Message("system", "be fair ."), Message("user", "which is better , A or B ?"))
 CONTEXT = 256
-TEMPLATE = (
-    "{% for m in messages %}<|start|>{{ m['role'] }} {{ m['content'] }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|start|>assistant {% endif %}"
-)
-REFUSES_SYSTEM = (
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
-)
-DROPS_SYSTEM = (
-    "{% for m in messages if m['role'] != 'system' %}<|start|>{{ m['role'] }} {{ m['content'] }}<|end|>"
-    "{% endfor %}<|start|>assistant "
-)
 
 
 def query(
     messages: Conversation = CHAT, prefill: str | None = None, choices: tuple[str, ...] = (), **sampling: Any
 ) -> Query:
     return Query("case", (0, 1), 0, messages, Sampling(**{"max_tokens": 12, **sampling}), prefill, choices)
-
-
-def vocabulary() -> dict[str, int]:
-    """Byte tokens, so that any text has ids, and no merges: every character is one token."""
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    return {c: i for i, c in enumerate(sorted(ByteLevel.alphabet()))}
-
-
-def make_tokenizer() -> Any:
-    tokenizers = pytest.importorskip("tokenizers")
-    transformers = pytest.importorskip("transformers")
-    raw = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary(), []))
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = tokenizers.decoders.ByteLevel()
-    raw.add_special_tokens(["<|start|>", "<|end|>"])
-    raw.add_tokens([tokenizers.AddedToken("<think>", special=False)])
-    made = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token="<|end|>", pad_token="<|end|>"
-    )
-    made.chat_template = TEMPLATE
-    return made
 
 
 @pytest.fixture(scope="module")

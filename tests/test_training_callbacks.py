@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tiny import tiny_trainer
 
 from jurist.core.errors import ConfigError
 from jurist.training import callbacks as callbacks_module
@@ -26,42 +27,6 @@ from jurist.training.metrics import Metrics, MetricsCallback, read_metrics
 HERE = Path(__file__).parent
 
 
-def tiny(folder, *callbacks, masked=(), broken=0, steps=6, **options):
-    """A real trainer of a tiny model, a checkpoint every second step.
-
-    Batches ``masked`` teach no token; the logits of batch ``broken`` are 0 / 0.
-    """
-    transformers = pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
-    transformers.set_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
-    )
-    counted, forwards = iter(range(1, 1000)), iter(range(1, 1000))
-
-    def collate(rows):
-        ids = torch.tensor(rows)
-        return {
-            "input_ids": ids,
-            "labels": torch.full_like(ids, -100) if next(counted) in masked else ids,
-        }
-
-    chosen = {"save_steps": 2, "logging_steps": 1, "learning_rate": 1e-3, "max_steps": steps} | options
-    model = transformers.LlamaForCausalLM(config)
-    model.lm_head.register_forward_hook(lambda _, __, out: out * 0 / 0 if next(forwards) == broken else out)
-    trainer = transformers.Trainer(
-        model,
-        transformers.TrainingArguments(
-            str(folder), use_cpu=True, report_to=[], disable_tqdm=True, remove_unused_columns=False, **chosen
-        ),
-        collate,
-        [[i % 16, 3, 5, 7] for i in range(64)],
-        callbacks=list(callbacks),
-    )
-    trainer.remove_callback(transformers.PrinterCallback)
-    return trainer
-
-
 def finite(model):
     return all(bool(p.isfinite().all()) for p in model.parameters())
 
@@ -70,7 +35,7 @@ def finite(model):
 
 
 def test_a_nan_gradient_stops_before_the_weights_change(tmp_path):
-    trainer = tiny(tmp_path, FiniteCallback(), broken=5)
+    trainer = tiny_trainer(tmp_path, FiniteCallback(), broken=5)
     with pytest.raises(TrainingError, match=r"gradient of step 5 is nan; the weights were left") as caught:
         trainer.train()
     assert str(tmp_path / "checkpoint-4") in caught.value.hint
@@ -79,14 +44,14 @@ def test_a_nan_gradient_stops_before_the_weights_change(tmp_path):
 
 
 def test_without_the_guard_a_nan_gradient_spoils_the_model(tmp_path):
-    trainer = tiny(tmp_path, broken=6)
+    trainer = tiny_trainer(tmp_path, broken=6)
     trainer.train()
     assert not finite(trainer.model)
     assert all(math.isfinite(one["loss"]) for one in trainer.state.log_history if "loss" in one)
 
 
 def test_a_nan_loss_with_zero_gradient_is_not_hidden_by_the_mean(tmp_path):
-    trainer = tiny(tmp_path, FiniteCallback(), masked=[5])
+    trainer = tiny_trainer(tmp_path, FiniteCallback(), masked=[5])
     with pytest.raises(TrainingError, match=r"loss is nan at step 5; .*without any token"):
         trainer.train()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
@@ -95,7 +60,7 @@ def test_a_nan_loss_with_zero_gradient_is_not_hidden_by_the_mean(tmp_path):
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_a_learning_rate_beyond_reason_is_caught_clipped_or_not(tmp_path, clip):
     options = {"learning_rate": 1e30, "max_grad_norm": clip, "lr_scheduler_type": "constant"}
-    trainer = tiny(tmp_path, FiniteCallback(), save_steps=100, **options)
+    trainer = tiny_trainer(tmp_path, FiniteCallback(), save_steps=100, **options)
     with pytest.raises(
         TrainingError, match=r"step 2 is (nan|inf).*learning rate too high \(1e\+30\)"
     ) as caught:
@@ -105,7 +70,7 @@ def test_a_learning_rate_beyond_reason_is_caught_clipped_or_not(tmp_path, clip):
 
 
 def test_a_broken_model_is_told_from_a_step_that_breaks_it(tmp_path):
-    trainer = tiny(tmp_path, FiniteCallback())
+    trainer = tiny_trainer(tmp_path, FiniteCallback())
     next(trainer.model.parameters()).data[3] = math.nan
     with pytest.raises(TrainingError, match=r"step 1 is nan.*weights that are not finite themselves"):
         trainer.train()
@@ -261,7 +226,7 @@ def disk(monkeypatch, *free):
 
 
 def test_a_full_disk_stops_before_the_checkpoint_is_written(tmp_path, monkeypatch):
-    trainer = tiny(tmp_path, DiskSpaceCallback(), save_total_limit=1)
+    trainer = tiny_trainer(tmp_path, DiskSpaceCallback(), save_total_limit=1)
     disk(monkeypatch, 1 << 40, 1 << 40, 1 << 20)
     with pytest.raises(TrainingError, match=r"needs 3\d MiB, 1 MiB are free") as caught:
         trainer.train()
@@ -272,7 +237,7 @@ def test_a_full_disk_stops_before_the_checkpoint_is_written(tmp_path, monkeypatc
 
 
 def test_a_disk_too_small_is_reported_before_the_first_step(tmp_path, monkeypatch):
-    trainer = tiny(tmp_path / "not" / "yet", DiskSpaceCallback())
+    trainer = tiny_trainer(tmp_path / "not" / "yet", DiskSpaceCallback())
     disk(monkeypatch, 0)
     with pytest.raises(TrainingError, match="0 MiB are free"):
         trainer.train()
@@ -281,11 +246,11 @@ def test_a_disk_too_small_is_reported_before_the_first_step(tmp_path, monkeypatc
 
 def test_a_run_that_saves_nothing_needs_no_room(tmp_path, monkeypatch):
     disk(monkeypatch, 0)
-    tiny(tmp_path, DiskSpaceCallback(), save_strategy="no", steps=1).train()
+    tiny_trainer(tmp_path, DiskSpaceCallback(), save_strategy="no", steps=1).train()
 
 
 def test_the_estimate_is_the_size_of_what_is_written(tmp_path):
-    trainer = tiny(tmp_path, steps=2)
+    trainer = tiny_trainer(tmp_path, steps=2)
     before = callbacks_module.estimate(trainer.model)
     trainer.train()
     after = callbacks_module.estimate(trainer.model, trainer.optimizer)
@@ -303,7 +268,7 @@ def test_the_estimate_is_the_size_of_what_is_written(tmp_path):
 def saved(tmp_path_factory):
     """The folder of a training with whole checkpoints at steps 2, 4 and 6."""
     folder = tmp_path_factory.mktemp("saved")
-    trainer = tiny(folder)
+    trainer = tiny_trainer(folder)
     trainer.train()
     return folder
 
@@ -372,7 +337,7 @@ import os, signal, sys
 import torch
 sys.path.insert(0, {here!r})
 from pathlib import Path
-from test_training_callbacks import tiny
+from tiny import tiny_trainer
 from jurist.training.callbacks import DiskSpaceCallback, FiniteCallback
 from jurist.training.metrics import Metrics, MetricsCallback
 
@@ -385,7 +350,7 @@ def half(value, path, *rest, **options):
 torch.save = half
 folder = Path({folder!r})
 metrics = MetricsCallback(Metrics(folder / "metrics.jsonl"))
-tiny(folder, FiniteCallback(), DiskSpaceCallback(), metrics).train()
+tiny_trainer(folder, FiniteCallback(), DiskSpaceCallback(), metrics).train()
 """
 
 
@@ -399,7 +364,7 @@ def test_killed_during_a_save_it_resumes_from_the_one_before(saved, tmp_path):
     assert start == tmp_path / "checkpoint-2"
     assert said == ["checkpoint-4 is passed over: no trainer_state.json, so its writing was not finished"]
     assert [line.step for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
-    trainer = tiny(
+    trainer = tiny_trainer(
         tmp_path, FiniteCallback(), DiskSpaceCallback(), MetricsCallback(Metrics(tmp_path / "metrics.jsonl"))
     )
     trainer.train(resume_from_checkpoint=str(start))

@@ -12,8 +12,8 @@ from cyclopts import App
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from make import case, write_pairs
+from pair_protocols import PAIRS
 from shared import shared
-from test_protocols import PAIRS
 
 from jurist.cli.distill import distill
 from jurist.core.errors import EngineError, InputError, JuristError, StoreError

@@ -287,11 +287,11 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines():
 
 def test_it_shows_a_real_trainer(tmp_path):
     pytest.importorskip("transformers")
-    from test_training_callbacks import tiny
+    from tiny import tiny_trainer
 
     console = Console(file=io.StringIO(), width=200)
     with ProgressCallback("a training", console) as view:
-        tiny(tmp_path, view, steps=3, include_num_input_tokens_seen=True).train()
+        tiny_trainer(tmp_path, view, steps=3, include_num_input_tokens_seen=True).train()
     first, last = console.file.getvalue().splitlines()
     assert first.startswith("step 1/3, loss 2.")
     assert last.startswith("step 3/3, loss 2.")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_engines_local import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE
+from tiny import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE
 from trainings import BAD, GOOD, OPENS, asked, case, chat, judge, rows, tokenizer
 
 from jurist.core.errors import EngineError, InputError, ProtocolError

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from goldens import Golden, ids, lines, protocol
 from hypothesis import given
 from hypothesis import strategies as st
-from test_protocols_verdicts import Golden, ids, lines, protocol
 from trainings import OPENS, TEMPLATE, chat
 
 from jurist.core.types import Case, Completion, Message, Query, Sampling, Status, Verdict, agrees

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from make import case
-from test_engines_scalar import CONTEXT, make_model
+from tiny import CONTEXT, scalar_model
 
 from jurist.cli.main import run as jurist
 from jurist.core.errors import ConfigError, InputError
@@ -48,7 +48,7 @@ def options(folder: Path, **more) -> ScalarOptions:
 def place(tmp_path_factory) -> Path:
     """A base model, pairs with some that teach nothing, and held-out pairs."""
     folder = tmp_path_factory.mktemp("scalar")
-    make_model(folder / "base", head="CausalLM", initializer_range=0.1)
+    scalar_model(folder / "base", head="CausalLM", initializer_range=0.1)
     useless = [
         {"id": "tie", "prompt": "p", "responses": ["a", "b"], "gold": [0.5, 0.5]},
         {"id": "same", "prompt": "p", "chosen": "a", "rejected": "a"},
