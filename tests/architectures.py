@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from test_engines_local import make_tokenizer
+from tiny import make_tokenizer
 
 TOKENIZER = make_tokenizer()
 VOCABULARY, PAD = len(TOKENIZER), TOKENIZER.pad_token_id

@@ -1,5 +1,6 @@
 """Small cases, engines and texts that tests share."""
 
+import asyncio
 import io
 import json
 import sys
@@ -12,8 +13,9 @@ from subprocess import CompletedProcess
 from typing import Any
 from unittest import mock
 
-from jurist.core.types import Case, Completion, Message, Query, Usage
+from jurist.core.types import Case, Completion, Decision, Deliberation, Message, Query, Usage
 from jurist.engines.scripted import ScriptedEngine
+from jurist.judging.judge import Judge
 
 A_WINS = "<answer>[[A]]</answer>"
 B_WINS = "<answer>[[B]]</answer>"
@@ -33,6 +35,11 @@ def prefers(word: str) -> ScriptedEngine:
         return Completion(A_WINS if first else B_WINS, usage=Usage(10, 5))
 
     return ScriptedEngine(script)
+
+
+def decide(judge: Judge, deliberation: Deliberation, which: Case) -> Decision:
+    """The decision of a judge about a case."""
+    return asyncio.run(deliberation(judge.ask, which))
 
 
 def write_pairs(path: Path, n: int) -> Path:

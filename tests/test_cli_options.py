@@ -103,7 +103,7 @@ def test_a_config_file_is_checked(line: str, message: str, printed: Printed, tmp
     assert message in errors
 
 
-def test_a_config_file_can_be_given_with_an_equals_sign_and_short_flags_win(printed: Printed, tmp_path: Path):
+def test_config_with_an_equals_sign_and_short_flags_that_win(printed: Printed, tmp_path: Path):
     (tmp_path / "jurist.toml").write_text('engine = "nonsense"\ndeliberation = "given"\njson = true\n')
     pairs = write_pairs(tmp_path / "p.jsonl", 1)
     code, data, _ = printed("judge", pairs, f"--config={tmp_path / 'jurist.toml'}", "-e", A)
@@ -189,7 +189,7 @@ def test_texts_without_a_verdict_are_explained(printed: Printed, tmp_path: Path)
     assert "--forced missing" in errors
 
 
-def test_keywords_in_python_are_the_flags_and_misspelt_ones_are_named():
+def test_python_keywords_are_the_flags_and_typos_are_named():
     assert set(JudgeOptions.__annotations__) == {f.name for f in fields(JudgeConfig)}
     with pytest.raises(ConfigError, match="no option 'temprature'") as error:
         jurist.judge("q", ["a", "b"], engine=A, temprature=1)  # pyright: ignore[reportCallIssue]

@@ -82,7 +82,7 @@ def test_the_closed_thinking_is_what_was_thought():
     assert judgment.completion.text == "let me think\n</think>\n\n\\boxed{Assistant 1}"
 
 
-def test_thinking_that_the_model_opened_is_closed_with_its_opening():
+def test_thinking_the_model_opened_is_closed_with_its_opening():
     engine = Writer("<think> one two three four </think> <answer>[[A]]</answer>")
     ask(Judge(rubrics(), engine, Sampling(thinking_budget=3)))
     assert engine.queries[1].prefill == "<think>\none two\n</think>\n\n"

@@ -6,7 +6,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import B_WINS, case, prefers
+from make import B_WINS, case, decide, prefers
 
 from jurist.core.errors import ConfigError, ProtocolError
 from jurist.core.types import Case, Completion, Message, Status
@@ -18,10 +18,6 @@ from jurist.judging.judge import Judge
 from jurist.protocols.listwise import listwise, parse_ranking
 from jurist.protocols.pointwise import pointwise
 from jurist.protocols.rubrics import rubrics
-
-
-def decide(judge, deliberation, which):
-    return asyncio.run(deliberation(judge.ask, which))
 
 
 def rater(**ratings):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tiny import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE, make_tokenizer
 
 from jurist.core.errors import EngineError
 from jurist.core.types import Completion, Conversation, Message, Query, Sampling
@@ -16,45 +17,12 @@ from jurist.engines.transformers import TransformersEngine
 
 CHAT = (Message("system", "be fair ."), Message("user", "which is better , A or B ?"))
 CONTEXT = 256
-TEMPLATE = (
-    "{% for m in messages %}<|start|>{{ m['role'] }} {{ m['content'] }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|start|>assistant {% endif %}"
-)
-REFUSES_SYSTEM = (
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE
-)
-DROPS_SYSTEM = (
-    "{% for m in messages if m['role'] != 'system' %}<|start|>{{ m['role'] }} {{ m['content'] }}<|end|>"
-    "{% endfor %}<|start|>assistant "
-)
 
 
 def query(
     messages: Conversation = CHAT, prefill: str | None = None, choices: tuple[str, ...] = (), **sampling: Any
 ) -> Query:
     return Query("case", (0, 1), 0, messages, Sampling(**{"max_tokens": 12, **sampling}), prefill, choices)
-
-
-def vocabulary() -> dict[str, int]:
-    """Byte tokens, so that any text has ids, and no merges: every character is one token."""
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    return {c: i for i, c in enumerate(sorted(ByteLevel.alphabet()))}
-
-
-def make_tokenizer() -> Any:
-    tokenizers = pytest.importorskip("tokenizers")
-    transformers = pytest.importorskip("transformers")
-    raw = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary(), []))
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = tokenizers.decoders.ByteLevel()
-    raw.add_special_tokens(["<|start|>", "<|end|>"])
-    raw.add_tokens([tokenizers.AddedToken("<think>", special=False)])
-    made = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token="<|end|>", pad_token="<|end|>"
-    )
-    made.chat_template = TEMPLATE
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +88,7 @@ def greedy(plain: tuple[Any, Any], ids: list[int], tokens: int) -> list[int]:
     return new
 
 
-async def test_greedy_equals_generation_by_hand_in_a_batch_of_unequal_lengths(
+async def test_greedy_in_a_padded_batch_equals_generation_by_hand(
     engine: TransformersEngine, plain: tuple[Any, Any]
 ) -> None:
     tokenizer = plain[1]
@@ -328,7 +296,7 @@ async def _ask(engine: Any, asked: Query) -> Completion:
     return await engine(asked)
 
 
-async def test_cancelled_row_leaves_the_others_and_a_close_fails_what_runs(folder: Path) -> None:
+async def test_cancelling_leaves_other_rows_and_closing_fails_the_rest(folder: Path) -> None:
     engine = TransformersEngine(str(folder))
     await engine.check()
     left, kept = [
@@ -346,7 +314,7 @@ async def test_cancelled_row_leaves_the_others_and_a_close_fails_what_runs(folde
     assert all(a.finish == "error" for a in answers)
 
 
-async def test_batch_that_does_not_fit_is_halved_and_a_failure_is_a_completion(
+async def test_too_large_a_batch_is_halved_failures_are_completions(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch = pytest.importorskip("torch")
@@ -456,7 +424,7 @@ def test_vllm_keeps_a_thinking_budget(vllm_engine: Any) -> None:
 
 
 @pytest.mark.slow
-def test_vllm_aborts_what_is_cancelled_and_fails_what_runs_when_it_closes(vllm_engine: Any) -> None:
+def test_vllm_aborts_cancelled_requests_and_fails_the_rest(vllm_engine: Any) -> None:
     long = query(max_tokens=1800, temperature=1.0, seed=3)
 
     async def cancelled() -> None:

@@ -119,9 +119,7 @@ async def test_elsewhere_the_chat_ends_with_the_turn(server: StubServer, make: M
     assert body == {"model": "m", "messages": turns, **SENT, **CONTINUE, "user": "us"}
 
 
-async def test_a_server_that_refuses_the_fields_is_asked_without_them_from_then_on(
-    server: StubServer, make: Make
-) -> None:
+async def test_fields_that_a_server_refuses_are_not_sent_again(server: StubServer, make: Make) -> None:
     server.say(CHAT, strict)
     engine = make()
     assert [(await engine(begun())).text for _ in range(3)] == ["A."] * 3

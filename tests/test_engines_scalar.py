@@ -12,6 +12,7 @@ import stamina
 from hypothesis import given
 from hypothesis import strategies as st
 from stub_server import Reply, StubServer, html, models, problem
+from tiny import CONTEXT, save_tokenizer, scalar_model
 
 from jurist.core.errors import EngineError, MissingExtraError, ProtocolError, UnknownNameError
 from jurist.core.types import Case, Completion, Conversation, Message, Query, Response, Sampling, Status
@@ -133,45 +134,7 @@ async def test_it_is_the_first_judge_of_a_cascade(threshold: float, asked: int) 
 
 # --- in process --------------------------------------------------------------------------------------
 
-TEMPLATE = (
-    "{% for m in messages %}<|start|>{{ m['role'] }} {{ m['content'] }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|start|>assistant {% endif %}"
-)
-CONTEXT = 96
 TURNS = [("hi", "yes"), ("why ?", "b" * 30), ("q", ""), ("one", "two", "three", "four"), ("end", "<|end|> x")]
-
-
-def make_tokenizer(folder: Path, template: str = TEMPLATE) -> Any:
-    """One token per byte, and three control tokens."""
-    tokenizers = pytest.importorskip("tokenizers")
-    transformers = pytest.importorskip("transformers")
-    level = tokenizers.pre_tokenizers.ByteLevel
-    raw = tokenizers.Tokenizer(
-        tokenizers.models.BPE({c: i for i, c in enumerate(sorted(level.alphabet()))}, [])
-    )
-    raw.pre_tokenizer = level(add_prefix_space=False)
-    raw.decoder = tokenizers.decoders.ByteLevel()
-    raw.add_special_tokens(["<|start|>", "<|end|>", "<|pad|>"])
-    made = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token="<|end|>", pad_token="<|pad|>", padding_side="left"
-    )
-    made.chat_template = template
-    made.save_pretrained(folder)
-    return made
-
-
-def make_model(folder: Path, kind: str = "Llama", head: str = "SequenceClassification", **more: Any) -> Path:
-    """A saved model of random weights; its class is ``{kind}For{head}``."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    tokenizer = make_tokenizer(folder)
-    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    names = {"vocab_size": len(tokenizer), "max_position_embeddings": CONTEXT, "initializer_range": 0.3}
-    ids = {"pad_token_id": tokenizer.pad_token_id, "bos_token_id": None, "eos_token_id": None}
-    config = getattr(transformers, f"{kind}Config")(**{**size, **names, **ids, "num_labels": 1, **more})
-    torch.manual_seed(3)
-    getattr(transformers, f"{kind}For{head}")(config).save_pretrained(folder)
-    return folder
 
 
 def by_hand(folder: Path, *contents: str) -> float:
@@ -207,7 +170,7 @@ OTHERS = [("Qwen2", {**PADS[1], "num_key_value_heads": 2}), ("GPT2", PADS[1]), (
 async def test_a_score_is_that_of_transformers_alone_and_in_a_batch(
     tmp_path: Path, kind: str, more: dict[str, Any]
 ) -> None:
-    folder = make_model(tmp_path, kind, **more)
+    folder = scalar_model(tmp_path, kind, **more)
     together = await all_of(ScalarEngine(str(folder)), *[query(*t) for t in TURNS])
     engine = ScalarEngine(str(folder), concurrency=1)
     alone = await all_of(engine, *[query(*t) for t in TURNS])
@@ -222,8 +185,8 @@ async def test_a_score_is_that_of_transformers_alone_and_in_a_batch(
 
 
 async def test_padding_hides_no_token_of_a_row(tmp_path: Path) -> None:
-    folder = make_model(tmp_path, pad_token_id=None)
-    make_tokenizer(folder, "{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    folder = scalar_model(tmp_path, pad_token_id=None)
+    save_tokenizer(folder, "{% for m in messages %}{{ m['content'] }}{% endfor %}")
     # The first tokens of the vocabulary, in the order in which a free one is looked for.
     rows = [query("a", "!"), query("a", '"#'), query("a", "b" * 9)]
     together = await all_of(ScalarEngine(str(folder)), *rows)
@@ -232,15 +195,15 @@ async def test_padding_hides_no_token_of_a_row(tmp_path: Path) -> None:
 
 
 async def test_a_control_token_in_a_response_ends_no_turn(tmp_path: Path) -> None:
-    folder = make_model(tmp_path)
-    chat = WholeChat(make_tokenizer(folder), "tiny")
+    folder = scalar_model(tmp_path)
+    chat = WholeChat(save_tokenizer(folder), "tiny")
     ids = chat.ids(query("end", "<|end|> x").messages)
     assert ids.count(257) == 2
     assert ids[-1] == 257, "and nobody is asked to speak next"
 
 
 async def test_a_conversation_over_the_context_is_a_truncation(tmp_path: Path) -> None:
-    engine = ScalarEngine(str(make_model(tmp_path)))
+    engine = ScalarEngine(str(scalar_model(tmp_path)))
     fits = CONTEXT - len("user") - len("assistant") - 6
     whole, over = await all_of(engine, query("", "x" * fits), query("", "x" * (fits + 1)))
     assert (whole.error, whole.usage.prompt_tokens) == (None, CONTEXT)
@@ -260,7 +223,7 @@ async def test_a_conversation_over_the_context_is_a_truncation(tmp_path: Path) -
 async def test_another_kind_of_model_is_refused_at_the_door(
     tmp_path: Path, options: dict[str, Any], words: str
 ) -> None:
-    folder = make_model(tmp_path, **options)
+    folder = scalar_model(tmp_path, **options)
     with pytest.raises(EngineError, match=words) as caught:
         await ScalarEngine(str(folder)).check()
     assert caught.value.hint
@@ -278,16 +241,16 @@ async def test_a_wrong_folder_and_a_missing_package(tmp_path: Path, monkeypatch:
 
 async def test_failures_are_completions(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    folder = make_model(tmp_path)
+    folder = scalar_model(tmp_path)
     engine = ScalarEngine(str(folder))
     await engine.check()
     runtime: Any = engine._runtime
     forced = await engine(query(prefill="[[", choices=("A", "B")))
     assert (forced.finish, "continues no text" in (forced.error or "")) == ("error", True)
-    make_tokenizer(folder, "{{ raise_exception('roles must alternate') }}")
-    runtime.chat = WholeChat(make_tokenizer(folder, "{{ raise_exception('no such role') }}"), "tiny")
+    save_tokenizer(folder, "{{ raise_exception('roles must alternate') }}")
+    runtime.chat = WholeChat(save_tokenizer(folder, "{{ raise_exception('no such role') }}"), "tiny")
     assert "no such role" in ((await engine(query())).error or "")
-    runtime.chat = WholeChat(make_tokenizer(folder), "tiny")
+    runtime.chat = WholeChat(save_tokenizer(folder), "tiny")
     good = await engine(query())
     with torch.no_grad():
         runtime._model.score.weight.fill_(math.nan)
@@ -304,7 +267,7 @@ async def test_failures_are_completions(tmp_path: Path) -> None:
 def test_the_head_computes_in_float32(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    folder = make_model(tmp_path)
+    folder = scalar_model(tmp_path)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=torch.bfloat16
     ).eval()
@@ -427,7 +390,7 @@ async def test_sglang_gets_the_ids_of_the_whole_chat(
 
 @pytest.mark.parametrize("path", ["/get_model_info", "/model_info"])
 async def test_sglang_names_the_tokenizer(server: StubServer, make: Make, tmp_path: Path, path: str) -> None:
-    chat = WholeChat(make_tokenizer(tmp_path), "tiny")
+    chat = WholeChat(save_tokenizer(tmp_path), "tiny")
     server.say(
         path, Reply({"model_path": "elsewhere", "tokenizer_path": str(tmp_path), "is_generation": False})
     )
@@ -522,9 +485,7 @@ async def test_a_server_that_is_not_ready_or_not_ours(server: StubServer, make: 
         await make(model="other").check()
 
 
-async def test_slots_bound_the_requests_and_choices_are_refused_without_one(
-    server: StubServer, make: Make
-) -> None:
+async def test_slots_bound_requests_and_scalar_queries_need_a_choice(server: StubServer, make: Make) -> None:
     slow = classes(1.0)
     slow.delay = 0.02
     server.say("/classify", slow)

@@ -89,7 +89,7 @@ async def test_it_answers_from_any_loop_and_starts_again() -> None:
 
 
 @pytest.mark.usefixtures("package")
-async def test_a_cancelled_request_is_aborted_and_a_close_fails_what_runs() -> None:
+async def test_cancelling_aborts_a_request_and_closing_fails_the_rest() -> None:
     engine = VllmEngine("m")
     await engine.check()
     runtime: Any = engine._runtime

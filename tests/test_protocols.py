@@ -4,34 +4,17 @@ import json
 import math
 
 import pytest
+from pair_protocols import PAIRS
 from shared import shared
 
 from jurist.core.errors import ProtocolError
 from jurist.core.types import Case, Completion, Message, Response
 from jurist.judging.judge import check_arity
-from jurist.protocols import pairwise, pointwise, rm_r1, rrm, rubrics
+from jurist.protocols import pointwise, rm_r1, rrm
 from jurist.protocols.base import Protocol, VerdictSlot
 from jurist.protocols.chain import Criterion, Evidence, read_chain
 from jurist.protocols.text import fill, flatten
 
-# Stand-ins for the published prompts: the same places, in other words.
-RM_R1 = {
-    "instruct_system": "Judge. <answer>[[A/B]]</answer>",
-    "instruct_user": "Q {question}\nA {answer_a}\nB {answer_b}",
-    "instruct_user_multi_turn": "1 {conversation_1}\n2 {conversation_2}",
-    "reasoning_user": "Judge. Q {question}\nA {answer_a}\nB {answer_b}",
-    "reasoning_user_multi_turn": "Judge. 1 {conversation_1}\n2 {conversation_2}",
-}
-RRM = {"system": "Judge.\n\n", "user": "Q {question}\n1 {answer1}\n2 {answer2}\n\\boxed{Assistant 1} or 2"}
-PAIRS = {
-    "rubrics": rubrics.rubrics(),
-    "rubrics-short": rubrics.rubrics_short(),
-    "pairwise": pairwise.pairwise(),
-    "pairwise-short": pairwise.pairwise_short(),
-    "rm-r1-instruct": rm_r1.rm_r1(RM_R1, "instruct"),
-    "rm-r1-reasoning": rm_r1.rm_r1(RM_R1, "reasoning"),
-    "rrm": rrm.rrm(RRM),
-}
 ALL = {**PAIRS, "pointwise": pointwise.pointwise()}
 MULTI = [name for name in PAIRS if name != "rrm"]
 QUESTION, FIRST, SECOND = "How tall is it?", "The tower has 324 metres.", "I measured 330 m."

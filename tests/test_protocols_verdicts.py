@@ -1,66 +1,27 @@
 """Texts and the verdicts they must give: by our rule, by the official rules, and on record."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from goldens import ids, lines, protocol
 from hypothesis import given
 from hypothesis import strategies as st
 from shared import shared
 
 from jurist.core.types import Completion, Status, Verdict
-from jurist.protocols import pointwise, rm_r1, rrm, rubrics
-from jurist.protocols.base import Protocol
+from jurist.protocols import rm_r1, rubrics
 from jurist.protocols.chain import read_chain
 from jurist.protocols.verdicts import box_spans, parse_letter, parse_rating
 
-GOLDEN = Path(__file__).parent / "golden"
 RUNS = ("RM-R1-Qwen2.5-Instruct-32B", "RM-R1-DeepSeek-Distilled-Qwen-32B")
-
-
-class Golden(msgspec.Struct, frozen=True):
-    """One line: a text and its verdicts, as scores or as the status that says why there is none."""
-
-    name: str
-    protocol: str
-    text: str
-    verdict: tuple[float, ...] | str
-    thinking: str | None = None
-    finish: str = "stop"
-    eval: tuple[float, ...] | str | None = None
-    train: tuple[float, ...] | str | None = None
-
-    @property
-    def completion(self) -> Completion:
-        return msgspec.convert(
-            {"text": self.text, "thinking": self.thinking, "finish": self.finish}, Completion
-        )
-
-
-def lines() -> list[Golden]:
-    files = sorted(GOLDEN.glob("*.jsonl"))
-    return [msgspec.json.decode(x, type=Golden) for f in files for x in f.read_text("utf-8").splitlines()]
-
-
-def protocol(name: str, rule: str = "robust") -> Protocol:
-    """The protocol of a golden line; parsing needs no prompts."""
-    if name == "pointwise":
-        return pointwise.pointwise()
-    if name == "rrm":
-        return rrm.rrm({}, rule)  # type: ignore[arg-type]
-    return rm_r1.rm_r1({}, name.removeprefix("rm-r1-"), rule)  # type: ignore[arg-type]
 
 
 def said(verdict: Verdict) -> tuple[float, ...] | str:
     """Scores, or the status."""
     assert (verdict.scores is None) == (verdict.status is not Status.OK), "a status is never a score"
     return str(verdict.status) if verdict.scores is None else verdict.scores
-
-
-def ids(golden: Golden) -> str:
-    return f"{golden.protocol}: {golden.name}"
 
 
 @pytest.mark.parametrize("rule", ["robust", "eval", "train"])

@@ -48,9 +48,7 @@ def test_the_recipes_that_the_readme_names_are_there():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_a_recipe_reads_and_names_only_commands_and_options_that_exist(
-    path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_recipes_name_only_existing_commands_and_options(path: Path, capsys: pytest.CaptureFixture[str]):
     assert run(["ablate", str(path), "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "{" not in printed
@@ -88,7 +86,7 @@ def test_rm_r1_splits_distils_and_trains_as_published(size: str, rate: float):
 
 
 @pytest.mark.parametrize("size", ["7b", "32b"])
-def test_rrm_trains_on_the_published_mixture_without_distillation(size: str):
+def test_rrm_trains_on_the_published_mixture_undistilled(size: str):
     found = planned(f"rrm/{size}")
     mixed = next(stage for stage in found.stages if stage.name == "prepare/mixed")
     assert re.findall(r"=(\d)", " ".join(mixed.words)) == ["5", "1", "1", "1"]
@@ -102,7 +100,7 @@ def test_rrm_trains_on_the_published_mixture_without_distillation(size: str):
 @pytest.mark.parametrize(("path", "gpus"), [
     ("rm_r1/7b", 8), ("rm_r1/14b", 16), ("rm_r1/32b", 32), ("rrm/7b", 8), ("rrm/32b", 32),
 ])  # fmt: skip
-def test_the_sizes_launch_through_a_configuration_that_can_measure_and_write(path: str, gpus: int):
+def test_sizes_launch_with_a_config_that_can_measure_and_write(path: str, gpus: int):
     launch = pytest.importorskip("accelerate.commands.launch")
     found = planned(path)
     trainings = [stage for stage in found.stages if stage.launch]

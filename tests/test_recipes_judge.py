@@ -39,7 +39,7 @@ def made(material: Material, kind: str, n: int = 25) -> list[Pair]:
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_quotations_are_there_and_the_fault_is_in_the_worse_reply_alone(material: Material, kind: str):
+def test_quotations_exist_and_only_the_worse_reply_has_the_fault(material: Material, kind: str):
     for pair in made(material, kind):
         for reply, looked in ((pair.good, pair.good_findings), (pair.bad, pair.bad_findings)):
             assert len(looked) == len(pair.rubric)

@@ -307,7 +307,7 @@ def test_the_same_prompt_again_is_no_late_sibling():
 # --- deadlines and failures -----------------------------------------------------------------------
 
 
-def test_the_judge_has_the_first_deadline_and_no_caller_waits_longer():
+def test_the_judge_has_the_first_deadline_of_the_callers():
     async def scenario():
         judge = Recorder(seconds=1000)
         cohorts = Cohorts(judge, size=2)
@@ -438,7 +438,7 @@ def test_bad_samples_are_refused_and_disturb_nobody():
     play(scenario())
 
 
-def test_beyond_the_most_groups_only_siblings_and_retries_are_taken():
+def test_at_the_group_limit_only_siblings_and_retries_are_taken():
     async def scenario():
         cohorts = Cohorts(Recorder(), size=2, most_groups=2, partial="judge")
         two = [asyncio.create_task(cohorts.submit(sample(1, p, key="k"))) for p in "ab"]

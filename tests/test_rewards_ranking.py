@@ -7,8 +7,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make import A_WINS, case
-from test_deliberation_views import decide
+from make import A_WINS, case, decide
 
 import jurist
 from jurist.benchmarks.base import PairsTally

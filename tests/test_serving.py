@@ -24,7 +24,7 @@ from jurist.serving.settings import Settings
 # --- our own JSON ---------------------------------------------------------------------------------
 
 
-async def test_two_are_compared_in_both_orders_and_the_trace_is_there_on_request():
+async def test_two_are_compared_in_both_orders_with_a_trace_on_request():
     body = {"prompt": "p", "responses": ["answer 1", "answer 2"]}
     with running() as server:
         status, told, _ = await server.post("/compare", body)
@@ -86,7 +86,7 @@ async def test_four_siblings_in_random_order_are_one_group():
         assert not server.service._traced
 
 
-async def test_a_group_that_is_not_whole_is_judged_only_where_that_was_chosen():
+async def test_an_incomplete_group_is_judged_only_where_chosen():
     body = {"prompt": "p", "response": "answer 1", "size": 3}
     for partial, rewards in (("refuse", [None, None]), ("judge", [0.0, 1.0])):
         with running(wait=0.2, longest=0.5, partial=partial) as server:
@@ -99,7 +99,7 @@ async def test_a_group_that_is_not_whole_is_judged_only_where_that_was_chosen():
                 assert not server.engine.queries
 
 
-async def test_a_caller_whose_deadline_comes_first_leaves_the_group_alone():
+async def test_a_callers_earlier_deadline_leaves_the_group_alone():
     with running(longest=60) as server:
         body = {"prompt": "p", "response": "answer 1", "size": 2, "deadline": 0.3}
         _, early, _ = await server.post("/score", body)
@@ -315,7 +315,7 @@ def test_the_queue_fits_the_limit_of_open_files():
     assert requests_within(3, 4096, 64) == 2
 
 
-async def test_more_connections_than_files_end_in_429_and_not_in_silence():
+async def test_more_connections_than_files_end_in_429():
     with running(queue=8) as server:
         body = {"prompt": "p", "size": 64}
         asks = [server.post("/score", {**body, "response": f"answer {n}"}) for n in range(40)]

@@ -105,7 +105,7 @@ def test_the_stream_ends_with_what_the_deliberation_decides(seed, n, text):
     assert choice.result.decision.gold is None
 
 
-async def test_a_round_robin_ends_when_the_first_cannot_be_caught_and_asks_no_more():
+async def test_a_round_robin_ends_when_the_first_cannot_be_caught():
     class Few(Table):
         """The lower number wins; what is in flight at the end is cancelled."""
 
@@ -134,7 +134,7 @@ async def test_the_leader_changes_only_when_another_has_more():
     assert None not in leaders
 
 
-async def test_indices_are_those_of_the_request_also_where_responses_are_set_aside():
+async def test_indices_are_those_of_the_request():
     case = case_of("", "answer 2", "answer 7", "answer 7", "<think>answer 9</think>answer 1")
     steps = await steps_of(judge(), case)
     assert steps[-1].best == 2
@@ -188,7 +188,7 @@ async def test_without_a_choice_there_is_a_status_and_who_was_ahead():
     assert (choice.best, choice.status, choice.leader) == (None, Status.UNPARSED, None)
 
 
-async def test_a_stream_repeats_itself_when_asked_to_and_stops_when_closed():
+async def test_a_stream_repeats_on_request_and_stops_when_closed():
     engine = Strength(0.3)
     async with aclosing(choosing(judge(engine), answers(1, 2, 3), every=0.05)) as steps:
         assert [await anext(steps) for _ in range(3)] == [Leading(None, 0)] * 3

@@ -42,7 +42,7 @@ def test_a_server_that_was_stopped_for_longer_than_the_wait_mixes_and_splits_no_
     assert (found.groups, found.retries) == (40, found.dropped)
 
 
-def test_the_plan_is_the_same_each_time_and_spreads_siblings_over_processes(cohorts):
+def test_the_plan_is_repeatable_and_spreads_siblings(cohorts):
     samples = cohorts.plan(200, 16, 10, 5)
     assert samples == cohorts.plan(200, 16, 10, 5)
     assert len({s.process for s in samples}) == 16

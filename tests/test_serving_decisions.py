@@ -101,7 +101,7 @@ async def test_votes_are_shares(steady, probability):
     assert told["answers"][0]["probability"] == probability
 
 
-async def test_of_several_options_the_strengths_explain_the_comparisons():
+async def test_strengths_of_several_options_explain_the_comparisons():
     _, told, _ = await answered(judged(prefers(1, 3, 2)), asking(CHOICE))
     [answer] = told["answers"]
     shares = probabilities(answer)
@@ -167,7 +167,7 @@ def test_shares_are_probabilities_in_the_order_of_the_ratings(ratings):
 # --- what the judge sees --------------------------------------------------------------------------
 
 
-async def test_the_judge_reads_the_input_the_question_and_two_of_its_answers():
+async def test_the_judge_reads_input_question_and_two_answers():
     messages = [
         {
             "role": "user",
@@ -196,7 +196,7 @@ async def test_the_judge_reads_the_input_the_question_and_two_of_its_answers():
         assert "one\n\ntwo\n\nIs this true" in engine.queries[-1].messages[-1].content
 
 
-async def test_a_text_and_a_truth_value_that_read_the_same_are_two_options():
+async def test_a_text_and_an_equal_looking_boolean_are_two_options():
     choices = [{"value": "true"}, {"value": True}, {"value": False}]
     _, told, _ = await answered(judged(prefers(1, 3, 2)), asking({**CHOICE, "choices": choices}))
     assert told["answers"][0]["choice"] is True
@@ -215,7 +215,7 @@ async def test_options_are_judged_as_they_are_whatever_the_rewards_are():
 
 
 @pytest.mark.parametrize("unanswered", ["error", "mean", "0"])
-async def test_a_question_without_a_verdict_fails_the_request_or_is_refused(unanswered):
+async def test_no_verdict_fails_the_request_or_refuses_the_question(unanswered):
     # Places 0 and 1 are level, so the predicate has no verdict; the choice lacks one of three matches.
     body = asking({**PREDICATE, "name": "p"}, CHOICE)
     status, told, headers = await answered(judged(prefers(2, 2, 1)), body, unanswered=unanswered)
@@ -231,7 +231,7 @@ async def test_a_question_without_a_verdict_fails_the_request_or_is_refused(unan
         assert shares[1] > shares[2]
 
 
-async def test_an_option_that_met_nobody_leaves_the_question_without_an_answer():
+async def test_an_option_without_matches_leaves_no_answer():
     def lonely(query):
         return "hm" if 2 in query.order else prefers(2, 1)(query)
 

@@ -58,7 +58,7 @@ def rater():
 
 @pytest.mark.parametrize("path", ["/score", "/v1/score"])
 @pytest.mark.parametrize(("left", "right"), FORMS)
-async def test_documents_of_one_query_are_judged_together_in_every_form(door, path, left, right):
+async def test_documents_of_a_query_are_judged_together_in_every_form(door, path, left, right):
     texts = ["answer 1", {"content": [{"type": "text", "text": "answer 9"}]}, "answer 5"]
     status, told, _ = await door.post(path, {"model": "m", left: "q", right: texts})
     assert status == 200
@@ -141,7 +141,7 @@ async def test_anchors_score_each_response_by_itself(door):
 @pytest.mark.parametrize(
     "judge", [lambda: judge_of(Strength(), reward="rank"), lambda: pointwise(reward="rank")]
 )
-async def test_rewards_that_are_relative_to_a_group_are_given_to_groups_only(judge):
+async def test_group_relative_rewards_are_given_to_groups_only(judge):
     with running(judge=judge()) as server:
         body = {"queries": "q", "documents": ["answer 1", "answer 2", "answer 4"]}
         assert scores((await server.post("/score", body))[1]) == [0.0, 0.5, 1.0]
@@ -179,7 +179,7 @@ async def test_several_conversations_with_one_prompt_are_siblings(door):
     assert probs(told) == [[0.0], [1.0], [0.5]]
 
 
-async def test_siblings_of_other_requests_are_waited_for_where_groups_have_a_size():
+async def test_siblings_in_other_requests_are_awaited_for_sized_groups():
     with running(group_size=3) as server:
         told = await asyncio.gather(*(server.post("/classify", verl(n)) for n in (5, 9, 7)))
         assert [probs(body) for _, body, _ in told] == [[[0.0]], [[1.0]], [[0.5]]]
@@ -237,7 +237,7 @@ async def test_a_deadline_of_the_request_or_of_the_server_is_kept():
 # --- as the other routes --------------------------------------------------------------------------
 
 
-async def test_the_new_routes_have_their_token_their_counters_and_their_document():
+async def test_pooling_routes_have_token_counters_and_document():
     with running(token="t") as server:
         body = {"queries": "q", "documents": ["answer 1", "answer 2"]}
         assert (await server.post("/v1/score", body))[0] == 401

@@ -21,7 +21,7 @@ def openrlhf(number, prompt="p", label=None):
 # --- OpenRLHF -------------------------------------------------------------------------------------
 
 
-async def test_openrlhf_gets_one_number_a_query_in_the_shape_that_it_reads():
+async def test_openrlhf_gets_one_number_a_query_in_its_own_shape():
     chat = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n"
     with running(group_size=4) as server:
         calls = [server.post("/get_reward", openrlhf(n, chat, "7")) for n in (4, 2, 1, 3)]
@@ -88,7 +88,7 @@ async def test_a_failed_group_is_judged_anew_when_the_trainer_retries():
         assert server.service.cohorts.counts.retries == 0
 
 
-async def test_who_disconnects_cancels_no_group_and_finds_its_place_again():
+async def test_a_disconnected_caller_cancels_no_group_and_can_rejoin():
     with running(Strength(0.1), group_size=3, wait=60) as server:
         gone = asyncio.create_task(server.post("/get_reward", openrlhf(1)))
         await server.until(lambda: server.service.cohorts.counts.waiting == 1)

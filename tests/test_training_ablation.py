@@ -87,7 +87,7 @@ def stages_of(folder: Path, *only: str, **how: str) -> dict[str, Stage]:
     return {stage.name: stage for stage in planned.stages}
 
 
-def test_references_become_places_and_every_stage_stands_behind_what_it_needs(tmp_path: Path):
+def test_references_become_paths_and_stages_follow_their_inputs(tmp_path: Path):
     found, out = stages_of(tmp_path), tmp_path / "run"
     assert list(found)[:2] == ["prepare/split", "held-out"]
     assert found["sft+grpo/1-train-grpo"].option("--model") == str(out / "sft/1-train-sft/model")
@@ -202,7 +202,7 @@ def test_a_dry_run_prints_every_command_and_makes_nothing(tmp_path: Path, capsys
     assert not out.exists()
 
 
-def test_an_ablation_runs_once_shares_stages_and_compares_with_the_base(
+def test_an_ablation_shares_stages_and_compares_with_the_base(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.chdir(tmp_path)
@@ -246,7 +246,7 @@ def _stage(folder: Path, code: str, *reads: str) -> Stage:
     return Stage("prepare/one", ("data", "mix"), folder / "one.jsonl", reads=reads, launch=launch)
 
 
-def test_a_stage_is_done_again_only_where_its_input_or_its_output_changed(tmp_path: Path):
+def test_a_stage_reruns_only_if_its_input_or_output_changed(tmp_path: Path):
     source, records = tmp_path / "in", tmp_path / RECORDS
     source.write_text("1")
     stage = _stage(tmp_path, f"open({str(tmp_path / 'one.jsonl')!r}, 'a').write('x')", str(source))
@@ -267,7 +267,7 @@ def test_a_stage_that_fails_is_named_and_not_recorded(tmp_path: Path):
     assert not (tmp_path / RECORDS).exists()
 
 
-def test_an_interrupt_goes_through_to_the_stage_and_ends_the_ablation(tmp_path: Path):
+def test_an_interrupt_reaches_the_stage_and_ends_the_ablation(tmp_path: Path):
     pairs(tmp_path)
     waiting = "import time, pathlib\ntry:\n pathlib.Path('up').touch(); time.sleep(60)\n" \
         "except KeyboardInterrupt:\n pathlib.Path('told').touch(); raise SystemExit(130)\n"  # fmt: skip

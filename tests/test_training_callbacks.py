@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tiny import tiny_trainer
 
 from jurist.core.errors import ConfigError
 from jurist.training import callbacks as callbacks_module
@@ -26,42 +27,6 @@ from jurist.training.metrics import Metrics, MetricsCallback, read_metrics
 HERE = Path(__file__).parent
 
 
-def tiny(folder, *callbacks, masked=(), broken=0, steps=6, **options):
-    """A real trainer of a tiny model, a checkpoint every second step.
-
-    Batches ``masked`` teach no token; the logits of batch ``broken`` are 0 / 0.
-    """
-    transformers = pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
-    transformers.set_seed(0)
-    config = transformers.LlamaConfig(
-        vocab_size=16, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
-    )
-    counted, forwards = iter(range(1, 1000)), iter(range(1, 1000))
-
-    def collate(rows):
-        ids = torch.tensor(rows)
-        return {
-            "input_ids": ids,
-            "labels": torch.full_like(ids, -100) if next(counted) in masked else ids,
-        }
-
-    chosen = {"save_steps": 2, "logging_steps": 1, "learning_rate": 1e-3, "max_steps": steps} | options
-    model = transformers.LlamaForCausalLM(config)
-    model.lm_head.register_forward_hook(lambda _, __, out: out * 0 / 0 if next(forwards) == broken else out)
-    trainer = transformers.Trainer(
-        model,
-        transformers.TrainingArguments(
-            str(folder), use_cpu=True, report_to=[], disable_tqdm=True, remove_unused_columns=False, **chosen
-        ),
-        collate,
-        [[i % 16, 3, 5, 7] for i in range(64)],
-        callbacks=list(callbacks),
-    )
-    trainer.remove_callback(transformers.PrinterCallback)
-    return trainer
-
-
 def finite(model):
     return all(bool(p.isfinite().all()) for p in model.parameters())
 
@@ -69,8 +34,8 @@ def finite(model):
 # Numbers
 
 
-def test_a_gradient_that_is_nan_stops_before_the_weights_take_it_and_names_the_way_back(tmp_path):
-    trainer = tiny(tmp_path, FiniteCallback(), broken=5)
+def test_a_nan_gradient_stops_before_the_weights_change(tmp_path):
+    trainer = tiny_trainer(tmp_path, FiniteCallback(), broken=5)
     with pytest.raises(TrainingError, match=r"gradient of step 5 is nan; the weights were left") as caught:
         trainer.train()
     assert str(tmp_path / "checkpoint-4") in caught.value.hint
@@ -78,15 +43,15 @@ def test_a_gradient_that_is_nan_stops_before_the_weights_take_it_and_names_the_w
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
 
 
-def test_without_the_guard_the_same_run_ends_well_and_its_model_is_spoilt(tmp_path):
-    trainer = tiny(tmp_path, broken=6)
+def test_without_the_guard_a_nan_gradient_spoils_the_model(tmp_path):
+    trainer = tiny_trainer(tmp_path, broken=6)
     trainer.train()
     assert not finite(trainer.model)
     assert all(math.isfinite(one["loss"]) for one in trainer.state.log_history if "loss" in one)
 
 
-def test_a_loss_that_is_nan_is_no_longer_hidden_by_a_mean_though_its_gradient_is_zero(tmp_path):
-    trainer = tiny(tmp_path, FiniteCallback(), masked=[5])
+def test_a_nan_loss_with_zero_gradient_is_not_hidden_by_the_mean(tmp_path):
+    trainer = tiny_trainer(tmp_path, FiniteCallback(), masked=[5])
     with pytest.raises(TrainingError, match=r"loss is nan at step 5; .*without any token"):
         trainer.train()
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
@@ -95,7 +60,7 @@ def test_a_loss_that_is_nan_is_no_longer_hidden_by_a_mean_though_its_gradient_is
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_a_learning_rate_beyond_reason_is_caught_clipped_or_not(tmp_path, clip):
     options = {"learning_rate": 1e30, "max_grad_norm": clip, "lr_scheduler_type": "constant"}
-    trainer = tiny(tmp_path, FiniteCallback(), save_steps=100, **options)
+    trainer = tiny_trainer(tmp_path, FiniteCallback(), save_steps=100, **options)
     with pytest.raises(
         TrainingError, match=r"step 2 is (nan|inf).*learning rate too high \(1e\+30\)"
     ) as caught:
@@ -105,7 +70,7 @@ def test_a_learning_rate_beyond_reason_is_caught_clipped_or_not(tmp_path, clip):
 
 
 def test_a_broken_model_is_told_from_a_step_that_breaks_it(tmp_path):
-    trainer = tiny(tmp_path, FiniteCallback())
+    trainer = tiny_trainer(tmp_path, FiniteCallback())
     next(trainer.model.parameters()).data[3] = math.nan
     with pytest.raises(TrainingError, match=r"step 1 is nan.*weights that are not finite themselves"):
         trainer.train()
@@ -122,7 +87,7 @@ def test_a_broken_model_is_told_from_a_step_that_breaks_it(tmp_path):
         ({"loss": None}, False, False),
     ],
 )
-def test_what_is_logged_is_watched_too_but_for_the_overflows_of_float16(tmp_path, logs, fp16, stops):
+def test_logged_values_are_watched_except_float16_overflows(tmp_path, logs, fp16, stops):
     pytest.importorskip("torch")
     args = SimpleNamespace(fp16=fp16, output_dir=str(tmp_path), max_grad_norm=1.0, learning_rate=1e-6)
     model = SimpleNamespace(parameters=list)
@@ -169,7 +134,7 @@ def warned(logs, steps=50, every=1, alive=(), begins=0, ends=120):
         ({"steps": 10, "ends": 10}, 1),
     ],
 )
-def test_rewards_without_difference_are_warned_of_once_after_so_many_steps(run, count):
+def test_equal_rewards_are_warned_of_once_after_some_steps(run, count):
     assert len(warned(DEAD, **run)) == count
 
 
@@ -231,7 +196,7 @@ def grpo(folder, reward, *callbacks, steps=3):
 @pytest.mark.parametrize(
     ("value", "warned"), [(-1.0, "all verdicts are wrong"), (None, "100% of the completions")]
 )
-def test_in_trl_a_constant_reward_and_one_that_is_never_there_are_told(tmp_path, value, warned):
+def test_trl_warns_of_constant_and_of_missing_rewards(tmp_path, value, warned):
     def constant(completions, log_metric, **_):
         log_metric("verdicts/unanswered", float(value is None))
         return [value] * len(completions)
@@ -260,8 +225,8 @@ def disk(monkeypatch, *free):
     )
 
 
-def test_a_full_disk_stops_before_the_checkpoint_and_the_one_before_stays_whole(tmp_path, monkeypatch):
-    trainer = tiny(tmp_path, DiskSpaceCallback(), save_total_limit=1)
+def test_a_full_disk_stops_before_the_checkpoint_is_written(tmp_path, monkeypatch):
+    trainer = tiny_trainer(tmp_path, DiskSpaceCallback(), save_total_limit=1)
     disk(monkeypatch, 1 << 40, 1 << 40, 1 << 20)
     with pytest.raises(TrainingError, match=r"needs 3\d MiB, 1 MiB are free") as caught:
         trainer.train()
@@ -271,8 +236,8 @@ def test_a_full_disk_stops_before_the_checkpoint_and_the_one_before_stays_whole(
     assert not torn(tmp_path / "checkpoint-2")
 
 
-def test_a_disk_too_small_for_the_first_checkpoint_is_said_before_the_first_step(tmp_path, monkeypatch):
-    trainer = tiny(tmp_path / "not" / "yet", DiskSpaceCallback())
+def test_a_disk_too_small_is_reported_before_the_first_step(tmp_path, monkeypatch):
+    trainer = tiny_trainer(tmp_path / "not" / "yet", DiskSpaceCallback())
     disk(monkeypatch, 0)
     with pytest.raises(TrainingError, match="0 MiB are free"):
         trainer.train()
@@ -281,11 +246,11 @@ def test_a_disk_too_small_for_the_first_checkpoint_is_said_before_the_first_step
 
 def test_a_run_that_saves_nothing_needs_no_room(tmp_path, monkeypatch):
     disk(monkeypatch, 0)
-    tiny(tmp_path, DiskSpaceCallback(), save_strategy="no", steps=1).train()
+    tiny_trainer(tmp_path, DiskSpaceCallback(), save_strategy="no", steps=1).train()
 
 
 def test_the_estimate_is_the_size_of_what_is_written(tmp_path):
-    trainer = tiny(tmp_path, steps=2)
+    trainer = tiny_trainer(tmp_path, steps=2)
     before = callbacks_module.estimate(trainer.model)
     trainer.train()
     after = callbacks_module.estimate(trainer.model, trainer.optimizer)
@@ -303,7 +268,7 @@ def test_the_estimate_is_the_size_of_what_is_written(tmp_path):
 def saved(tmp_path_factory):
     """The folder of a training with whole checkpoints at steps 2, 4 and 6."""
     folder = tmp_path_factory.mktemp("saved")
-    trainer = tiny(folder)
+    trainer = tiny_trainer(folder)
     trainer.train()
     return folder
 
@@ -356,7 +321,7 @@ def test_where_nothing_is_whole_there_is_nothing_to_resume_from(tmp_path):
     assert last_checkpoint(tmp_path) is None
 
 
-def test_a_checkpoint_that_is_written_over_counts_as_unfinished_until_it_is_done(saved, tmp_path):
+def test_an_overwritten_checkpoint_is_unfinished_until_done(saved, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(saved, folder)
     DiskSpaceCallback().on_step_end(
@@ -372,7 +337,7 @@ import os, signal, sys
 import torch
 sys.path.insert(0, {here!r})
 from pathlib import Path
-from test_training_callbacks import tiny
+from tiny import tiny_trainer
 from jurist.training.callbacks import DiskSpaceCallback, FiniteCallback
 from jurist.training.metrics import Metrics, MetricsCallback
 
@@ -385,12 +350,12 @@ def half(value, path, *rest, **options):
 torch.save = half
 folder = Path({folder!r})
 metrics = MetricsCallback(Metrics(folder / "metrics.jsonl"))
-tiny(folder, FiniteCallback(), DiskSpaceCallback(), metrics).train()
+tiny_trainer(folder, FiniteCallback(), DiskSpaceCallback(), metrics).train()
 """
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_of_a_save_it_goes_on_from_the_checkpoint_before(saved, tmp_path):
+def test_killed_during_a_save_it_resumes_from_the_one_before(saved, tmp_path):
     del saved  # skips here, where there is no trainer
     script = KILLED.format(here=str(HERE), folder=str(tmp_path))
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
@@ -399,7 +364,7 @@ def test_killed_in_the_middle_of_a_save_it_goes_on_from_the_checkpoint_before(sa
     assert start == tmp_path / "checkpoint-2"
     assert said == ["checkpoint-4 is passed over: no trainer_state.json, so its writing was not finished"]
     assert [line.step for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
-    trainer = tiny(
+    trainer = tiny_trainer(
         tmp_path, FiniteCallback(), DiskSpaceCallback(), MetricsCallback(Metrics(tmp_path / "metrics.jsonl"))
     )
     trainer.train(resume_from_checkpoint=str(start))

@@ -130,7 +130,7 @@ def test_the_presets_of_rm_r1_are_those_of_the_paper():
         assert (one.schedule, one.warmup, one.weight_decay, one.max_grad_norm) == ("constant", 0.0, 0.01, 1.0)
 
 
-def test_the_presets_of_rm_r1s_distillation_are_those_of_its_scripts():
+def test_presets_for_rm_r1_distillation_match_its_scripts():
     if not REFERENCE.exists():
         pytest.skip(f"needs {REFERENCE}")
     told = REFERENCE.read_text("utf-8").partition("SFT training")[2].partition("\n##")[0]
@@ -179,7 +179,7 @@ def test_help_and_presets_load_nothing_heavy(command: list[str]):
     assert "rm-r1-sft-7b" in done.stdout or "--" in done.stdout
 
 
-def test_a_wrong_value_on_the_command_line_is_a_mistake_of_the_user(
+def test_a_wrong_value_on_the_command_line_is_a_user_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     arguments = ["train", "grpo", "pairs.jsonl", "--out", str(tmp_path / "x"), "--temperature", "0"]

@@ -105,7 +105,7 @@ def test_two_processes_learn_what_one_does_and_leave_one_folder(place: Path):
     assert "seed was 0, now 3" in refused.stderr
 
 
-def test_two_processes_are_rewarded_for_their_own_groups_and_go_on_where_they_stopped(place: Path):
+def test_two_processes_reward_their_own_groups_and_resume(place: Path):
     assert (done := train(place, 2, GRPO, "grpo")).returncode == 0, done.stderr
     out, again = place / "grpo", place / "again"
     assert len(course(out, "reward")) == 4
@@ -121,9 +121,7 @@ def test_two_processes_are_rewarded_for_their_own_groups_and_go_on_where_they_st
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_the_group_is_left_unless_an_engine_of_vllm_will_take_it_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_process_group_is_destroyed_unless_vllm_does_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # vLLM destroys its own groups at the end, and fails if they are gone (its parallel_state.py).
     dist = torch.distributed
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
@@ -174,7 +172,7 @@ def test_the_launcher_reads_each_configuration(name: str, monkeypatch: pytest.Mo
         (False, 3, "lora", False, "cannot be merged"),
     ],
 )
-def test_what_a_model_in_shards_cannot_do_is_said_before_it_trains(
+def test_limits_of_a_sharded_model_are_reported_before_training(
     tmp_path: Path, fsdp: bool, stage: int, adapter: Any, held: bool, refused: str
 ):
     plugin = SimpleNamespace(zero_stage=stage) if stage else None

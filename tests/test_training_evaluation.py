@@ -40,7 +40,7 @@ class Reader:
         return ids if self.end else ids[:-1]
 
 
-def test_both_orders_are_asked_and_only_a_choice_that_holds_counts(tmp_path: Path):
+def test_only_a_choice_that_holds_in_both_orders_counts(tmp_path: Path):
     cases = [
         case("a"),
         case("b", gold=(0.0, 1.0)),
@@ -80,7 +80,7 @@ def test_prompts_are_answered_in_batches_of_like_lengths(tmp_path: Path):
     assert asked == sorted(asked, reverse=True)
 
 
-def test_a_prompt_that_nearly_fills_the_context_gets_what_is_left(tmp_path: Path):
+def test_a_prompt_near_the_context_limit_gets_what_is_left(tmp_path: Path):
     cases = [case("a"), case("b", "yes" + "x" * 90, "no"), case("c", "yes" + "x" * 300, "no")]
     size = len(chat().prompt(pairwise_short().render(cases[1]), None))
     reader = Reader()
@@ -97,7 +97,7 @@ def test_the_limit_spreads_over_the_pairs(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("text", "accuracy", "unanswered"), [("hm</think>", 1.0, 0.0), ("hm ", 0.0, 1.0)])
-def test_a_verdict_inside_a_thinking_that_the_template_opened_is_none(
+def test_no_verdict_counts_inside_thinking_the_template_opened(
     tmp_path: Path, text: str, accuracy: float, unanswered: float
 ):
     class Thinks(Reader):
@@ -111,7 +111,7 @@ def test_a_verdict_inside_a_thinking_that_the_template_opened_is_none(
     assert kept.judgments[0].completion.text.startswith("<think>\nhm")
 
 
-def test_a_protocol_that_knows_of_the_opened_thinking_gets_the_bare_text(tmp_path: Path):
+def test_a_protocol_aware_of_opened_thinking_gets_the_bare_text(tmp_path: Path):
     class Boxes(Reader):
         def one(self, _: str) -> list[int]:
             return chat().reply("hm</think>\\boxed{Assistant 1}")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_engines_scalar import make_model
+from tiny import TOKENIZER_TEXT, save_bpe_model, scalar_model
 
 from jurist.cli.main import run as jurist
 from jurist.core.errors import ConfigError, EngineError
@@ -21,66 +21,12 @@ torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transfo
 tokenizers, peft = pytest.importorskip("tokenizers"), pytest.importorskip("peft")
 pytestmark = pytest.mark.slow
 
-TEXT = [
-    "12 123 1234 in 2023",
-    "\n\n  x = [1, 2]",
-    "don't I've we'll WE'LL",
-    "été naïve",
-    "read the text",
-    "a  b",
-]
-QWEN2 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
-    r"\s+(?!\S)|\s+"
-)
 PROMPTS = [
     "Name three rivers.",
     "What is 12345 + 678   12?\n    1. 2",
     "Écris l'été 2023-11-21 in\n\n  Python:\tdef f(x): return x*2",
     "I've I'LL don't 日本語 😀 <b>",
 ]
-TEMPLATE = (
-    "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
-)
-
-
-def cutting(kind: str):
-    pre = tokenizers.pre_tokenizers
-    level = pre.ByteLevel(add_prefix_space=False, use_regex=kind != "qwen2")
-    first = {"qwen2": pre.Split(tokenizers.Regex(QWEN2), "isolated"), "smollm": pre.Digits(True)}.get(kind)
-    return pre.Sequence([first, level]) if first else level
-
-
-def make(folder: Path, kind: str, architecture: str, **more) -> Path:
-    """A model of random float16 numbers and a small vocabulary; some tokens have no text."""
-    raw = tokenizers.Tokenizer(tokenizers.models.BPE())
-    raw.pre_tokenizer, raw.decoder = cutting(kind), tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=340,
-        special_tokens=["<|start|>", "<|end|>", "<|pad|>"],
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator(TEXT * 3, trainer)
-    made = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, eos_token="<|end|>", pad_token="<|pad|>"
-    )
-    made.chat_template = TEMPLATE
-    made.save_pretrained(folder)
-    size = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    ids = {"bos_token_id": None, "eos_token_id": made.eos_token_id, "pad_token_id": made.pad_token_id}
-    rest = {"vocab_size": len(made) + 5, "intermediate_size": 96, "max_position_embeddings": 512}
-    config = {**size, **ids, **rest, "initializer_range": 0.3, "head_dim": 16, **more}
-    torch.manual_seed(1)
-    model = getattr(transformers, f"{architecture}ForCausalLM")(
-        getattr(transformers, f"{architecture}Config")(**config)
-    )
-    for name, weight in model.named_parameters():
-        if weight.dim() == 1:
-            torch.nn.init.normal_(weight, float("norm" in name), 0.3)
-    model.half().float().save_pretrained(folder)
-    return folder
 
 
 def written(file: Path, ids: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
@@ -107,12 +53,10 @@ def written(file: Path, ids: list[list[int]]) -> tuple[list[list[int]], list[lis
         ("qwen2", "Qwen3", {"tie_word_embeddings": True, "head_dim": 32}),
     ],
 )
-def test_the_embedded_engine_reads_and_writes_the_same_tokens_as_transformers(
-    tmp_path, monkeypatch, kind, architecture, more
-):
+def test_embedded_engine_and_transformers_agree_on_tokens(tmp_path, monkeypatch, kind, architecture, more):
     pytest.importorskip("openvino_genai")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    folder = make(tmp_path / "model", kind, architecture, **more)
+    folder = save_bpe_model(tmp_path / "model", kind, architecture, **more)
     assert export(tmp_path, tmp_path / "to", gguf=True) == [tmp_path / "to", tmp_path / "to" / GGUF]
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -126,14 +70,14 @@ def test_the_embedded_engine_reads_and_writes_the_same_tokens_as_transformers(
     assert len({tuple(g) for g in greedy}) == len(PROMPTS)
 
 
-def test_the_embedded_models_folder_reads_texts_as_the_embedded_engine_does():
+def test_tokenizer_of_the_embedded_models_folder_matches_engine():
     pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
     try:
         packaged()
     except EngineError as error:
         pytest.skip(str(error))
     draw = random.Random(0)
-    texts = [*TEXT, *PROMPTS, "a  1", "a   12\n    3", "\t 4", "  5"]
+    texts = [*TOKENIZER_TEXT, *PROMPTS, "a  1", "a   12\n    3", "\t 4", "  5"]
     texts += ["".join(draw.choices("  1a9.\n\té½'²", k=draw.randint(1, 12))) for _ in range(1000)]
     tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_folder())
     engine = EmbeddedEngine("base")
@@ -158,7 +102,7 @@ def test_the_embedded_models_folder_reads_texts_as_the_embedded_engine_does():
     ],
 )  # fmt: skip
 def test_what_gguf_cannot_express_is_refused_with_what_to_run(tmp_path, kind, architecture, more, message):
-    make(tmp_path / "model", kind, architecture, **more)
+    save_bpe_model(tmp_path / "model", kind, architecture, **more)
     with pytest.raises(ConfigError, match=message) as caught:
         export(tmp_path, tmp_path / "to", gguf=True)
     assert "convert_hf_to_gguf.py" in caught.value.hint
@@ -166,8 +110,8 @@ def test_what_gguf_cannot_express_is_refused_with_what_to_run(tmp_path, kind, ar
 
 
 @pytest.mark.parametrize("kind", ["SequenceClassification", "CausalLM"])
-def test_the_folder_is_plain_has_the_chosen_precision_and_the_card(tmp_path, kind):
-    make_model(tmp_path / "run" / "model", head=kind)
+def test_exported_folder_has_the_precision_and_the_card(tmp_path, kind):
+    scalar_model(tmp_path / "run" / "model", head=kind)
     (tmp_path / "run" / "model" / "README.md").write_text("the card")
     to = tmp_path / "to"
     assert jurist(["train", "export", str(tmp_path / "run"), "--to", str(to)]) == 0
@@ -182,8 +126,8 @@ def test_the_folder_is_plain_has_the_chosen_precision_and_the_card(tmp_path, kin
 
 
 @pytest.mark.parametrize(("kind", "task"), [("CausalLM", "CAUSAL_LM"), ("SequenceClassification", "SEQ_CLS")])
-def test_a_checkpoint_of_adapters_is_merged_into_what_it_stands_on(tmp_path, kind, task):
-    base = make_model(tmp_path / "base", head="CausalLM")
+def test_adapters_of_a_checkpoint_are_merged_into_their_base(tmp_path, kind, task):
+    base = scalar_model(tmp_path / "base", head="CausalLM")
     torch.manual_seed(0)
     maker = getattr(transformers, f"AutoModelFor{kind}")
     more = {"num_labels": 1} if task == "SEQ_CLS" else {}
@@ -205,7 +149,7 @@ def test_a_checkpoint_of_adapters_is_merged_into_what_it_stands_on(tmp_path, kin
 
 
 def test_a_scalar_model_has_no_gguf_and_an_empty_folder_no_model(tmp_path):
-    make_model(tmp_path / "model")
+    scalar_model(tmp_path / "model")
     with pytest.raises(ConfigError, match="LlamaForSequenceClassification is none of"):
         export(tmp_path, tmp_path / "to", gguf=True)
     with pytest.raises(ConfigError, match=re.escape(f"{tmp_path / 'cache'} holds no model")):

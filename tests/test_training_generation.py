@@ -74,7 +74,7 @@ def ends(model: Any) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "window", "gemma2", "gpt2", "mixtral", "opt", "mamba"])
-def test_greedy_rows_are_those_of_generate_and_their_log_probabilities_those_of_a_forward_pass(name, model):
+def test_greedy_rows_match_generate_and_the_forward_pass(name, model):
     network = model(name)
     for eos in ((), ends(network)):
         rows = generate(network, PROMPTS, 2, **FULL | {"eos": eos}, temperature=0)

@@ -71,7 +71,7 @@ train_grpo(options(Path(sys.argv[2]), held_out=Path(sys.argv[3])), sys.argv[4], 
 
 
 @pytest.mark.slow
-def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(model: Path, held: Path, tmp_path: Path):
+def test_resuming_a_killed_grpo_run_changes_nothing(model: Path, held: Path, tmp_path: Path):
     data, out = pairs(tmp_path / "t.jsonl", 5), tmp_path / "killed"
     tests = str(Path(__file__).parent)
     done = subprocess.run(

@@ -34,7 +34,7 @@ def session(path, start, end, clock=lambda: 0.0, every=1):
     return recorder
 
 
-def test_a_line_is_on_disk_when_it_is_logged_and_holds_numbers_alone(tmp_path):
+def test_a_logged_line_is_on_disk_at_once_and_has_only_numbers(tmp_path):
     path, now = tmp_path / "metrics.jsonl", iter([5.0, 7.5])
     metrics = Metrics(path, clock=lambda: next(now))
     metrics.begin(0)
@@ -110,7 +110,7 @@ def test_a_file_of_something_else_is_an_error_with_its_line(tmp_path, text, matc
         read_metrics(path)
 
 
-def test_only_the_main_process_writes_and_only_after_the_beginning(tmp_path):
+def test_only_the_main_process_writes_and_only_after_the_start(tmp_path):
     path = tmp_path / "metrics.jsonl"
     recorder = MetricsCallback(Metrics(path))
     for event in (recorder.on_train_begin, recorder.on_log, recorder.on_train_end):

@@ -151,7 +151,7 @@ def test_nothing_is_said_that_is_not_known():
     assert "/home" not in card(FACTS)
 
 
-def test_of_a_scalar_model_nothing_is_said_about_orders_and_verdicts():
+def test_a_scalar_models_card_omits_orders_and_verdicts():
     text = card(
         replace(
             FACTS,
@@ -165,7 +165,7 @@ def test_of_a_scalar_model_nothing_is_said_about_orders_and_verdicts():
     assert not {"orders", "verdict", "judgments"} & set(re.findall(r"\w+", text.partition("## Scores")[2]))
 
 
-def test_the_course_is_a_short_table_with_its_first_and_last_step():
+def test_the_curve_is_a_short_table_with_first_and_last_step():
     rows = [row for row in card(FACTS).splitlines() if row.startswith("| ") and "step | reward" not in row]
     steps = [int(row.split(" | ")[0][2:]) for row in rows if row.split(" | ")[0][2:].isdecimal()]
     assert len(steps) == 12
@@ -173,7 +173,7 @@ def test_the_course_is_a_short_table_with_its_first_and_last_step():
     assert "| step | reward |" in card(FACTS)
 
 
-def test_where_it_was_measured_often_the_course_is_that_of_the_measurements():
+def test_with_many_measurements_the_curve_shows_those():
     course = [Line(n, 0.0, 0.0, {"loss": 1.0 / (n + 1)}) for n in range(30)]
     course += [Line(n, 0.0, 0.0, {"held_out/accuracy": 0.5 + n / 100}) for n in (0, 10, 29)]
     text = card(CardFacts("j", "b", "sft", "p", "0", log=tuple(course)))

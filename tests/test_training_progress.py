@@ -130,7 +130,7 @@ def test_before_the_first_step_there_is_a_screen_too():
     assert line(progress) == "step 0"
 
 
-def test_the_pace_is_that_of_the_last_steps_of_this_session_and_the_course_that_of_all():
+def test_pace_counts_this_session_and_the_curve_all_steps():
     earlier = [{"reward": -1.0, "reward_std": 0.1, "step": 5}, {"reward": 0.0, "step": 10}]
     progress = watched(GRPO, begins=20, steps=5, log=earlier)
     assert progress.left == pytest.approx(30.0)
@@ -196,7 +196,7 @@ def logged(steps, **options):
     return [one.split(",")[0] for one in console.file.getvalue().splitlines()]
 
 
-def test_elsewhere_a_line_comes_now_and_then_at_a_measurement_and_at_the_end():
+def test_without_a_terminal_progress_is_written_as_lines():
     assert logged(40, every=15) == [f"step {n}/40" for n in (1, 5, 20, 35, 40)]
     assert logged(39, every=100) == ["step 1/40", "step 5/40"]
 
@@ -260,7 +260,7 @@ def on_terminal(stdout=None, **env):
     return received.decode()
 
 
-def test_on_a_terminal_other_output_stands_whole_above_the_screen_and_errors_give_it_back():
+def test_terminal_keeps_other_output_whole_and_errors_restore_it():
     text = on_terminal()
     rows = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", row).strip() for row in re.split("[\r\n]+", text)]
     for said in ("printed", "logged"):
@@ -271,7 +271,7 @@ def test_on_a_terminal_other_output_stands_whole_above_the_screen_and_errors_giv
     assert "\x1b[36m" in text
 
 
-def test_without_colour_where_none_is_wanted_and_a_pipe_gets_its_own_lines_alone(tmp_path):
+def test_no_colour_is_honoured_and_a_pipe_gets_only_its_lines(tmp_path):
     with (tmp_path / "out").open("wb") as out:
         text = on_terminal(out, NO_COLOR="1")
     assert (tmp_path / "out").read_text() == "printed 1\nprinted 2\nprinted 3\n"
@@ -287,11 +287,11 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines():
 
 def test_it_shows_a_real_trainer(tmp_path):
     pytest.importorskip("transformers")
-    from test_training_callbacks import tiny
+    from tiny import tiny_trainer
 
     console = Console(file=io.StringIO(), width=200)
     with ProgressCallback("a training", console) as view:
-        tiny(tmp_path, view, steps=3, include_num_input_tokens_seen=True).train()
+        tiny_trainer(tmp_path, view, steps=3, include_num_input_tokens_seen=True).train()
     first, last = console.file.getvalue().splitlines()
     assert first.startswith("step 1/3, loss 2.")
     assert last.startswith("step 3/3, loss 2.")

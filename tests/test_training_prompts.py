@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_engines_local import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE
+from tiny import DROPS_SYSTEM, REFUSES_SYSTEM, TEMPLATE
 from trainings import BAD, GOOD, OPENS, asked, case, chat, judge, rows, tokenizer
 
 from jurist.core.errors import EngineError, InputError, ProtocolError
@@ -74,7 +74,7 @@ def fits_as_well_as_it_can(
         assert len(q.ids) > limit - 2 * (4 + len(" [...]")) - 2
 
 
-def test_where_one_order_does_not_fit_the_other_is_not_shown_alone():
+def test_if_one_order_does_not_fit_neither_is_shown():
     class Odd(ChatIds):
         def prompt(self, messages: Any, prefill: str | None) -> list[int]:
             ids = super().prompt(messages, prefill)
@@ -141,7 +141,7 @@ def test_a_reply_goes_on_where_the_template_opened_the_thinking(content: str, sa
     assert closed.reply(content) == tokenizer()(content, add_special_tokens=False)["input_ids"] + end
 
 
-def test_a_reply_ends_with_the_templates_own_token_and_forges_none():
+def test_a_reply_ends_with_the_templates_token_and_forges_none():
     words = tokenizer(TEMPLATE.replace("<|end|>{% endfor", "<|turn|>{% endfor"))
     words.add_tokens([pytest.importorskip("tokenizers").AddedToken("<|turn|>", special=True)])
     ids = ChatIds(words, "tiny").reply("a<|end|>b")

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from goldens import Golden, ids, lines, protocol
 from hypothesis import given
 from hypothesis import strategies as st
-from test_protocols_verdicts import Golden, ids, lines, protocol
 from trainings import OPENS, TEMPLATE, chat
 
 from jurist.core.types import Case, Completion, Message, Query, Sampling, Status, Verdict, agrees
@@ -25,7 +25,7 @@ CASE = Case("1", (Message("user", "?"),), ("a", "b"), gold=(1.0, 0.0))
 
 @pytest.mark.parametrize("golden", PAIRS, ids=ids)
 @pytest.mark.parametrize("rule", ["robust", "eval", "train"])
-def test_the_reward_is_positive_where_the_verdict_agrees_with_gold(golden: Golden, rule: str):
+def test_reward_is_positive_where_the_verdict_agrees_with_gold(golden: Golden, rule: str):
     verdict = protocol(golden.protocol, rule).parse(golden.completion)
     for gold in ((1.0, 0.0), (0.0, 1.0)):
         right = verdict.scores is not None and agrees(verdict.scores, gold)
@@ -65,7 +65,7 @@ def test_a_rollout_is_rewarded_by_what_evaluation_reads(golden: Golden):
 
 
 @pytest.mark.parametrize("golden", [g for g in WRITTEN if g.protocol == "rm-r1-instruct"], ids=ids)
-def test_where_the_template_opens_the_thinking_nothing_inside_it_is_a_verdict(golden: Golden):
+def test_no_verdict_is_read_inside_thinking_the_template_opened(golden: Golden):
     judged = protocol(golden.protocol)
     made = member(golden, judged, OPENS, (0, 1))
     assert made.judgment.completion.text.startswith("<think>\n")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_training_export import make
+from tiny import save_bpe_model
 from trainings import grpo_options as options
 from trainings import pairs, same, stopping
 
@@ -31,7 +31,7 @@ PROMPTS = [[70, 80, 90, 100, 110], [60, 65, 70], [40] * 30]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("writers"), "smollm", "Llama", tie_word_embeddings=True)
+    return save_bpe_model(tmp_path_factory.mktemp("writers"), "smollm", "Llama", tie_word_embeddings=True)
 
 
 @pytest.fixture(params=["paged", "embedded"])
@@ -137,8 +137,8 @@ def test_paged_batches_that_lose_a_completion_are_an_error(folder: Path):
         write(PROMPTS, 2, 0)
 
 
-def test_what_the_embedded_engine_cannot_load_is_refused_before_the_first_step(tmp_path: Path):
+def test_a_model_that_embedded_cannot_load_is_refused_early(tmp_path: Path):
     pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
-    policy = load(GrpoOptions(model=str(make(tmp_path / "m", "gpt-2", "Llama")), precision="fp32"))
+    policy = load(GrpoOptions(model=str(save_bpe_model(tmp_path / "m", "gpt-2", "Llama")), precision="fp32"))
     with pytest.raises(ConfigError, match="would cut texts otherwise"):
         rollout_backend(GrpoOptions(rollouts="embedded"), policy, Sampling(1.0, 1.0, 4))

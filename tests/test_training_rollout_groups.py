@@ -122,7 +122,7 @@ def test_a_group_that_stays_without_an_advantage_stays(resample: int):
     assert (made.shares["groups/zero_variance"], made.shares["groups/replaced"]) == (1.0, 0.0)
 
 
-def test_the_reward_function_hands_rewards_on_and_logs_the_shares():
+def test_reward_function_passes_rewards_on_and_logs_the_shares():
     made, _ = rollouts(lambda _, c: A if c else "none", pairs(3))
     got = made(numbers(1), trainer())
     logged: dict[str, float] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from make import case
-from test_engines_scalar import CONTEXT, make_model
+from tiny import CONTEXT, scalar_model
 
 from jurist.cli.main import run as jurist
 from jurist.core.errors import ConfigError, InputError
@@ -48,7 +48,7 @@ def options(folder: Path, **more) -> ScalarOptions:
 def place(tmp_path_factory) -> Path:
     """A base model, pairs with some that teach nothing, and held-out pairs."""
     folder = tmp_path_factory.mktemp("scalar")
-    make_model(folder / "base", head="CausalLM", initializer_range=0.1)
+    scalar_model(folder / "base", head="CausalLM", initializer_range=0.1)
     useless = [
         {"id": "tie", "prompt": "p", "responses": ["a", "b"], "gold": [0.5, 0.5]},
         {"id": "same", "prompt": "p", "chosen": "a", "rejected": "a"},
@@ -105,7 +105,7 @@ def test_the_same_command_once_more_has_nothing_to_do(place, trained, monkeypatc
     assert (out / "metrics.jsonl").read_bytes() == kept
 
 
-def test_the_judge_of_the_trained_model_is_as_accurate_as_the_measurement(place, trained, tmp_path):
+def test_judge_of_the_trained_model_is_as_accurate_as_measured(place, trained, tmp_path):
     out, result, _ = trained
     engine = f"scalar:{out / 'model'}"
     assert jurist(["judge", str(place / "held.jsonl"), "--engine", engine, "--out", str(tmp_path / "r")]) == 0
@@ -158,7 +158,7 @@ def test_it_goes_on_from_a_checkpoint_to_the_same_weights(place, trained, tmp_pa
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_adapters_are_merged_with_their_head_and_measured_in_float32(place, tmp_path, precision):
+def test_adapters_and_head_are_merged_and_measured_in_float32(place, tmp_path, precision):
     more = {"learning_rate": 3e-2, "eval_every": 99, "precision": precision}
     result, _ = train(place, tmp_path, adapter="lora", **more)
     names = {p.name for p in (tmp_path / "model").iterdir()}
@@ -186,7 +186,7 @@ def test_the_card_tells_the_scores_and_where_they_come_from(trained):
     assert (out / "model" / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_card_has_the_stamp_of_the_overlap_and_refuses_another_files(place, tmp_path):
+def test_the_card_has_the_overlap_stamp_of_its_own_file_only(place, tmp_path):
     source, bench = place / "pairs.jsonl", write(tmp_path / "bench.jsonl", pairs(3, 2))
     report = tmp_path / "report.jsonl"
     command = ["overlap", str(source), "--against", str(bench), "--report", str(report)]

@@ -113,7 +113,7 @@ def test_rows_of_another_protocol_are_refused(model: Path, tmp_path: Path):
     ],
     ids=["between two checkpoints", "before the first", "in the second epoch, adapters"],
 )
-def test_a_training_that_was_interrupted_goes_on_as_if_it_had_not_been(
+def test_resuming_an_interrupted_sft_run_changes_nothing(
     stop: int, more: dict[str, Any], model: Path, held: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     data = pairs(tmp_path / "t.jsonl", 10)

@@ -120,7 +120,7 @@ def test_gradient_checkpointing_changes_nothing(at_once, folder, make, monkeypat
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_with_an_adapter_its_gradients_and_the_reference_without_it_are_the_same(checkpointing, folder, make):
+def test_adapter_gradients_and_reference_are_the_same(checkpointing, folder, make):
     peft = pytest.importorskip("peft", reason="peft is not installed")
     lora = peft.LoraConfig(r=4, init_lora_weights=False, task_type="CAUSAL_LM")
     stock, shared = (make(kind, folder("llama"), lora, beta=0.1) for kind in (trl.GRPOTrainer, Shared))
@@ -165,7 +165,7 @@ def test_a_prompt_is_computed_once_and_padding_not_at_all(folder, make):
     ("name", "reason"),
     [("mamba", "it takes no cache"), ("opt", "of their norm"), ("mixtral", "load-balancing loss")],
 )
-def test_a_model_that_cannot_share_is_computed_by_trl_and_that_is_said_once(name, reason, folder, make):
+def test_a_model_that_cannot_share_falls_back_to_trl_with_a_note(name, reason, folder, make):
     said: list[str] = []
     rows = batch()
     stock, shared = (make(kind, folder(name)) for kind in (trl.GRPOTrainer, Shared))
@@ -195,7 +195,7 @@ def test_where_nothing_can_be_shared_there_is_no_answer(folder, make):
         assert shared_logps(model, *part, keep) is None
 
 
-def test_equal_ids_behind_different_padding_are_different_prompts():
+def test_equal_ids_with_different_padding_are_different_prompts():
     ids = torch.full((3, 6), PAD)
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
     assert [(g.rows, g.start, len(g.prompt)) for g in groups_of(ids, mask, 2)] == [

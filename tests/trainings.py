@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_engines_local import TEMPLATE, vocabulary
+from tiny import TEMPLATE, vocabulary
 
 from jurist.core.types import Case, Message
 from jurist.engines.chat_template import ChatIds

@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import cached_property
 from hashlib import blake2b
 from itertools import zip_longest
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypedDict
 
 import msgspec
 
@@ -324,20 +324,29 @@ Engine = Callable[[Query], Awaitable[Completion]]
 """Where tokens come from. May have ``aclose()`` and ``check()`` (see ``jurist.engines``)."""
 
 
-class Ask(Protocol):
-    """Asks for one judgment; ``Judge.ask`` is one, and says what the arguments mean.
+class AskOptions(TypedDict, total=False):
+    """The keyword arguments of ``Ask``: a wrapper takes them as one and hands on those that it does not set.
 
-    The wrapper of another ask hands on ``budget`` and ``first``.
+    ``among``: indices of the responses to judge, in ascending order, where the order is left to the judge
+    (without it, all). ``budget``: the most tokens of thinking. ``first``: whether the cheap judge is asked.
     """
+
+    among: Order | None
+    budget: int | None
+    first: bool
+
+
+class Ask(Protocol):
+    """Asks for one judgment; ``Judge.ask`` is one, and says what the arguments mean."""
 
     def __call__(
         self,
         case: Case,
         order: Order | None = None,
         sample: int = 0,
-        among: Order | None = None,
         /,
         *,
+        among: Order | None = None,
         budget: int | None = None,
         first: bool = False,
     ) -> Awaitable[Judgment]:

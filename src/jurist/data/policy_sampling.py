@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import Unpack
 
 import msgspec
 from msgspec.structs import replace
@@ -15,10 +16,12 @@ from jurist.core.run_config import adopt
 from jurist.core.store import claim
 from jurist.core.types import (
     Ask,
+    AskOptions,
     Case,
     Completion,
     Decision,
     Judgment,
+    Order,
     Query,
     Record,
     Sampling,
@@ -106,13 +109,7 @@ class PolicySampler:
         engine.say = say
 
         async def ask(
-            case: Case,
-            _order: object = None,
-            sample: int = 0,
-            _among: object = None,
-            *,
-            budget: int | None = None,  # noqa: ARG001
-            first: bool = False,  # noqa: ARG001
+            case: Case, _order: Order | None = None, sample: int = 0, **_: Unpack[AskOptions]
         ) -> Judgment:
             query = self._query(case, sample)
             if query.key in self._kept:

@@ -1,9 +1,22 @@
 """Thinking effort: a fixed budget, a second look with more of it, or a cascade of two judges."""
 
+from typing import Unpack
+
 from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError
-from jurist.core.types import Ask, Case, Decision, Deliberation, Judgment, Observer, Order, Scores, winner
+from jurist.core.types import (
+    Ask,
+    AskOptions,
+    Case,
+    Decision,
+    Deliberation,
+    Judgment,
+    Observer,
+    Order,
+    Scores,
+    winner,
+)
 from jurist.deliberation.votes import swapped
 
 
@@ -78,16 +91,10 @@ def _capped(ask: Ask, tokens: int) -> Ask:
     """The ask with a cap on its thinking."""
 
     async def capped(
-        case: Case,
-        order: Order | None = None,
-        sample: int = 0,
-        among: Order | None = None,
-        *,
-        budget: int | None = None,
-        first: bool = False,
+        case: Case, order: Order | None = None, sample: int = 0, **options: Unpack[AskOptions]
     ) -> Judgment:
-        del budget  # the outer cap holds
-        return await ask(case, order, sample, among, budget=tokens, first=first)
+        options["budget"] = tokens  # the outer cap holds
+        return await ask(case, order, sample, **options)
 
     return capped
 
@@ -96,16 +103,10 @@ def _by_first(ask: Ask) -> Ask:
     """The ask of the cheap judge."""
 
     async def by_first(
-        case: Case,
-        order: Order | None = None,
-        sample: int = 0,
-        among: Order | None = None,
-        *,
-        budget: int | None = None,
-        first: bool = True,
+        case: Case, order: Order | None = None, sample: int = 0, **options: Unpack[AskOptions]
     ) -> Judgment:
-        del first
-        return await ask(case, order, sample, among, budget=budget, first=True)
+        options["first"] = True
+        return await ask(case, order, sample, **options)
 
     return by_first
 

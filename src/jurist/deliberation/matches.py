@@ -3,11 +3,13 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import Unpack
 
 from msgspec.structs import replace
 
 from jurist.core.types import (
     Ask,
+    AskOptions,
     Case,
     Compared,
     Decision,
@@ -87,19 +89,15 @@ def on_pair(ask: Ask, case: Case, i: int, j: int) -> tuple[Ask, Case]:
     both = pair(i, j)
 
     async def ask_pair(
-        _pair: Case,
-        order: Order | None = None,
-        sample: int = 0,
-        among: Order | None = None,
-        *,
-        budget: int | None = None,
-        first: bool = False,
+        _pair: Case, order: Order | None = None, sample: int = 0, **options: Unpack[AskOptions]
     ) -> Judgment:
+        among = options.pop("among", None)
         shown = order if order is not None else among
         named = both if shown is None else tuple(both[place] for place in shown)
         if order is None:
-            return await ask(case, None, sample, named, budget=budget, first=first)
-        return await ask(case, named, sample, budget=budget, first=first)
+            options["among"] = named
+            return await ask(case, None, sample, **options)
+        return await ask(case, named, sample, **options)
 
     return ask_pair, case.reordered(both)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import sqrt
+from typing import Unpack
 
 from msgspec.structs import replace
 
@@ -9,6 +10,7 @@ from jurist.core.answers import final_answer
 from jurist.core.errors import ConfigError
 from jurist.core.types import (
     Ask,
+    AskOptions,
     Case,
     Compared,
     Decision,
@@ -93,15 +95,10 @@ def anchored(match: Deliberation | None = None) -> Deliberation:
 
 def _alone(ask: Ask, case: Case, i: int) -> tuple[Ask, Case]:
     async def ask_one(
-        _one: Case,
-        _order: Order | None = None,
-        sample: int = 0,
-        _among: Order | None = None,
-        *,
-        budget: int | None = None,
-        first: bool = False,
+        _one: Case, _order: Order | None = None, sample: int = 0, **options: Unpack[AskOptions]
     ) -> Judgment:
-        return await ask(case, (i,), sample, budget=budget, first=first)
+        options.pop("among", None)
+        return await ask(case, (i,), sample, **options)
 
     return ask_one, case.reordered((i,))
 

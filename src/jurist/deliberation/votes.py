@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import TypeVar, cast
+from typing import TypeVar, Unpack, cast
 
 from jurist.core.errors import ConfigError
 from jurist.core.types import (
     EITHER,
     Ask,
+    AskOptions,
     Case,
     Decision,
     Deliberation,
@@ -148,16 +149,11 @@ async def gather(*awaitables: Awaitable[T]) -> list[T]:
 
 def _fixed(ask: Ask, order: Order) -> Ask:
     async def fixed(
-        case: Case,
-        shown: Order | None = None,
-        sample: int = 0,
-        among: Order | None = None,
-        *,
-        budget: int | None = None,
-        first: bool = False,
+        case: Case, shown: Order | None = None, sample: int = 0, **options: Unpack[AskOptions]
     ) -> Judgment:
+        among = options.pop("among", None)
         some = shown or among
         chosen = order if some is None else tuple(i for i in order if i in some)
-        return await ask(case, chosen, sample, budget=budget, first=first)
+        return await ask(case, chosen, sample, **options)
 
     return fixed

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from msgspec.structs import replace
 
@@ -14,6 +14,7 @@ from jurist.core.store import Store
 from jurist.core.types import (
     IDENTICAL,
     Ask,
+    AskOptions,
     Case,
     Decide,
     Decision,
@@ -140,15 +141,9 @@ async def decide_tasks(
         task, case = item
 
         async def watched(
-            case: Case,
-            order: Order | None = None,
-            sample: int = 0,
-            among: Order | None = None,
-            *,
-            budget: int | None = None,
-            first: bool = False,
+            case: Case, order: Order | None = None, sample: int = 0, **options: Unpack[AskOptions]
         ) -> Judgment:
-            judgment = await task.ask(case, order, sample, among, budget=budget, first=first)
+            judgment = await task.ask(case, order, sample, **options)
             _count(progress, judgment)
             watch(progress)
             guard.see(judgment)

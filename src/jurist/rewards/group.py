@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from hashlib import blake2b
 from math import inf, isfinite
+from typing import Unpack
 
 import msgspec
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from jurist.core.answers import final_answer
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.types import (
     Ask,
+    AskOptions,
     Case,
     Completion,
     Decision,
@@ -344,20 +346,14 @@ def _recorded(ask: Ask, ruled: dict[int, float], judgments: list[Judgment]) -> A
     """The ask, which adds to ``judgments``; a match of two responses that the rule knows is not asked."""
 
     async def recorded(
-        case: Case,
-        order: Order | None = None,
-        sample: int = 0,
-        among: Order | None = None,
-        *,
-        budget: int | None = None,
-        first: bool = False,
+        case: Case, order: Order | None = None, sample: int = 0, **options: Unpack[AskOptions]
     ) -> Judgment:
-        shown = order if order is not None else among
+        shown = order if order is not None else options.get("among")
         shown = tuple(range(len(case.responses))) if shown is None else shown
         if len(shown) == 2 and all(i in ruled for i in shown):
             judgment = _by_rule(case, shown, sample, ruled)
         else:
-            judgment = await ask(case, order, sample, among, budget=budget, first=first)
+            judgment = await ask(case, order, sample, **options)
         judgments.append(judgment)
         return judgment
 

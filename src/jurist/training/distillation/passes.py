@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 from msgspec import structs
 
 from jurist.core.errors import InputError
-from jurist.core.types import Ask, Case, Judgment, Order, winner
+from jurist.core.types import Ask, AskOptions, Case, Judgment, Order, winner
 from jurist.deliberation.votes import gather
 from jurist.judging.judge import Judge, seeded_order
 from jurist.training.distillation.acceptance import FLAWS, Reason, attempt_faults
@@ -65,20 +65,12 @@ class Teacher:
     repairer: Judge | None = None
 
     async def ask(
-        self,
-        case: Case,
-        order: Order | None = None,
-        sample: int = 0,
-        among: Order | None = None,
-        /,
-        *,
-        budget: int | None = None,
-        first: bool = False,
+        self, case: Case, order: Order | None = None, sample: int = 0, **options: Unpack[AskOptions]
     ) -> Judgment:
         """A judgment of the teacher; about a ``FlawedCase``, what the repairer makes of the flawed one."""
         flawed = case.flawed if isinstance(case, FlawedCase) else None
         if flawed is None or self.repairer is None:
-            return await self.judge.ask(case, order, sample, among, budget=budget, first=first)
+            return await self.judge.ask(case, order, sample, **options)
         draft, reasons = flawed
         protocol = repairing(
             self.judge.protocol,
