@@ -11,11 +11,12 @@ import msgspec
 
 from jurist.core.errors import StoreError
 from jurist.core.files import lines_from, read_regular
+from jurist.core.hash_set import HashSet
 from jurist.core.index import DecisionPlace, Index
 from jurist.core.records import Damage, DamagedError, Records, decision_of
 from jurist.core.run_config import read_run
 from jurist.core.run_lines import DECISIONS, JUDGMENTS, DecisionLine
-from jurist.core.store import SCORECARD
+from jurist.core.store import SCORECARD, Store
 from jurist.core.types import Case, Decision, Judgment, Scorecard
 
 
@@ -74,6 +75,15 @@ class Run(AbstractContextManager["Run"]):
                 return
             # Either the record is damaged or the index is: only a new index tells.
             self._again()
+
+    def kept_before(self, size: int, left: HashSet) -> Iterator[Decision]:
+        """The decisions in the first ``size`` bytes of their file, without texts; not those in ``left``."""
+        for place in self._index.in_order(every=True):
+            if place.at < size and place.complete and place.digest not in left:
+                line = self._line(place)
+                decision = self._joined(line, texts=False) if line is not None else None
+                if decision is not None:
+                    yield decision
 
     def decision(self, case_id: str) -> Decision | None:
         """The last decision about a case; None where there is none."""
@@ -166,6 +176,22 @@ class Run(AbstractContextManager["Run"]):
             before = len(self.damage)
             self._note(DamagedError(name, offset, "it cannot be read"))
             self.lost += len(self.damage) > before and name in (JUDGMENTS, DECISIONS)
+
+
+class Kept:
+    """What a run that goes on has decided before: passed over first (``left``), and read at its end."""
+
+    def __init__(self, store: Store) -> None:
+        self._folder, self._size = store.folder, store.size_of_decisions()
+        self.left = store.settled()
+        """The digests of the cases that did not come yet; who passes over a case takes it out."""
+        self._n = len(self.left)
+
+    def decisions(self) -> Iterator[Decision]:
+        """The decisions about the cases that were taken out of ``left``, without texts, in their order."""
+        if len(self.left) < self._n:
+            with Run(self._folder) as run:
+                yield from run.kept_before(self._size, self.left)
 
 
 def open_run(folder: Path) -> Run:
