@@ -92,14 +92,16 @@ class Index:
     """The index of a folder: kept beside the files by the one who writes them, else in a temporary file.
 
     ``unsealed`` as in ``Records``. Opening it reads what the files hold beyond it; an index that does not
-    fit the files, or is damaged, is made again. For a writer every byte of the judgments and decisions is
-    compared with the checksums of their blocks: what it rests on later need not be read again.
+    fit the files, or is damaged, is made again. For a writer every byte of the cases, judgments and
+    decisions is compared with the checksums of their blocks: what it rests on later need not be read again.
     """
 
     def __init__(self, folder: Path, unsealed: dict[str, int], *, write: bool = False) -> None:
         self._folder, self._unsealed, self._write = folder, unsealed, write
         self._waiting = _Waiting()
         self._states: dict[str, _FileState] = {}
+        # A case was damaged, so that a decision may rest on what is not there.
+        self._case_gone = False
         # What a new folder was asked about; None where the database knows more.
         self._seen: Seen | None = None
         self._database = self._opened()
@@ -392,9 +394,9 @@ class Index:
             self._forget(damaged, behind.get(DECISIONS))
 
     def _verified(self) -> list[tuple[str, Extent]]:
-        """The damaged lines in the judgments and decisions of the index."""
+        """The damaged lines in what decisions rest on: cases, judgments, and they themselves."""
         found: list[tuple[str, Extent]] = []
-        for name in (JUDGMENTS, DECISIONS):
+        for name in (CASES, JUDGMENTS, DECISIONS):
             path, sealed_from = self._folder / name, self._unsealed.get(name, 0)
             sql = "SELECT at, size, crc FROM blocks WHERE name = ? ORDER BY at"
             blocks = [Block(*row) for row in self._database.execute(sql, (name,))]
@@ -414,9 +416,13 @@ class Index:
         """
         for name, line in damaged:
             self._database.execute("INSERT OR REPLACE INTO damaged VALUES (?, ?)", (name, line.at))
-            table = "judgments" if name == JUDGMENTS else "decisions"
-            sql = f"DELETE FROM {table} WHERE at BETWEEN ? AND ?"
-            self._database.execute(sql, (line.at, line.at + line.size))
+            within = line.at, line.at + line.size
+            table = name.removesuffix(".jsonl")
+            self._database.execute(f"DELETE FROM {table} WHERE at BETWEEN ? AND ?", within)
+            self._case_gone |= name == CASES
+        if self._case_gone:
+            gone = "place >= 0 AND place NOT IN (SELECT at FROM cases)"
+            self._database.execute(f"UPDATE decisions SET complete = 0 WHERE {gone}")
         start = 0 if any(name == JUDGMENTS for name, _ in damaged) else new_from
         path = self._folder / DECISIONS
         if start is None:
@@ -439,6 +445,7 @@ class Index:
     def _read_line(self, name: str, at: int, line: bytes) -> None:
         old = at < self._unsealed.get(name, 0)
         if not line.strip():
+            self._case_gone |= name == CASES
             self._added(name, at, line)
             return
         try:
@@ -457,6 +464,7 @@ class Index:
                 head = _decode_judgment(line)
                 self.add_judgment(head.key, at, line, failed=_failed(head.verdict.status))
         except (msgspec.DecodeError, UnicodeDecodeError):
+            self._case_gone |= name == CASES
             self._database.execute("INSERT OR REPLACE INTO damaged VALUES (?, ?)", (name, at))
             self._added(name, at, line)
 

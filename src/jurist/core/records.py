@@ -178,12 +178,12 @@ class Records:
             raise DamagedError(JUDGMENTS, offset, "it is the judgment of another query")
         return Judgment(query, line.completion, line.verdict, line.forced)
 
-    def slim_judgment(self, offset: int, key: str) -> Judgment:
+    def slim_judgment(self, offset: int, key: str | None = None) -> Judgment:
         """As ``judgment``, without texts; the checksum stands for the key of the query."""
         if offset < self.unsealed.get(JUDGMENTS, 0):
             return slim(self.judgment(offset, key))
         line = _decoded(JUDGMENTS, offset, self._line(JUDGMENTS, offset), _decode_slim)
-        if line.key != key:
+        if key is not None and line.key != key:
             raise DamagedError(JUDGMENTS, offset, "it is not the judgment that the decision rests on")
         query = _query(line.query, ())
         forced = _completion(line.forced) if line.forced else None

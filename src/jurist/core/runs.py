@@ -17,7 +17,7 @@ from jurist.core.records import Damage, DamagedError, Records, decision_of
 from jurist.core.run_config import read_run
 from jurist.core.run_lines import DECISIONS, JUDGMENTS, DecisionLine
 from jurist.core.store import SCORECARD, Store
-from jurist.core.types import Case, Decision, Judgment, Scorecard
+from jurist.core.types import Case, Decision, Judgment, Query, Scorecard
 
 
 class Run(AbstractContextManager["Run"]):
@@ -107,6 +107,31 @@ class Run(AbstractContextManager["Run"]):
         for offset, line in lines_from(path) if path.exists() else ():
             if line.strip() and (judgment := self._judgment(offset, None, texts=True)) is not None:
                 yield judgment
+
+    def slim_judgments(self) -> Iterator[tuple[int, Judgment]]:
+        """(offset of its line, judgment without texts) of every judgment, in the order in which they came."""
+        path = self.folder / JUDGMENTS
+        for offset, line in lines_from(path) if path.exists() else ():
+            try:
+                if line.strip():
+                    yield offset, self._records.slim_judgment(offset)
+            except DamagedError as error:
+                self._note(error)
+                self.lost += 1
+
+    def judgment_of(self, query: Query) -> Judgment | None:
+        """The judgment of a query, by its key; None where there is none that can be read."""
+        offset = self._index.judgment(query.key, failed=True)
+        try:
+            return None if offset is None else self._records.judgment_of(offset, query)
+        except DamagedError as error:
+            self._note(error)
+            self.lost += 1
+            return None
+
+    def judgment_at(self, offset: int) -> Judgment | None:
+        """The judgment whose line begins at an offset; None where it cannot be read."""
+        return self._judgment(offset, None, texts=True)
 
     def digests(self) -> dict[str, str]:
         """The hash of each case that was decided, by its id; empty strings where the run was imported."""
