@@ -448,10 +448,12 @@
     let at = 0, n = 0;
     for (let m = tag.exec(text); m && m[0]; m = tag.exec(text)) {
       if (m.index > at) box.append(prose(text.slice(at, m.index)));
-      const [kind, index_, words, there] = quotes[n++] || [m[1].toLowerCase(), null, m[3].trim(), null];
+      const closed = /<\s*\/[^<>]*>$/.test(m[0]), from = m.index + m[0].indexOf(">") + 1;
+      const open_ = m[3].match(/^\s*[^\n]*/)[0]; // one that is not closed ends with its line
+      const [kind, index_, words, there] = quotes[n++] || [m[1].toLowerCase(), null, (closed ? m[3] : open_).trim(), null];
       box.append(h("blockquote", { class: `quote r${(index_ ?? 5) % 6}${there === false ? " missing" : ""}` }, kind === "quote" ? `“${words}”` : words,
         h("small", {}, index_ === null ? ` ${m[2]}` : ` response ${index_ + 1}`, there === false ? " · does not occur there" : kind === "summary" ? " · summary" : "")));
-      at = m.index + m[0].length;
+      at = closed ? m.index + m[0].length : from + open_.length;
     }
     if (at < text.length) box.append(prose(text.slice(at)));
     return box;
