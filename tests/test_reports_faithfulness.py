@@ -106,7 +106,8 @@ def test_a_verdict_against_the_own_words_is_a_contradiction_in_either_order() ->
 
 
 def test_reasons_that_name_one_response_only() -> None:
-    one = "Output (a) is better. It is short, kind, right, and says where the river rises and how one can get there."
+    one = "Output (a) is better. It is short, kind, right, and says where the river rises and how one gets"
+    one += " there, and what boats do."
     assert found(one) == {"one-sided"}
     assert found("Output (a) is better.") == set()
     assert found(one + " The other one is none of that.") == set()

@@ -180,6 +180,7 @@ def _verdict(judgment: Judgment) -> Text:
     else:
         what = "tie" if best is None else f"response {judged[best] + 1}"
     sure = "" if single else f" ({max(verdict.scores):.2f})"
+    sure += f", {verdict.note}" if verdict.note else ""
     return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {WAYS[verdict.via]}", "dim"))
 
 
