@@ -155,6 +155,24 @@ def test_choices_that_were_not_the_users_are_said(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
+    ("protocol", "model", "asked", "resolved"),
+    [
+        (None, None, "pointwise-short", None),
+        ("pointwise-short", None, "pointwise-short", None),
+        ("rubrics-short", None, "rubrics-short", "base"),
+        ("rubrics-short", "other.gguf", "rubrics-short", "other.gguf"),
+    ],
+)
+def test_the_packaged_judge_writes_one_protocol(protocol, model, asked, resolved, monkeypatch, tmp_path):
+    (tmp_path / "judge.gguf").write_bytes(b"")
+    monkeypatch.setattr("jurist.judging.build.JUDGE", tmp_path / "judge.gguf")
+    said: list[str] = []
+    setup = assemble(JudgeConfig(protocol=protocol, model=model), said.append)
+    assert (setup.protocol.name, setup.config.model) == (asked, resolved)
+    assert (resolved == "base") == any("model base" in line for line in said)
+
+
+@pytest.mark.parametrize(
     ("served", "protocol", "family", "words"),
     [
         (
