@@ -221,6 +221,6 @@ def slim(decision: Decision) -> Decision:
 
 def _count(progress: RunProgress, judgment: Judgment, *, paid: bool = True) -> None:
     progress.judgments += 1
-    progress.tokens += judgment.usage.completion_tokens if paid else 0
+    progress.tokens += judgment.usage.completion_tokens - judgment.reused.completion_tokens if paid else 0
     status = judgment.verdict.status
     progress.statuses[status] = progress.statuses.get(status, 0) + 1

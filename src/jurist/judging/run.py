@@ -14,7 +14,7 @@ from jurist.core.files import Warn
 from jurist.core.hashing import seed_of
 from jurist.core.run_config import input_facts
 from jurist.core.store import Store, write_scorecard
-from jurist.core.types import Case, Decision, Scorecard
+from jurist.core.types import Case, Decision, Scorecard, Usage
 from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import check_arity
 from jurist.judging.pool import (
@@ -149,7 +149,8 @@ def _card(one: _Measured, *, timed: bool) -> Scorecard:
     if len(one.cases) < one.of:
         part = f"{len(one.cases)} of {one.of} cases, not the official score"
         card = replace(card, name=f"{card.name}: {part}")
-    card = replace(card, seconds=one.seconds if timed else 0.0)
+    reused = sum((decision.reused for decision in one.decisions), Usage())
+    card = replace(card, seconds=one.seconds if timed else 0.0, reused=reused)
     if one.task.store:
         write_scorecard(one.task.store.folder, card)
     return card
