@@ -13,7 +13,7 @@ from make import A_WINS, case, prefers
 
 from jurist.benchmarks.base import proportion, score_pairs
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
-from jurist.core.runs import read_judgments
+from jurist.core.runs import Run
 from jurist.core.store import Store
 from jurist.core.types import (
     IDENTICAL,
@@ -77,11 +77,9 @@ async def test_a_resumed_run_asks_nothing_twice_and_decides_the_same(tmp_path: P
 async def test_a_replayed_run_decides_the_same(tmp_path: Path):
     with Store(tmp_path, {}) as store:
         first = await _decide(prefers("good"), store=store)
-    again = await _decide(ReplayEngine(read_judgments(tmp_path)))
+    again = await _decide(ReplayEngine(Run(tmp_path)))
     assert sorted(map(str, first)) == sorted(map(str, again))
-    strange = await ReplayEngine(read_judgments(tmp_path))(
-        Judge(rubrics(), prefers("x")).query(case("new"), (0, 1), 0)
-    )
+    strange = await ReplayEngine(Run(tmp_path))(Judge(rubrics(), prefers("x")).query(case("new"), (0, 1), 0))
     assert "not in the recorded run" in (strange.error or "")
 
 
