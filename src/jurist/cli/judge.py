@@ -224,16 +224,17 @@ class _Listing:
         for i, case in enumerate(cases):
             if i < self._most:
                 self._place[case.id] = i
-            self._cases[case.id] = case
+            if i < self._most or self.as_data:
+                self._cases[case.id] = case
             yield case
 
     def add(self, decision: Decision) -> None:
         """Count a decision, and write it where data is written."""
         self.tally.add(decision)
-        case = self._cases.pop(decision.case_id)
-        if self.as_data:
+        case = self._cases.pop(decision.case_id, None)
+        if self.as_data and case is not None:
             write_json(self.form.row(decision, case))
-        if decision.case_id in self._place:
+        if case is not None and decision.case_id in self._place:
             self._first.append((decision, case))
 
     def print(self, total: int) -> None:

@@ -11,10 +11,11 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from jurist.core.errors import StoreError
 from jurist.core.files import Lines, Warn, write_json
+from jurist.core.hash_set import HashSet
 from jurist.core.index import Index
+from jurist.core.recent import Recent
 from jurist.core.records import (
     DamagedError,
-    Recent,
     Records,
     asked_line,
     decision_of,
@@ -132,9 +133,9 @@ class Store:
                 self._damaged(error)
                 offset = None
         if offset is None:
-            lines = self._lines[CASES]
-            offset = lines.append(sealed_line(CaseLine(digest, case)))
-            self._index.add_case(digest, offset, lines.size)
+            line = sealed_line(CaseLine(digest, case))
+            offset = self._lines[CASES].append(line)
+            self._index.add_case(digest, offset, line)
         texts = sorted(enumerate(texts_of(case)), key=lambda numbered: -len(numbered[1]))
         self._open_cases.put(case.id, _OpenCase(case, digest, offset, texts))
 
@@ -155,13 +156,13 @@ class Store:
         """Append a judgment."""
         query = judgment.query
         prompt = self._prompt(query) if query.messages else None
-        line = JudgmentLine(
+        record = JudgmentLine(
             query.key, asked_line(query), judgment.completion, judgment.verdict, prompt, judgment.forced
         )
-        lines = self._lines[JUDGMENTS]
-        offset = lines.append(sealed_line(line))
+        line = sealed_line(record)
+        offset = self._lines[JUDGMENTS].append(line)
         failed = judgment.verdict.status is Status.FAILED
-        self._index.add_judgment(query.key, offset, lines.size, failed=failed)
+        self._index.add_judgment(query.key, offset, line, failed=failed)
         self._sync_now_and_then()
 
     def decided(self, case_id: str, digest: str, *, texts: bool = True) -> Decision | None:
@@ -182,13 +183,21 @@ class Store:
             self._damaged(error)
             return None
 
+    def settled(self) -> HashSet:
+        """The digests of the cases that were decided, with no judgment under them failed or damaged."""
+        return self._index.settled()
+
+    def size_of_decisions(self) -> int:
+        """Bytes of decisions.jsonl."""
+        return self._lines[DECISIONS].size
+
     def decide(self, decision: Decision, digest: str) -> None:
         """Append a decision."""
         opened = self._open_cases.get(decision.case_id)
         case = opened if opened is not None and opened.digest == digest else None
         keys = tuple(j.query.key for j in decision.judgments)
         places = tuple(self._index.judgment(key, failed=True) for key in keys)
-        line = DecisionLine(
+        record = DecisionLine(
             decision.case_id,
             decision.verdict,
             keys,
@@ -201,11 +210,10 @@ class Store:
             tuple(NOWHERE if place is None else place for place in places),
             case.offset if case is not None else None,
         )
-        lines = self._lines[DECISIONS]
-        offset = lines.append(sealed_line(line))
-        self._index.add_decision(
-            DecisionHead(line.case_id, digest, line.complete, line.case), offset, lines.size
-        )
+        line = sealed_line(record)
+        offset = self._lines[DECISIONS].append(line)
+        head = DecisionHead(record.case_id, digest, record.complete, record.case)
+        self._index.add_decision(head, offset, line)
         self._open_cases.drop(decision.case_id)
         self._sync_now_and_then()
 
@@ -271,12 +279,10 @@ class Store:
                 offset = None
         if offset is None:
             opened = self._open_cases.get(query.case_id)
-            line = PromptLine(
-                name, self._pieces(query.messages, opened), None if opened is None else opened.offset
-            )
-            lines = self._lines[PROMPTS]
-            offset = lines.append(sealed_line(line))
-            self._index.add_prompt(name, offset, lines.size)
+            pieces = self._pieces(query.messages, opened)
+            line = sealed_line(PromptLine(name, pieces, None if opened is None else opened.offset))
+            offset = self._lines[PROMPTS].append(line)
+            self._index.add_prompt(name, offset, line)
         return self._prompts.put(name, offset)
 
     def _pieces(
@@ -301,9 +307,9 @@ class Store:
             self._texts.put(piece, -1)
             return piece
         if known < 0:
-            lines = self._lines[PROMPTS]
-            known = lines.append(sealed_line(TextLine(piece)))
-            self._index.add_prompt("", known, lines.size)
+            line = sealed_line(TextLine(piece))
+            known = self._lines[PROMPTS].append(line)
+            self._index.add_prompt("", known, line)
             self._texts.put(piece, known)
         return (known,)
 
@@ -328,6 +334,7 @@ class Store:
         lines = self._lines[error.file]
         if error.offset >= self._records.unsealed.get(error.file, 0) and lines.starts_at(error.offset):
             lines.blank(error.offset)
+            self._index.blanked(error.file, error.offset)
 
     def _say_damage(self) -> None:
         for name, offset in self._index.damaged():
