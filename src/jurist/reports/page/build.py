@@ -11,7 +11,7 @@ import msgspec
 from jurist.core.version import __version__
 from jurist.reports.page.collect import Page
 
-SCRIPTS = ("vendor/markdown-it.min.js", "vendor/purify.min.js", "page.js")
+SCRIPTS = ("vendor/markdown-it.min.js", "vendor/purify.min.js", "texts.js", "pictures.js", "page.js")
 """In the order in which they run; what the two of others are, and their licences, is in vendor/README.md."""
 
 
