@@ -5,7 +5,7 @@ where the site has the page.
 """
 
 import json
-import logging
+import os
 import posixpath
 import re
 from pathlib import Path
@@ -15,7 +15,6 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-log = logging.getLogger("mkdocs.hooks.jurist")
 
 HOME = "index.md"
 OUTSIDE = "repository"
@@ -37,9 +36,11 @@ FENCE = re.compile(r"(^```.*?^```[^\n]*$|`[^`\n]+`)", re.M | re.S)
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the home page, the pages outside of docs/ and those that are made from the code."""
-    where = {HOME: DOCS / "README.md", **{f"{OUTSIDE}/{name}": ROOT / name for name in PAGES}}
+    where = {HOME: ROOT / "README.md", **{f"{OUTSIDE}/{name}": ROOT / name for name in PAGES}}
     for name, path in where.items():
         files.append(File.generated(config, name, content=path.read_text()))
+    for path in sorted((DOCS / "notebooks").glob("*.ipynb")):
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=notebook(path)))
     for name, content in generated().items():
         files.append(File.generated(config, name, content=content))
     for path in sorted(_linked(files)):
@@ -51,6 +52,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Turn the links of a page to where the site has what they lead to."""
     here = page.file.src_uri
+    # A word behind the language, which is for the tests, would hide the fence from Markdown.
+    markdown = re.sub(r"^(```\w+) \w+$", r"\1", markdown, flags=re.M)
 
     def turned(match: re.Match[str]) -> str:
         target, anchor = match[1], match[2] or ""
@@ -125,7 +128,7 @@ def python() -> str:
 def _origin(uri: str) -> Path:
     """Where a page of the site stands in the repository."""
     if uri == HOME:
-        return DOCS / "README.md"
+        return ROOT / "README.md"
     return ROOT / uri.removeprefix(f"{OUTSIDE}/") if uri.startswith(f"{OUTSIDE}/") else DOCS / uri
 
 
@@ -149,3 +152,21 @@ def _linked(files: Files) -> set[Path]:
             if path.is_file() and path.is_relative_to(ROOT) and files.get_file_from_path(_uri(path)) is None:
                 found.add(path)
     return found
+
+
+def notebook(path: Path) -> str:
+    """A notebook as a page, run: its texts, its code, and the outputs that are text."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    ran = NotebookClient(nbformat.read(path, as_version=4), timeout=120).execute()
+    parts: list[str] = []
+    for cell in ran.cells:
+        source = cell["source"]
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", ()):
+            text = output.get("text") or output.get("data", {}).get("text/plain", "")
+            if text:
+                parts.append("```text\n" + "".join(text).rstrip() + "\n```")
+    return "\n\n".join(parts) + "\n"

@@ -29,7 +29,7 @@ def list_names(kind: str | None = None, /, *, json: Json = False) -> int:
     from jurist.reports.views.style import borderless
 
     names = {
-        "protocols": registry.PROTOCOLS,
+        "protocols": {**registry.PROTOCOLS, **dict([registry.OWN_PROTOCOL])},
         "engines": registry.ENGINES,
         "deliberations": {name: line for name, (line, _) in registry.DELIBERATIONS.items()},
         "benchmarks": {name: line for name, (line, *_) in registry.BENCHMARKS.items()},
