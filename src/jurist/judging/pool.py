@@ -48,7 +48,7 @@ class RunProgress:
 Watch = Callable[[RunProgress], None]
 
 
-class _GiveUp:
+class GiveUp:
     """Stops a run after so many failed calls in a row: its engine is gone."""
 
     def __init__(self, after: int) -> None:
@@ -56,6 +56,7 @@ class _GiveUp:
         self._row = 0
 
     def see(self, judgment: Judgment) -> None:
+        """Count a judgment; raises ``EngineError`` where too many in a row failed."""
         failed = judgment.verdict.status is Status.FAILED
         self._row = self._row + 1 if failed else 0
         if self._after and self._row >= self._after:
@@ -135,7 +136,7 @@ async def decide_tasks(
 ) -> AsyncGenerator[tuple[Task, Decision]]:
     """As ``decide_all``, each case with its task; the next task begins while the last cases of one run."""
     progress = progress or RunProgress()
-    guard = _GiveUp(give_up_after)
+    guard = GiveUp(give_up_after)
 
     async def one(item: tuple[Task, Case]) -> tuple[Task, Decision]:
         task, case = item
