@@ -66,7 +66,7 @@ _PASSED_AT_ONCE = 256
 """Cases that are passed over before others have their turn."""
 
 
-class _GiveUp:
+class GiveUp:
     """Stops a run after so many failed calls in a row: its engine is gone."""
 
     def __init__(self, after: int) -> None:
@@ -74,6 +74,7 @@ class _GiveUp:
         self._row = 0
 
     def see(self, judgment: Judgment) -> None:
+        """Count a judgment; raises ``EngineError`` where too many in a row failed."""
         failed = judgment.verdict.status is Status.FAILED
         self._row = self._row + 1 if failed else 0
         if self._after and self._row >= self._after:
@@ -156,7 +157,7 @@ async def decide_tasks(
 ) -> AsyncGenerator[tuple[Task, Decision]]:
     """As ``decide_all``, each case with its task; the next task begins while the last cases of one run."""
     progress = progress or RunProgress()
-    guard = _GiveUp(give_up_after)
+    guard = GiveUp(give_up_after)
 
     async def one(item: tuple[Task, Case]) -> tuple[Task, Decision] | None:
         task, case = item
