@@ -140,7 +140,7 @@ class Store:
         self._open_cases.put(case.id, _OpenCase(case, digest, offset, texts))
         return offset
 
-    def settled(self, case_id: str, digest: str) -> bool:
+    def is_settled(self, case_id: str, digest: str) -> bool:
         """Whether this very case has a decision that is not taken again, as far as the index knows."""
         return self._index.decision(case_id, digest) is not None
 

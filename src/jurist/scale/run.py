@@ -152,7 +152,7 @@ class _Run(AbstractContextManager["_Run"]):
                 digest = case.digest
                 place = self.store.begin(case, digest)
                 places.append(place)
-                settled = self.store.settled(case.id, digest)
+                settled = self.store.is_settled(case.id, digest)
                 known = Known() if (settled and final) or not any(self.store.kept) else memory.of(case)
                 if settled and not known.missing:
                     remembered += 1
