@@ -31,9 +31,16 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class RunProgress:
-    """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now."""
+    """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now.
+
+    ``kept`` decisions came from the folder; of the ``graded`` ones (with gold and a verdict) so many are
+    ``right``.
+    """
 
     decisions: int = 0
+    kept: int = 0
+    graded: int = 0
+    right: int = 0
     judgments: int = 0
     remembered: int = 0
     tokens: int = 0
@@ -152,6 +159,7 @@ async def decide_tasks(
         digest = case.digest
         known = task.store.decided(case.id, digest, texts=not task.slim) if task.store else None
         if known is not None:
+            progress.kept += 1
             progress.remembered += len(known.judgments)
             for judgment in known.judgments:
                 _count(progress, judgment, paid=False)
@@ -166,6 +174,9 @@ async def decide_tasks(
     async with aclosing(_pooled(iter(work), one, concurrency)) as decided:
         async for both in decided:
             progress.decisions += 1
+            right = both[1].right
+            progress.graded += right is not None
+            progress.right += bool(right)
             watch(progress)
             yield both
 
