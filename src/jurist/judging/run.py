@@ -74,7 +74,7 @@ async def run(
         if store:
             store.close()
     for decision in kept.decisions() if kept else ():
-        progress.remember(decision)
+        progress.recall(decision)
         yield decision
 
 
