@@ -275,15 +275,16 @@ class _Listing:
         """Keep a case until its decision comes, and its place among the cases, if it is one of the first."""
         if place < self._most:
             self._place[case.id] = place
-        self._cases[case.id] = case
+        if place < self._most or self.as_data:
+            self._cases[case.id] = case
 
     def add(self, decision: Decision) -> None:
         """Count a decision, and write it where data is written."""
         self.tally.add(decision)
-        case = self._cases.pop(decision.case_id)
-        if self.as_data:
+        case = self._cases.pop(decision.case_id, None)
+        if self.as_data and case is not None:
             write_json(self.form.row(decision, case))
-        if decision.case_id in self._place:
+        if case is not None and decision.case_id in self._place:
             self._first.append((decision, case))
 
     def print(self, total: int) -> None:

@@ -64,6 +64,7 @@ _JUDGE_OPTIONS: dict[str, tuple[Group, str | None, str | None]] = {
     "retry_for": (NETWORK, None, None),
     "samples_per_request": (NETWORK, None, None),
     "extra": (NETWORK, None, None),
+    "cache": (NETWORK, None, "none"),
     "give_up_after": (NETWORK, None, None),
 }
 

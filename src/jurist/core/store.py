@@ -11,10 +11,11 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from jurist.core.errors import BusyError, StoreError
 from jurist.core.files import Lines, Warn, write_json
+from jurist.core.hash_set import HashSet
 from jurist.core.index import Index
+from jurist.core.recent import Recent
 from jurist.core.records import (
     DamagedError,
-    Recent,
     Records,
     asked_line,
     decision_of,
@@ -66,7 +67,8 @@ def claim(folder: Path) -> AcquireReturnProxy:
     try:
         if lock.is_symlink():
             raise StoreError(f"cannot open {lock}: it is a link")
-        return FileLock(lock).acquire(timeout=0)
+        # It may be given back by another thread than the one that took it.
+        return FileLock(lock, thread_local=False).acquire(timeout=0)
     except Timeout:
         raise BusyError(
             f"another process is writing to the run folder {folder}",
@@ -132,14 +134,14 @@ class Store:
                 self._damaged(error)
                 offset = None
         if offset is None:
-            lines = self._lines[CASES]
-            offset = lines.append(sealed_line(CaseLine(digest, case)))
-            self._index.add_case(digest, offset, lines.size)
+            line = sealed_line(CaseLine(digest, case))
+            offset = self._lines[CASES].append(line)
+            self._index.add_case(digest, offset, line)
         texts = sorted(enumerate(texts_of(case)), key=lambda numbered: -len(numbered[1]))
         self._open_cases.put(case.id, _OpenCase(case, digest, offset, texts))
         return offset
 
-    def settled(self, case_id: str, digest: str) -> bool:
+    def has_decided(self, case_id: str, digest: str) -> bool:
         """Whether this very case has a decision that is not taken again, as far as the index knows."""
         return self._index.decision(case_id, digest) is not None
 
@@ -164,13 +166,13 @@ class Store:
         """Append a judgment."""
         query = judgment.query
         prompt = self._prompt(query) if query.messages else None
-        line = JudgmentLine(
+        record = JudgmentLine(
             query.key, asked_line(query), judgment.completion, judgment.verdict, prompt, judgment.forced
         )
-        lines = self._lines[JUDGMENTS]
-        offset = lines.append(sealed_line(line))
+        line = sealed_line(record)
+        offset = self._lines[JUDGMENTS].append(line)
         failed = judgment.verdict.status is Status.FAILED
-        self._index.add_judgment(query.key, offset, lines.size, failed=failed)
+        self._index.add_judgment(query.key, offset, line, failed=failed)
         self._sync_now_and_then()
 
     def decided(
@@ -194,13 +196,21 @@ class Store:
             self._damaged(error)
             return None
 
+    def settled(self) -> HashSet:
+        """The digests of the cases that were decided, with no judgment under them failed or damaged."""
+        return self._index.settled()
+
+    def size_of_decisions(self) -> int:
+        """Bytes of decisions.jsonl."""
+        return self._lines[DECISIONS].size
+
     def decide(self, decision: Decision, digest: str) -> None:
         """Append a decision."""
         opened = self._open_cases.get(decision.case_id)
         case = opened if opened is not None and opened.digest == digest else None
         keys = tuple(j.query.key for j in decision.judgments)
         places = tuple(self._index.judgment(key, failed=True) for key in keys)
-        line = DecisionLine(
+        record = DecisionLine(
             decision.case_id,
             decision.verdict,
             keys,
@@ -213,11 +223,10 @@ class Store:
             tuple(NOWHERE if place is None else place for place in places),
             case.offset if case is not None else None,
         )
-        lines = self._lines[DECISIONS]
-        offset = lines.append(sealed_line(line))
-        self._index.add_decision(
-            DecisionHead(line.case_id, digest, line.complete, line.case), offset, lines.size
-        )
+        line = sealed_line(record)
+        offset = self._lines[DECISIONS].append(line)
+        head = DecisionHead(record.case_id, digest, record.complete, record.case)
+        self._index.add_decision(head, offset, line)
         self._open_cases.drop(decision.case_id)
         self._sync_now_and_then()
 
@@ -287,12 +296,10 @@ class Store:
                 offset = None
         if offset is None:
             opened = self._open_cases.get(query.case_id)
-            line = PromptLine(
-                name, self._pieces(query.messages, opened), None if opened is None else opened.offset
-            )
-            lines = self._lines[PROMPTS]
-            offset = lines.append(sealed_line(line))
-            self._index.add_prompt(name, offset, lines.size)
+            pieces = self._pieces(query.messages, opened)
+            line = sealed_line(PromptLine(name, pieces, None if opened is None else opened.offset))
+            offset = self._lines[PROMPTS].append(line)
+            self._index.add_prompt(name, offset, line)
         return self._prompts.put(name, offset)
 
     def _pieces(
@@ -317,9 +324,9 @@ class Store:
             self._texts.put(piece, -1)
             return piece
         if known < 0:
-            lines = self._lines[PROMPTS]
-            known = lines.append(sealed_line(TextLine(piece)))
-            self._index.add_prompt("", known, lines.size)
+            line = sealed_line(TextLine(piece))
+            known = self._lines[PROMPTS].append(line)
+            self._index.add_prompt("", known, line)
             self._texts.put(piece, known)
         return (known,)
 
@@ -344,6 +351,7 @@ class Store:
         lines = self._lines[error.file]
         if error.offset >= self._records.unsealed.get(error.file, 0) and lines.starts_at(error.offset):
             lines.blank(error.offset)
+            self._index.blanked(error.file, error.offset)
 
     def _say_damage(self) -> None:
         for name, offset in self._index.damaged():

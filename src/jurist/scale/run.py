@@ -146,13 +146,13 @@ class _Run(AbstractContextManager["_Run"]):
         """Every case is noted in the order of the input; returns where they stand, and the undecided ones."""
         places, pending, remembered = array("q"), list[_Pending](), 0
         # A distillation may be asked for more of a pair than the run folder holds.
-        final = self.asking.work.method is None
+        final, decided = self.asking.work.method is None, self.store.settled()
         with closing(Recollection(self.asking, self.store)) as memory:
             for case in cases:
                 digest = case.digest
                 place = self.store.begin(case, digest)
                 places.append(place)
-                settled = self.store.settled(case.id, digest)
+                settled = digest in decided
                 known = Known() if (settled and final) or not any(self.store.kept) else memory.of(case)
                 if settled and not known.missing:
                     remembered += 1
@@ -202,10 +202,7 @@ class _Run(AbstractContextManager["_Run"]):
         ):
             progress.decisions += 1
             for judgment in decision.judgments:
-                progress.judgments += 1
-                progress.tokens += judgment.usage.completion_tokens
-                status = judgment.verdict.status
-                progress.statuses[status] = progress.statuses.get(status, 0) + 1
+                progress.count(judgment)
         # The mark first: a worker that is sent the piece again must not begin it anew.
         (self.parts / f"{piece.name}.done").touch()
         shutil.rmtree(self.parts / piece.name, ignore_errors=True)

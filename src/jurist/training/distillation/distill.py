@@ -65,7 +65,7 @@ def teacher_of(config: JudgeConfig, method: Method, say: Say) -> JudgeSetup:
 def repairer_of(path: Path, teacher: JudgeConfig, say: Say) -> JudgeSetup:
     """Who writes flawed chains anew, from a TOML file of options; it writes in the teacher's protocol."""
     legal = {f.name for f in fields(JudgeConfig)} - {*_SHARED, *_REFUSED}
-    chosen = config_of(path, legal)
+    chosen = config_of(path, legal, cache=teacher.cache)
     shared = {name: getattr(teacher, name) for name in _SHARED}
     config = replace(chosen, **shared, deliberation="once", forced="never")
     return assemble(config, lambda line: say(f"repairer: {line}"))
