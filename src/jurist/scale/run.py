@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 from jurist.core.errors import BusyError, EngineError, StoreError
 from jurist.core.files import Warn, write_whole
@@ -23,6 +24,7 @@ from jurist.scale.config import LARGEST_PIECE, Cluster
 from jurist.scale.memory import Known, Recollection
 from jurist.scale.part import LOCK_SECONDS, take_in
 from jurist.scale.pool import Pool, Size
+from jurist.scale.shards import write_shards
 from jurist.scale.work import Asking
 from jurist.scale.worker import SESSION, Outcome, Piece, Post
 
@@ -47,17 +49,22 @@ def decide_on(
     say: Callable[[str], None] = lambda _: None,
     warn: Warn = lambda _: None,
     slim: bool = False,
+    filesystem: Any = None,
 ) -> Generator[tuple[Case, Decision]]:
     """Each case with its decision, in the order of the cases, once all of them are decided.
 
     ``source`` is the name of the input for run.json; ``watching`` gets how many cases are to be decided. What
     ``out`` holds is not asked again. Raises ``EngineError`` and ``StoreError``; then the same call goes on
-    with what is there. ``slim``: decisions without texts.
+    with what is there. ``slim``: decisions without texts. ``filesystem``: pyarrow's or fsspec's, for shards.
     """
     progress = progress or RunProgress()
     with _Run(cluster, asking, out, source, say, warn) as run:
         places = run.decide(cases, progress, watching)
         yield from run.decisions(places, slim=slim)
+    if cluster.shards is not None:
+        with Pool(cluster, asking.setup.config) as pool:
+            n = write_shards(pool.data, out.resolve(), places, cluster.shards, filesystem)
+        say(f"{len(places):,} rows in {n} parquet files in {cluster.shards}")
 
 
 def fill(
