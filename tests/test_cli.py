@@ -55,9 +55,9 @@ def test_standard_output_is_data_when_piped(tmp_path: Path):
     done = jurist("judge", "-", "--engine", A, stdin=rows)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["case_id"] for row in rows] == ["0", "1"]
-    assert rows[0]["scores"] == [0.5, 0.5]
-    assert rows[0]["judgments"][1]["order"] == [1, 0]
-    assert rows[0]["judgments"][1]["text"] == "<answer>[[A]]</answer>"
+    assert rows[0]["verdict"]["scores"] == [0.5, 0.5]
+    assert rows[0]["judgments"][1]["query"]["order"] == [1, 0]
+    assert rows[0]["judgments"][1]["completion"]["text"] == "<answer>[[A]]</answer>"
     assert "both orders agree on 0.0%" in done.stderr.lower()
 
 
@@ -80,7 +80,7 @@ def test_one_case_is_printed_for_reading():
     for words in ("Kindness", "100%", "“hello” (response 1)", "verdict", "written by the model"):
         assert words in done.stdout
     data = jurist("judge", "--prompt", "q", "--response", "a", "--response", "b", "--engine", A, "--json")
-    assert json.loads(data.stdout)["scores"] == [0.5, 0.5]
+    assert json.loads(data.stdout)["verdict"]["scores"] == [0.5, 0.5]
 
 
 def test_show_reads_one_case_and_names_the_nearest(tmp_path: Path):
@@ -221,7 +221,7 @@ def test_the_best_of_many_is_found_by_a_tournament(tmp_path: Path):
     done = jurist("judge", rows, "--engine", A, "--deliberation", "knockout(given)")
     row = json.loads(done.stdout)
     assert len(row["judgments"]) == 4
-    assert row["prefers"] == row["scores"].index(1.0)
+    assert row["winner"] == row["verdict"]["scores"].index(1.0)
     assert "any number" not in done.stderr
     wrong = jurist("judge", rows, "--engine", A, code=2)
     assert "knockout" in wrong.stderr

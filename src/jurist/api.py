@@ -20,12 +20,11 @@ from jurist.judging import registry
 from jurist.judging.build import JudgeSetup, Say, assemble
 from jurist.judging.config import JudgeConfig
 from jurist.judging.run import measure, run
-from jurist.reports.views.ranking import best_row
 from jurist.rewards.choice import Choice, Leading
 from jurist.rewards.choice import choosing as _choosing
 from jurist.rewards.group import GroupJudge
 from jurist.rewards.policy import AS_THEY_ARE
-from jurist.rewards.ranking import Ranking, Rating, ranking_of
+from jurist.rewards.ranking import Best, Ranking, Rating, best_of, ranking_of
 
 T = TypeVar("T")
 
@@ -54,6 +53,7 @@ class JudgeOptions(TypedDict, total=False):
     retry_for: float
     samples_per_request: int
     extra: str | None
+    cache: Path | None
     give_up_after: int
 
 
@@ -98,11 +98,11 @@ def best_of_n(
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
     **options: Unpack[JudgeOptions],
-) -> int | None:
-    """Index of the best response, by default by a knockout in both orders; None without any verdict."""
+) -> Best:
+    """The best response with the reasons for it, by default by a knockout in both orders."""
     case = case_from(prompt, responses)
     decision = judge_case(case, _config(config, options), say=say, pairs="knockout(swapped)")
-    return best_row(decision, case)["best"]
+    return best_of(decision, case)
 
 
 def choosing(

@@ -1,5 +1,6 @@
 """JudgeBench: pairs of one right and one wrong answer, judged in both orders."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,9 @@ UNRESOLVED = (
 
 _SCORES = {"A>B": FIRST, "B>A": SECOND, "A=B": TIE}
 """What a label says, in slot order."""
+_LABEL = re.compile(r"\[\[([AB](?:>>|>|=)[AB])\]\]")
+MUCH_BETTER = "much better"
+"""The note of a verdict that a judge called a strong one."""
 
 
 class _Call(msgspec.Struct):
@@ -207,7 +211,7 @@ def _case(row: _Row) -> Case:
 def _judgment(case: Case, order: Order, game: _Game | None) -> Judgment:
     call = (game.judgment if game else None) or _Call()
     text = str(call.response or "")
-    verdict = _verdict(game.decision if game else None, order)
+    verdict = _verdict(game.decision if game else None, order, text)
     return recorded_judgment(case.id, order, verdict, text, _messages(str(call.prompt or ""), text))
 
 
@@ -216,10 +220,15 @@ def _messages(prompt: str, text: str) -> Conversation:
     return (Message("user", prompt),) if prompt.strip() and prompt.strip() not in text else ()
 
 
-def _verdict(label: str | None, order: Order) -> Verdict:
-    """A recorded label, from slot order to the order of the case."""
+def _verdict(label: str | None, order: Order, text: str) -> Verdict:
+    """A recorded label, from slot order to the order of the case.
+
+    The record has two strengths less than Arena-Hard's judges say: ``[[A>>B]]`` is kept as the note.
+    """
     if label in _SCORES:
-        return recorded_verdict(_SCORES[label], order)
+        labels = _LABEL.findall(text)
+        stronger = labels and labels[-1].replace(">>", ">") == label != labels[-1]
+        return recorded_verdict(_SCORES[label], order, MUCH_BETTER if stronger else "")
     known = ", ".join(_SCORES)
     note = "recorded as null" if label is None else f"recorded label {label!r} is none of {known}"
     return no_verdict(note)

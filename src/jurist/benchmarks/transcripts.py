@@ -22,11 +22,11 @@ FIRST, SECOND, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
 """Scores of a pair: the first is better, the second, neither."""
 
 
-def recorded_verdict(scores: Scores, order: Order | None = None) -> Verdict:
+def recorded_verdict(scores: Scores, order: Order | None = None, note: str = "") -> Verdict:
     """What was recorded: scores in the order of the case, or with ``order`` those of a pair by slot."""
     if order is not None:
         scores = (scores[order.index(0)], scores[order.index(1)])
-    return Verdict(scores, via="recorded")
+    return Verdict(scores, note=note, via="recorded")
 
 
 def no_verdict(note: str, status: Status = Status.UNPARSED) -> Verdict:

@@ -108,12 +108,12 @@ def check_commands(stages: Iterable["Stage"]) -> None:
 
 def _check_names(stage: "Stage") -> None:
     """Raise for names that do not exist, which the command would say hours later."""
-    from jurist.judging.registry import PROTOCOLS, benchmark
+    from jurist.judging.registry import PROTOCOLS, benchmark, is_own
     from jurist.training.presets import PRESETS
 
     for option, kind, legal in (("--protocol", "protocol", PROTOCOLS), ("--preset", "preset", PRESETS)):
         name = stage.option(option)
-        if name is not None and name not in legal:
+        if name is not None and name not in legal and not (option == "--protocol" and is_own(name)):
             raise unknown(kind, name, legal)
     if stage.command == "eval":
         for name in stage.words[1].split(","):

@@ -121,14 +121,19 @@ def watching(total: int | None) -> Generator["Callable[[Counted], None]"]:
     """Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
     started = time.monotonic()
     last = started
+    first: tuple[float, int] | None = None
 
     def line(now: "Counted") -> None:
-        nonlocal last
+        nonlocal last, first
+        # What a run remembers comes at once, and says nothing about its pace.
+        if first is None or now.judgments == now.remembered:
+            first = time.monotonic(), now.decisions
         if time.monotonic() - last >= EVERY:
             last = time.monotonic()
             rate, unanswered = _pace(now, last - started)
             of = f"/{total:,}" if total else ""
-            say(", ".join(filter(None, [f"{now.decisions:,}{of} decided", rate, unanswered])))
+            left = _left(total, now.decisions, *first)
+            say(", ".join(filter(None, [f"{now.decisions:,}{of} decided", rate, unanswered, left])))
 
     if not err.is_terminal:
         yield line
@@ -142,7 +147,8 @@ def watching(total: int | None) -> Generator["Callable[[Counted], None]"]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True) as bar:
+    # Decisions may come in bursts of minutes.
+    with Progress(*columns, console=err, transient=True, speed_estimate_period=600) as bar:
         task = bar.add_task("", total=total, rate="", unanswered="")
 
         def draw(now: "Counted") -> None:
@@ -158,6 +164,14 @@ def watched(rows: Iterable[T], source: str, verb: str = "reading") -> Iterable[T
 
     total = None if source == "-" else count_lines(source)
     return track(rows, verb, total, console=err, transient=True, disable=not err.is_terminal)
+
+
+def _left(total: int | None, decided: int, since: float, before: int) -> str:
+    """How long the rest takes at the pace since ``since``, when ``before`` were decided."""
+    if not total or decided <= before:
+        return ""
+    seconds = (total - decided) * (time.monotonic() - since) / (decided - before)
+    return f"about {seconds / 60:,.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
 
 
 def _pace(now: "Counted", seconds: float) -> tuple[str, str]:

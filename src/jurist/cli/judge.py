@@ -23,10 +23,11 @@ from jurist.cli.console import (
     write_json,
 )
 from jurist.cli.console import out as screen
-from jurist.cli.options import Json, Judge, Limit, MaybeOut, Prompt, Responses, SkipBad, Source
+from jurist.cli.options import Json, Judge, Limit, MaybeOut, OnCluster, Prompt, Responses, SkipBad, Source
 from jurist.core.errors import ConfigError, InputError, ProtocolError
 from jurist.core.types import Case, Decision, conversation
 from jurist.judging.config import DEFAULTS, JudgeConfig
+from jurist.scale.config import HERE, Cluster
 
 if TYPE_CHECKING:
     from jurist.benchmarks.base import PairsTally
@@ -48,6 +49,7 @@ def judge(
     skip_bad: SkipBad = False,
     limit: Limit = None,
     config: Judge = DEFAULTS,
+    cluster: OnCluster = HERE,
 ) -> int:
     """Judge pairs (or rate single responses), and say why.
 
@@ -83,7 +85,9 @@ def judge(
         table=lambda decided, more: decisions_view([decision for decision, _ in decided], more),
         example="jurist judge pairs.jsonl",
     )
-    return judge_in(form, source, prompt, response, out, limit, config, json=json, skip_bad=skip_bad)
+    return judge_in(
+        form, source, prompt, response, out, limit, config, json=json, skip_bad=skip_bad, cluster=cluster
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ def judge_in(
     *,
     json: bool,
     skip_bad: bool,
+    cluster: Cluster = HERE,
 ) -> int:
     """Judge a source of cases, or one case from the command line, and show the decisions in a form.
 
@@ -142,7 +147,10 @@ def judge_in(
     listing = _Listing(form, PairsTally(), as_data=json or piped)
     progress, started = RunProgress(), time.monotonic()
     cases = islice(cases, limit)
-    asyncio.run(_judged(config, cases, source or "", folder, total, listing, progress, bad))
+    if cluster.on == "here":
+        asyncio.run(_judged(config, cases, source or "", folder, total, listing, progress, bad))
+    else:
+        _judged_on(cluster, config, cases, source or "", folder, listing, progress, bad)
     list_bad(bad)
     if not progress.decisions:
         raise InputError("no case was judged: the source has no readable row")
@@ -202,6 +210,44 @@ async def _judged(
         await setup.aclose()
 
 
+def _judged_on(
+    cluster: Cluster,
+    config: JudgeConfig,
+    cases: Iterable[Case],
+    source: str,
+    folder: Path | None,
+    listing: "_Listing",
+    progress: "RunProgress",
+    bad: "BadRows",
+) -> None:
+    from jurist.judging.build import assemble
+    from jurist.scale import decide_on, judging
+
+    if folder is None:
+        raise ConfigError(
+            "a run on a cluster needs a run folder", hint="--out on a disk that all nodes share"
+        )
+    setup = assemble(config, say, listing.form.pairs)
+    say(describe(setup.config))
+    if not setup.takes_many:
+        cases = _fitting(cases, setup.protocol, bad)
+    stream = decide_on(
+        cluster,
+        judging(setup),
+        cases,
+        out=folder,
+        source=source,
+        progress=progress,
+        watching=watching,
+        say=say,
+        warn=say,
+        slim=not listing.as_data,
+    )
+    for place, (case, decision) in enumerate(stream):
+        listing.note(place, case)
+        listing.add(decision)
+
+
 class _Listing:
     """Decisions as they come: JSON lines at once, or the first of them in a table at the end."""
 
@@ -222,18 +268,23 @@ class _Listing:
     def numbered(self, cases: Iterable[Case]) -> Iterator[Case]:
         """The cases; the places of the first ones are kept, since decisions do not come in their order."""
         for i, case in enumerate(cases):
-            if i < self._most:
-                self._place[case.id] = i
-            self._cases[case.id] = case
+            self.note(i, case)
             yield case
+
+    def note(self, place: int, case: Case) -> None:
+        """Keep a case until its decision comes, and its place among the cases, if it is one of the first."""
+        if place < self._most:
+            self._place[case.id] = place
+        if place < self._most or self.as_data:
+            self._cases[case.id] = case
 
     def add(self, decision: Decision) -> None:
         """Count a decision, and write it where data is written."""
         self.tally.add(decision)
-        case = self._cases.pop(decision.case_id)
-        if self.as_data:
+        case = self._cases.pop(decision.case_id, None)
+        if self.as_data and case is not None:
             write_json(self.form.row(decision, case))
-        if decision.case_id in self._place:
+        if case is not None and decision.case_id in self._place:
             self._first.append((decision, case))
 
     def print(self, total: int) -> None:

@@ -54,7 +54,7 @@ COMMANDS = {
     "distill": ("distill:distill", "Distil judging chains: right and whole ones become rows for training."),
     "train": ("train:train", "Train a judge: supervised, by reinforcement (GRPO), or a scalar one."),
     "ablate": ("ablate:ablate", "Make judges in several ways, and measure them in one table."),
-    "list": ("list:list_names", "Protocols, engines, deliberations and benchmarks, with one line each."),
+    "list": ("list:list_names", "Protocols, engines, deliberations, benchmarks, schemas, one line each."),
     "protocols": ("protocols:protocols", "Fetch, verify and cache the prompts of published checkpoints."),
     "doctor": ("doctor:doctor", "Say what is installed, what is cached, and what a server can do."),
 }
@@ -106,7 +106,11 @@ def main() -> None:
 
 def _use_own_help(arguments: list[str]) -> None:
     """Give the command that is called its whole docstring as help, in place of its summary."""
-    name = next((word for word in arguments if word != "help"), "")
+    full_help(next((word for word in arguments if word != "help"), ""))
+
+
+def full_help(name: str) -> None:
+    """Load a command, and give it its whole docstring as help; a name that is no command does nothing."""
     if name in COMMANDS and app[name].default_command:
         app[name].help = None
 

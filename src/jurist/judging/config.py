@@ -20,7 +20,8 @@ class JudgeConfig:
     """Model name at the server, Hugging Face id or folder, or GGUF file (embedded; without one, the judge
     that comes with this package; base: the model that it was trained from)."""
     protocol: str | None = None
-    """Prompt and parser of the judge; guessed from the model's name if not given. See `jurist list`."""
+    """Prompt and parser of the judge; guessed from the model's name if not given. See `jurist list`;
+    your own: FILE.py:NAME."""
     family: Literal["instruct", "reasoning"] | None = None
     """Family of an RM-R1 checkpoint: instruct (Qwen2.5-Instruct) or reasoning (DeepSeek-distilled)."""
     rule: Literal["robust", "eval", "train"] = "robust"
@@ -60,6 +61,9 @@ class JudgeConfig:
     extra: str | None = None
     """JSON object put into the body of each HTTP request (a null takes a field out); for the engine vllm, its
     engine arguments."""
+    cache: Path | None = None
+    """Folder on this machine's disk that keeps completions across runs: no command pays the same question to
+    the same model again."""
     give_up_after: int = 100
     """Stop after so many failed calls in a row (0: never)."""
 
