@@ -14,7 +14,7 @@ from jurist.core.errors import ConfigError, JuristError, StoreError
 from jurist.core.files import Warn
 from jurist.core.json_value import JsonObject
 from jurist.training.metrics import Callback, Logs, numbers, unanswered
-from jurist.training.types import Module, Optimizer, Tensor, TrainerControl, TrainerState, TrainingArguments
+from jurist.training.types import Args, Control, Module, Optimizer, State, Tensor
 
 STATE = "trainer_state.json"
 """The file that the trainer writes last into a checkpoint (transformers 5.23, ``_save_checkpoint``)."""
@@ -44,20 +44,13 @@ class FiniteCallback(Callback):
     def __init__(self) -> None:
         self._norms: list[float] = []
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Let the trainer log a loss that is not finite; else it would log a mean in its place."""
         del state, control
         args.logging_nan_inf_filter = False
 
     def on_pre_optimizer_step(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Module = None,
-        **_: object,
+        self, args: Args, state: State, control: Control, model: Module = None, **_: object
     ) -> None:
         """Raise ``TrainingError`` where the step would spoil the weights."""
         del control
@@ -69,9 +62,9 @@ class FiniteCallback(Callback):
 
     def on_log(
         self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
+        args: Args,
+        state: State,
+        control: Control,
         logs: Logs | None = None,
         model: Module = None,
         **_: object,
@@ -86,7 +79,7 @@ class FiniteCallback(Callback):
         if (norm := logged.get("grad_norm")) is not None:
             self._norms.append(norm)
 
-    def _error(self, what: str, args: TrainingArguments, model: Module) -> TrainingError:
+    def _error(self, what: str, args: Args, model: Module) -> TrainingError:
         passed: list[str] = []
         last = last_checkpoint(Path(args.output_dir), passed.append)
         back = (
@@ -109,20 +102,13 @@ class RewardSignalCallback(Callback):
         self._alive: int | None = None
         self._told = False
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Count from the step at which this session begins."""
         del args, control
         self._alive = state.global_step
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Logs | None = None,
-        **_: object,
+        self, args: Args, state: State, control: Control, logs: Logs | None = None, **_: object
     ) -> None:
         """Look at the batches since the last log."""
         del args, control
@@ -147,9 +133,9 @@ class DiskSpaceCallback(Callback):
 
     def on_train_begin(
         self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
+        args: Args,
+        state: State,
+        control: Control,
         model: Module = None,
         optimizer: Optimizer = None,
         **_: object,
@@ -161,9 +147,9 @@ class DiskSpaceCallback(Callback):
 
     def on_step_end(
         self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
+        args: Args,
+        state: State,
+        control: Control,
         model: Module = None,
         optimizer: Optimizer = None,
         **_: object,
@@ -175,7 +161,7 @@ class DiskSpaceCallback(Callback):
 
     on_epoch_end = on_step_end
 
-    def _demand(self, args: TrainingArguments, model: Module, optimizer: Optimizer) -> None:
+    def _demand(self, args: Args, model: Module, optimizer: Optimizer) -> None:
         folder = Path(args.output_dir)
         last = last_checkpoint(folder)
         size = _held(last) if last else estimate(model, optimizer, weights_only=args.save_only_model)
@@ -347,7 +333,7 @@ def _norm(gradients: Iterable[Tensor]) -> float:
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
-def _causes(args: TrainingArguments, model: Module, norms: list[float]) -> Iterable[str]:
+def _causes(args: Args, model: Module, norms: list[float]) -> Iterable[str]:
     """What usually makes a number infinite, what can be seen here first."""
     isfinite: Any = import_module("torch").isfinite
     if not all(bool(isfinite(p).all()) for p in model.parameters()):

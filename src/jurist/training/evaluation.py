@@ -33,7 +33,7 @@ from jurist.training.distributed import all_gather, package, rank, world
 from jurist.training.generation import generate
 from jurist.training.metrics import Callback
 from jurist.training.model import PolicyModel
-from jurist.training.types import Library, Module, Trainer, TrainerControl, TrainerState, TrainingArguments
+from jurist.training.types import Args, Control, Library, Module, State, Trainer
 
 GreedyGenerate = Callable[[list[list[int]], int], list[list[int]]]
 """(prompts, most new tokens) -> a greedy continuation of each, with the token that ended it."""
@@ -260,17 +260,13 @@ class HeldOutCallback(Callback):
         self._measured: dict[str, EvalResult] = {}
         self._trainer, self._pairs, self._opening, self._every = trainer, pairs, open_model, every
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Measure the model before its first step; a resumed training reads what it was."""
         del args, control
         if not state.global_step:
             self._measure(BEFORE)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_step_end(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Measure at every so many steps, and after the last, before its checkpoint is written."""
         # The trainer's steps are updates, of which a step of rollouts may have several.
         step, updates = state.global_step, args.logging_steps

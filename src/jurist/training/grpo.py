@@ -37,7 +37,7 @@ from jurist.training.rollout_backends import RolloutBackend, reload_on_cpu, roll
 from jurist.training.rollouts import Generate, Group, GroupSampler, Traces, draw, group_shares
 from jurist.training.session import Result, Say, Session
 from jurist.training.shared_prefix import SharedPrefix
-from jurist.training.types import Trainer, TrainerControl, TrainerState, TrainingArguments
+from jurist.training.types import Args, Control, State, Trainer
 
 
 class Rollouts:
@@ -278,9 +278,7 @@ class _EpochCallback(Callback):
     def __init__(self, epochs: float) -> None:
         self._epochs = epochs
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_step_end(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Set it right before it is logged."""
         del args, control
         state.epoch = self._epochs * state.global_step / state.max_steps

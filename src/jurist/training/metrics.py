@@ -10,7 +10,7 @@ import msgspec
 from jurist.core.errors import StoreError
 from jurist.core.files import Lines, Warn, scan, write_whole
 from jurist.core.types import Record
-from jurist.training.types import TrainerControl, TrainerState, TrainingArguments
+from jurist.training.types import Args, Control, State
 
 Logs = Mapping[str, object]
 """What the trainer logs at a step: numbers, mostly, by name."""
@@ -84,30 +84,21 @@ class MetricsCallback(Callback):
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Go on after the step that the trainer stands at: 0, or that of the checkpoint."""
         del args, control
         if state.is_world_process_zero:
             self.metrics.begin(state.global_step)
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Logs | None = None,
-        **_: object,
+        self, args: Args, state: State, control: Control, logs: Logs | None = None, **_: object
     ) -> None:
         """Write the line."""
         del args, control
         if state.is_world_process_zero:
             self.metrics.add(state.global_step, state.epoch, logs or {})
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_train_end(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Close the file."""
         del args, state, control
         self.metrics.close()

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jurist.training.metrics import ENDING, Callback, Logs, numbers, unanswered
-from jurist.training.types import TrainerControl, TrainerState, TrainingArguments
+from jurist.training.types import Args, Control, State
 
 EVERY = 30.0
 """Seconds between two lines where standard error is no terminal (a log file)."""
@@ -126,9 +126,7 @@ class ProgressCallback(Callback):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Open the screen, on a terminal that can move its cursor."""
         del args, control
         if not state.is_world_process_zero:
@@ -137,20 +135,13 @@ class ProgressCallback(Callback):
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._open()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_step_end(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Count the step."""
         del args, control
         self.progress.advance(state.global_step)
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Logs | None = None,
-        **_: object,
+        self, args: Args, state: State, control: Control, logs: Logs | None = None, **_: object
     ) -> None:
         """Take what was logged; where there is no terminal, a line of it now and then."""
         del args, control
@@ -164,9 +155,7 @@ class ProgressCallback(Callback):
             self._last = self._clock()
             self._console.print(Text(line(self.progress), style="dim"), soft_wrap=True)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_train_end(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Close the screen, leaving its last state."""
         del args, state, control
         self.close()

@@ -32,7 +32,7 @@ from jurist.training.model import PolicyModel, check_base
 from jurist.training.model_card import Result, describe, overlap_of
 from jurist.training.presets import Method
 from jurist.training.progress import ProgressCallback
-from jurist.training.types import Trainer, TrainerControl, TrainerState, TrainingArguments
+from jurist.training.types import Args, Control, State, Trainer
 
 Say = Callable[[str], None]
 
@@ -220,9 +220,7 @@ class _TokenCountCallback(Callback):
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Take what was logged last."""
         del args, control
         counted = [logs["num_tokens"] for logs in state.log_history if "num_tokens" in logs]
@@ -236,7 +234,7 @@ def _at_its_end(trainer: Trainer, checkpoint: Path) -> bool:
     To go on from it would take one step more where the steps end within an epoch (transformers 5.19,
     trainer.py, ``_inner_training_loop``).
     """
-    state = package("transformers").TrainerState.load_from_json(str(checkpoint / STATE))
+    state = package("transformers").State.load_from_json(str(checkpoint / STATE))
     if state.global_step < state.max_steps:
         return False
     trainer.state = state

@@ -26,7 +26,7 @@ Library: TypeAlias = Any
 """An imported package, or a class of it."""
 
 
-class TrainingArguments(Protocol):
+class Args(Protocol):
     """What is read of ``transformers.TrainingArguments``."""
 
     output_dir: str
@@ -40,7 +40,7 @@ class TrainingArguments(Protocol):
     logging_nan_inf_filter: bool
 
 
-class TrainerState(Protocol):
+class State(Protocol):
     """What is read of ``transformers.TrainerState``."""
 
     global_step: int
@@ -50,7 +50,7 @@ class TrainerState(Protocol):
     is_world_process_zero: bool
 
 
-class TrainerControl(Protocol):
+class Control(Protocol):
     """What is read and set of ``transformers.TrainerControl``."""
 
     should_log: bool
