@@ -24,6 +24,7 @@ from jurist.cli.console import (
 )
 from jurist.cli.console import out as screen
 from jurist.cli.options import Json, Judge, Limit, MaybeOut, Prompt, Responses, SkipBad, Source
+from jurist.cli.planning import NONE, KnownRates, Only, Reading, plan_source
 from jurist.core.errors import ConfigError, InputError, ProtocolError
 from jurist.core.types import Case, Decision, conversation
 from jurist.judging.config import DEFAULTS, JudgeConfig
@@ -47,6 +48,8 @@ def judge(
     json: Json = False,
     skip_bad: SkipBad = False,
     limit: Limit = None,
+    plan: Only = False,
+    rates: KnownRates = NONE,
     config: Judge = DEFAULTS,
 ) -> int:
     """Judge pairs (or rate single responses), and say why.
@@ -74,7 +77,13 @@ def judge(
         Leave out rows that cannot be read, and list them, instead of stopping.
     limit
         Judge the first so many cases only.
+    plan
+        Say what it will take (calls, tokens, hours, money, disk), and ask nobody.
     """
+    if plan:
+        if source is None or prompt is not None:
+            raise ConfigError("a plan is about a source of cases", hint="jurist judge pairs.jsonl --plan")
+        return plan_source(Reading(source, limit, skip_bad), config, rates, out=out, json=json)
     from jurist.reports.views.json_rows import decision_row
     from jurist.reports.views.scorecard import decisions_view
 
