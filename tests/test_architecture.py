@@ -24,6 +24,7 @@ ROOMS = (
     "serving",
     "integrations",
     "training",
+    "scale",
     "api",
     "cli",
     "__main__",

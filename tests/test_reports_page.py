@@ -254,6 +254,34 @@ def test_filters_keys_links_and_labels_work_in_a_browser(browser: Any, tmp_path:
     assert not errors(browser)
 
 
+def test_code_without_fences_keeps_its_indentation(browser: Any, tmp_path: Path):
+    code = (
+        "def twice(x):\n    for _ in range(2):\n        x = __add__(x, x)\n\n    return x\n\nprint(twice(1))"
+    )
+    text = f"Here it is:\n{code}\nThat is all of it, *really*."
+    with Store(tmp_path / "run", {}) as store:
+        one = case("c", text, "import this, if you can")
+        store.begin(one)
+        store.decide(Decision("c", Verdict((1.0, 0.0))), one.digest)
+    opened(browser, tmp_path, [tmp_path / "run"], "case/c")
+    until(lambda: shown(browser, ".r0 pre"), [code])
+    assert shown(browser, ".r0 em") == ["really"]
+    assert not shown(browser, ".r1 pre")
+    assert not errors(browser)
+
+
+def test_ties_are_found_without_gold(browser: Any, tmp_path: Path):
+    with Store(tmp_path / "run", {}) as store:
+        for name, scores in (("a", (0.5, 0.5)), ("b", (1.0, 0.0)), ("c", None)):
+            one = case(name, gold=None)
+            store.begin(one)
+            store.decide(
+                Decision(name, Verdict(scores) if scores else Verdict(None, Status.UNPARSED)), one.digest
+            )
+    opened(browser, tmp_path, [tmp_path / "run"], "cases?f=tie")
+    until(lambda: shown(browser, ".count"), ["1 of 3 cases"])
+
+
 def test_hostile_texts_are_inert(browser: Any, tmp_path: Path):
     text = CHAIN.format(a=HOSTILE, b=HOSTILE) + HOSTILE
     opened(browser, tmp_path, [write_run(tmp_path / "one", text=text, hostile=HOSTILE)], "case/c0")

@@ -53,6 +53,7 @@ class JudgeOptions(TypedDict, total=False):
     retry_for: float
     samples_per_request: int
     extra: str | None
+    cache: Path | None
     give_up_after: int
 
 

@@ -269,13 +269,14 @@ class PairsTally:
         self._both = self._consistent = self._games = self._first = 0
         self._right: dict[str, list[bool]] = {}
         self._statuses: Counter[Status] = Counter()
-        self._usage = Usage()
+        self._usage = self._reused = Usage()
         self._reasons = Reasons()
 
     def add(self, decision: Decision) -> None:
         """Count one decision."""
         self._n += 1
         self._usage += decision.usage
+        self._reused += decision.reused
         self._statuses.update(j.verdict.status for j in decision.judgments)
         self._reasons.add(decision.judgments)
         self._ties += len(decision.verdict.scores or ()) > 1 and winner(decision.verdict.scores) is None
@@ -298,6 +299,7 @@ class PairsTally:
             statuses={s.value: self._statuses[s] for s in Status if self._statuses[s]},
             unresolved=UNRESOLVED if graded else "",
             usage=self._usage,
+            reused=self._reused,
             seconds=seconds,
             reasons=self._reasons.most(),
         )

@@ -1,5 +1,6 @@
 """JudgeBench: pairs of one right and one wrong answer, judged in both orders."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -62,6 +63,9 @@ UNRESOLVED = (
 
 _SCORES: dict[str, Scores] = {"A>B": (1.0, 0.0), "B>A": (0.0, 1.0), "A=B": (0.5, 0.5)}
 """What a label says, in slot order."""
+_LABEL = re.compile(r"\[\[([AB](?:>>|>|=)[AB])\]\]")
+MUCH_BETTER = "much better"
+"""The note of a verdict that a judge called a strong one."""
 
 
 class _Game(msgspec.Struct):
@@ -213,7 +217,7 @@ def _judgment(case: Case, order: Order, game: _Game | None) -> Judgment:
     said = (game.judgment if game else None) or {}
     text = str(said.get("response") or "")
     query = Query(case.id, order, 0, _messages(str(said.get("prompt") or ""), text), Sampling())
-    return Judgment(query, Completion(text), _verdict(game.decision if game else None, order))
+    return Judgment(query, Completion(text), _verdict(game.decision if game else None, order, text))
 
 
 def _messages(prompt: str, text: str) -> Conversation:
@@ -221,11 +225,16 @@ def _messages(prompt: str, text: str) -> Conversation:
     return (Message("user", prompt),) if prompt.strip() and prompt.strip() not in text else ()
 
 
-def _verdict(label: str | None, order: Order) -> Verdict:
-    """A recorded label, from slot order to the order of the case."""
+def _verdict(label: str | None, order: Order, text: str) -> Verdict:
+    """A recorded label, from slot order to the order of the case.
+
+    The record has two strengths less than Arena-Hard's judges say: ``[[A>>B]]`` is kept as the note.
+    """
     if label in _SCORES:
         slots = _SCORES[label]
-        return Verdict((slots[order.index(0)], slots[order.index(1)]), via="recorded")
+        said = _LABEL.findall(text)
+        note = MUCH_BETTER if said and said[-1].replace(">>", ">") == label != said[-1] else ""
+        return Verdict((slots[order.index(0)], slots[order.index(1)]), note=note, via="recorded")
     known = ", ".join(_SCORES)
     note = "recorded as null" if label is None else f"recorded label {label!r} is none of {known}"
     return Verdict(status=Status.UNPARSED, note=note, via="recorded")

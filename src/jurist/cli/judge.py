@@ -25,10 +25,22 @@ from jurist.cli.console import (
     write_line,
 )
 from jurist.cli.console import out as screen
-from jurist.cli.options import AsCompleted, Json, Judge, Limit, MaybeOut, Prompt, Responses, SkipBad, Source
+from jurist.cli.options import (
+    AsCompleted,
+    Json,
+    Judge,
+    Limit,
+    MaybeOut,
+    OnCluster,
+    Prompt,
+    Responses,
+    SkipBad,
+    Source,
+)
 from jurist.core.errors import ConfigError, InputError, ProtocolError
 from jurist.core.types import Case, Decision, conversation
 from jurist.judging.config import DEFAULTS, JudgeConfig
+from jurist.scale.config import HERE, Cluster
 
 if TYPE_CHECKING:
     from jurist.benchmarks.base import PairsTally
@@ -40,6 +52,9 @@ Decided = tuple[Decision, Case]
 
 LATEST = 6
 """How many of the decisions that fell last are on the screen while it goes on."""
+
+PASSING = 1024
+"""How many cases in work are held for that; more are in work at no engine."""
 
 
 def judge(
@@ -54,6 +69,7 @@ def judge(
     skip_bad: SkipBad = False,
     limit: Limit = None,
     config: Judge = DEFAULTS,
+    cluster: OnCluster = HERE,
 ) -> int:
     """Judge pairs (or rate single responses), and say why.
 
@@ -92,7 +108,7 @@ def judge(
         example="jurist judge pairs.jsonl",
     )
     flags = OutputFlags(json, as_completed, skip_bad)
-    return judge_in(form, source, prompt, response, out, limit, config, flags)
+    return judge_in(form, source, prompt, response, out, limit, config, flags, cluster)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +144,7 @@ def judge_in(
     limit: int | None,
     config: JudgeConfig,
     flags: OutputFlags,
+    cluster: Cluster = HERE,
 ) -> int:
     """Judge a source of cases, or one case from the command line, and show the decisions in a form.
 
@@ -159,7 +176,10 @@ def judge_in(
     progress, started = RunProgress(), time.monotonic()
     cases = islice(cases, limit)
     try:
-        asyncio.run(_judged(config, cases, source or "", folder, total, listing, progress, bad))
+        if cluster.on == "here":
+            asyncio.run(_judged(config, cases, source or "", folder, total, listing, progress, bad))
+        else:
+            _judged_on(cluster, config, cases, source or "", folder, listing, progress, bad)
     finally:
         listing.flush()
     list_bad(bad)
@@ -221,6 +241,44 @@ async def _judged(
         await setup.aclose()
 
 
+def _judged_on(
+    cluster: Cluster,
+    config: JudgeConfig,
+    cases: Iterable[Case],
+    source: str,
+    folder: Path | None,
+    listing: "_Listing",
+    progress: "RunProgress",
+    bad: "BadRows",
+) -> None:
+    from jurist.judging.build import assemble
+    from jurist.scale import decide_on, judging
+
+    if folder is None:
+        raise ConfigError(
+            "a run on a cluster needs a run folder", hint="--out on a disk that all nodes share"
+        )
+    setup = assemble(config, say, listing.form.pairs)
+    say(describe(setup.config))
+    if not setup.takes_many:
+        cases = _fitting(cases, setup.protocol, bad)
+    stream = decide_on(
+        cluster,
+        judging(setup),
+        cases,
+        out=folder,
+        source=source,
+        progress=progress,
+        watching=watching,
+        say=say,
+        warn=say,
+        slim=not listing.as_data,
+    )
+    for place, (case, decision) in enumerate(stream):
+        listing.note(place, case)
+        listing.add(decision)
+
+
 class _Listing:
     """Decisions as they come: JSON lines in the order of the source, or a table of the first ones at the end.
 
@@ -238,6 +296,7 @@ class _Listing:
         self._first: dict[int, Decided] = {}
         self._latest: deque[Decided] = deque(maxlen=LATEST)
         self._cases: dict[str, tuple[int, Case]] = {}
+        self._passing: dict[str, tuple[int, Case]] = {}
         self._waiting: dict[int, bytes] = {}
         self._next = 0
 
@@ -249,13 +308,25 @@ class _Listing:
     def numbered(self, cases: Iterable[Case]) -> Iterator[Case]:
         """The cases; the place of each is kept, since decisions do not come in their order."""
         for place, case in enumerate(cases):
-            self._cases[case.id] = place, case
+            self.note(place, case)
             yield case
+
+    def note(self, place: int, case: Case) -> None:
+        """Keep a case and its place until its decision comes, where a line or the table needs it."""
+        if place < self._most or self.as_data:
+            self._cases[case.id] = place, case
+        else:
+            self._passing[case.id] = place, case
+            if len(self._passing) > PASSING:
+                del self._passing[next(iter(self._passing))]
 
     def add(self, decision: Decision) -> None:
         """Count a decision, and write it where data is written."""
         self.tally.add(decision)
-        place, case = self._cases.pop(decision.case_id)
+        noted = self._cases.pop(decision.case_id, None) or self._passing.pop(decision.case_id, None)
+        if noted is None:
+            return
+        place, case = noted
         if self.as_data:
             self._write(place, json_line(self.form.row(decision, case)))
         else:

@@ -16,7 +16,7 @@ RUN = "run.json"
 FORMAT = 2
 """Version of the folder. Before 2 each judgment held its whole query, and no line had a checksum."""
 
-FREE = frozenset({"concurrency", "timeout", "retry_for", "give_up_after", "jurist", "input"})
+FREE = frozenset({"concurrency", "timeout", "retry_for", "give_up_after", "cache", "jurist", "input"})
 """Options that change how fast a run goes, not what it says."""
 
 _INPUT_HASH = frozenset({"input_sha256", "input_bytes"})

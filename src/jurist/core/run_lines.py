@@ -114,6 +114,7 @@ class SlimCompletion(Record, frozen=True):
     seconds: float = 0.0
     logprobs: dict[str, float] | None = None
     error: str | None = None
+    reused: bool = False
 
 
 class SlimJudgmentLine(Record, frozen=True):
@@ -153,6 +154,12 @@ class DecisionHead(Record, frozen=True):
     digest: str = ""
     complete: bool = True
     case: int | None = None
+
+
+class DecisionKeys(Record, frozen=True):
+    """The judgments that a decision rests on."""
+
+    judgments: tuple[str, ...] = ()
 
 
 class CaseHead(Record, frozen=True):

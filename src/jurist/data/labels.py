@@ -131,6 +131,17 @@ class LabelWriter:
             self._pending[case.id] = self._cases, case
             yield case
 
+    def counted(self, cases: Iterable[Case]) -> Iterator[Case]:
+        """As ``taken``, for cases that are handed back by ``add_case``: none is held in memory."""
+        for case in self.taken(cases):
+            self._pending.clear()
+            yield case
+
+    def add_case(self, place: int, case: Case, decision: Decision) -> None:
+        """Make the rows of a case that ``counted`` gave; ``place``: among these."""
+        self._pending[case.id] = place, case
+        self.add(decision)
+
     def add(self, decision: Decision) -> None:
         """Make the rows of a decision."""
         place, case = self._pending.pop(decision.case_id)

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike, fspath
+from os.path import expanduser, isfile, join
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec.structs import replace
 
 from jurist.core.errors import InputError, JuristError
+from jurist.core.run_config import RUN
+from jurist.core.runs import open_run
 from jurist.core.types import Case
 from jurist.inputs.files import open_source
 from jurist.inputs.lines import BadRow, Fields, Place, Row, seen
@@ -95,14 +99,29 @@ def load_cases(
     ``source`` is a file (.jsonl, .ndjson, .json, .csv, .tsv, each also with .gz; .parquet), a folder of
     them, ``-`` for JSONL on standard input, or ``hf:org/name[:split][@revision][#config]``. A source that
     cannot be read raises here, a bad row when the iterator comes to it. With ``skip_bad`` a bad row is
-    handed to ``on_bad`` and passed over; damage to a whole file raises all the same.
+    handed to ``on_bad`` and passed over; damage to a whole file raises all the same. A run folder gives the
+    cases that it decided, in the order of its input.
     """
+    if isfile(join(expanduser(source), RUN)):
+        return _cases_of_run(Path(source).expanduser())
     ids = _Ids()
 
     def case_from_row(row: Row) -> Case:
         return ids.claimed(case_of(row.fields, row.default_id), row.place, in_subset="subset" in row.fields)
 
     return read_rows(source, case_from_row, handler(skip_bad=skip_bad, on_bad=on_bad))
+
+
+def _cases_of_run(folder: Path) -> Iterator[Case]:
+    with open_run(folder) as run:
+        cases = (case for name in run.ids() if (case := run.case(name)) is not None)
+        first = next(cases, None)
+        if first is None:
+            raise InputError(
+                f"{folder} is a run folder that holds no case", "name the file that its cases came from"
+            )
+        yield first
+        yield from cases
 
 
 def cases_of(values: Any, *, skip_bad: bool = False, on_bad: OnBad | None = None) -> Iterator[Case]:

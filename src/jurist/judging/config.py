@@ -61,6 +61,9 @@ class JudgeConfig:
     extra: str | None = None
     """JSON object put into the body of each HTTP request (a null takes a field out); for the engine vllm, its
     engine arguments."""
+    cache: Path | None = None
+    """Folder on this machine's disk that keeps completions across runs: no command pays the same question to
+    the same model again."""
     give_up_after: int = 100
     """Stop after so many failed calls in a row (0: never)."""
 

@@ -238,13 +238,14 @@ def _replay(run: Path) -> "EngineBase":
     from jurist.core.runs import open_run
     from jurist.engines.replay import ReplayEngine
 
-    with open_run(run) as recorded:
-        if recorded.config.get("aggregate"):
-            raise ConfigError(
-                f"{run} holds results of groups, and no judgment that could be replayed",
-                hint="import the outputs for single cases",
-            )
-        return ReplayEngine(recorded.judgments(), imported=bool(recorded.config.get("imported")))
+    recorded = open_run(run)
+    if recorded.config.get("aggregate"):
+        recorded.close()
+        raise ConfigError(
+            f"{run} holds results of groups, and no judgment that could be replayed",
+            hint="import the outputs for single cases",
+        )
+    return ReplayEngine(recorded)
 
 
 def _made(module: str, name: str, *arguments: Any, **options: Any) -> "EngineBase":

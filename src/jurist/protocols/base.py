@@ -22,13 +22,14 @@ class VerdictSlot:
 
     Labels are single tokens in the usual vocabularies. ``values`` turns them into a rating (its
     expectation); without values there is one label per response (the first n of them), and their
-    probabilities are the scores.
+    probabilities are the scores. ``decimals`` is how many a rating keeps: by less, two do not differ.
     """
 
     before: str
     labels: tuple[str, ...]
     after: str
     values: tuple[float, ...] | None = None
+    decimals: int | None = None
 
     def labels_of(self, n: int) -> tuple[str, ...]:
         """The labels that n responses can have."""
@@ -48,7 +49,8 @@ class VerdictSlot:
         shares = [w / sum(weights) for w in weights]
         if self.values is None:
             return tuple(shares)
-        return (sum(v * s for v, s in zip(self.values, shares, strict=True)),)
+        rating = sum(v * s for v, s in zip(self.values, shares, strict=True))
+        return (rating if self.decimals is None else round(rating, self.decimals),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,30 @@
   };
   const LONG = 60000;
   let plain = false;
+  // Code that nobody put between fences would lose its indentation and its underscores: it gets fences of its own.
+  const OPENS = /^(?:(?:async )?def \w+\(|class \w+.*:\s*$|import [\w.]+|from [\w.]+ import\b|@\w[\w.]*(?:\(.*\))?$|#include\b|(?:export )?(?:async )?function \w*\(|(?:public|private|static) .*\{\s*$)/;
+  const GOES_ON = /^(?:[\w.[\]'"]+ *(?:[-+*/|&]?=[^=]|\()|(?:return|print|for|while|if|elif|else|try|except|finally|with|assert|raise|pass)\b.*[:)]\s*$|[})\]]|#\s)/;
+  function withFences(text) {
+    const out = [], lines = text.split("\n");
+    let fence = null;
+    for (let i = 0; i < lines.length; i++) {
+      const mark = lines[i].match(/^ {0,3}(`{3,}|~{3,})/);
+      if (mark && (fence === null || mark[1].startsWith(fence))) fence = fence === null ? mark[1] : null;
+      if (fence !== null || mark || !OPENS.test(lines[i])) { out.push(lines[i]); continue; }
+      let end = i, last = i, indented = false;
+      while (++end < lines.length) {
+        const line = lines[end];
+        if (!line.trim()) continue;
+        if (!/^[ \t]/.test(line) && !OPENS.test(line) && !GOES_ON.test(line)) break;
+        indented = indented || /^[ \t]/.test(line);
+        last = end;
+      }
+      if (!indented || lines.slice(i, last + 1).some(l => l.includes("```"))) { out.push(lines[i]); continue; }
+      out.push("", "```", ...lines.slice(i, last + 1), "```", "");
+      i = last;
+    }
+    return out.join("\n");
+  }
   function prose(text) {
     const box = h("div", { class: "prose", dir: "auto" });
     if (text.length > LONG) {
@@ -52,7 +76,7 @@
         `show all ${num(text.length)} characters`));
     } else if (plain) box.append(h("pre", { class: "plain" }, text));
     else {
-      const part = DOMPurify.sanitize(md.render(text), CLEAN);
+      const part = DOMPurify.sanitize(md.render(withFences(text)), CLEAN);
       // Headings of a text must not stand among those of the page.
       for (const e of part.querySelectorAll("h1,h2,h3,h4,h5,h6")) e.replaceWith(h("p", { class: "heading" }, ...e.childNodes));
       for (const e of part.querySelectorAll("a")) e.replaceWith(h("span", { class: "link" }, ...e.childNodes));
@@ -143,7 +167,7 @@
   // The hash holds all of it, so that every view has an address.
   const FILTERS = [
     ["wrong", "wrong", c => c && c.s === "wrong"],
-    ["tie", "tie", c => c && c.s === "tie"],
+    ["tie", "tie", c => c && c.w === null],
     ["unanswered", "unanswered", c => c && c.s === "unanswered"],
     ["order", "flipped by order", c => c && c.o],
     ["low", "low agreement", c => c && c.a !== undefined && c.a < FEW],
@@ -422,6 +446,7 @@
       const best = Math.max(...scores), top = scores.filter(s => s === best).length;
       verdict = scores.length === 1 ? "rating " + few(scores[0]) : top === 1 ? `response ${(ascending[scores.indexOf(best)] ?? scores.indexOf(best)) + 1}` : "tie";
       if (scores.length > 1 && best < 1) verdict += ` (${few(best)})`;
+      if (j.note) verdict += ", " + j.note;
     }
     const chain = j.chain || {};
     const box = h("article", { class: "judgment" }, h("h4", {}, names || "judgment", j.sample ? `, vote ${j.sample + 1}` : "", j.judge ? `, ${j.judge} judge` : ""),
@@ -448,10 +473,12 @@
     let at = 0, n = 0;
     for (let m = tag.exec(text); m && m[0]; m = tag.exec(text)) {
       if (m.index > at) box.append(prose(text.slice(at, m.index)));
-      const [kind, index_, words, there] = quotes[n++] || [m[1].toLowerCase(), null, m[3].trim(), null];
+      const closed = /<\s*\/[^<>]*>$/.test(m[0]), from = m.index + m[0].indexOf(">") + 1;
+      const open_ = m[3].match(/^\s*[^\n]*/)[0]; // one that is not closed ends with its line
+      const [kind, index_, words, there] = quotes[n++] || [m[1].toLowerCase(), null, (closed ? m[3] : open_).trim(), null];
       box.append(h("blockquote", { class: `quote r${(index_ ?? 5) % 6}${there === false ? " missing" : ""}` }, kind === "quote" ? `“${words}”` : words,
         h("small", {}, index_ === null ? ` ${m[2]}` : ` response ${index_ + 1}`, there === false ? " · does not occur there" : kind === "summary" ? " · summary" : "")));
-      at = m.index + m[0].length;
+      at = closed ? m.index + m[0].length : from + open_.length;
     }
     if (at < text.length) box.append(prose(text.slice(at)));
     return box;

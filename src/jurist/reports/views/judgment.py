@@ -9,8 +9,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from jurist.core.types import Case, Decision, Judgment, Order, Response, winner
-from jurist.protocols.chain import EVIDENCE as _EVIDENCE
-from jurist.protocols.chain import Chain, read_chain
+from jurist.protocols.chain import Chain, evidence_spans, read_chain
 from jurist.protocols.injection import restore
 from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.views.scorecard import grade, verdict_text
@@ -154,14 +153,15 @@ def _evaluation(text: str, order: Order) -> Text:
     """The comparison as it was written, its quotations marked and told whose they are."""
     shown = Text()
     at = 0
-    for match in _EVIDENCE.finditer(text):
-        slot = ord(match["slot"].upper()) - ord("A")
-        whose = f"response {order[slot] + 1}" if slot < len(order) else f"response {match['slot']}"
-        quoted = restore(match["text"].strip())
-        shown.append(restore(text[at : match.start()]))
-        shown.append(f"“{quoted}”" if match["kind"].lower() == "quote" else quoted, "cyan")
+    for part, begin, end in evidence_spans(text):
+        whose = (
+            f"response {order[part.slot] + 1}" if part.slot < len(order) else f"response {_slot(part.slot)}"
+        )
+        quoted = restore(part.text)
+        shown.append(restore(text[at:begin]))
+        shown.append(f"“{quoted}”" if part.kind == "quote" else quoted, "cyan")
         shown.append(f" ({whose})", "dim")
-        at = match.end()
+        at = end
     return shown.append(restore(text[at:]).rstrip())
 
 
@@ -180,6 +180,7 @@ def _verdict(judgment: Judgment) -> Text:
     else:
         what = "tie" if best is None else f"response {judged[best] + 1}"
     sure = "" if single else f" ({max(verdict.scores):.2f})"
+    sure += f", {verdict.note}" if verdict.note else ""
     return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {WAYS[verdict.via]}", "dim"))
 
 
