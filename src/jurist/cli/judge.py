@@ -54,6 +54,9 @@ Decided = tuple[Decision, Case]
 LATEST = 6
 """How many of the decisions that fell last are on the screen while it goes on."""
 
+PASSING = 1024
+"""How many cases in work are held for that; more are in work at no engine."""
+
 
 def judge(
     source: Source | None = None,
@@ -285,10 +288,6 @@ def _judged_on(
         listing.add(decision)
 
 
-_OPEN = 4096
-"""Cases of a table's run that are kept until they are decided, beside the first ones."""
-
-
 class _Listing:
     """Decisions as they come: JSON lines in the order of the source, or a table of the first ones at the end.
 
@@ -305,8 +304,8 @@ class _Listing:
         self._most = SHOWN
         self._first: dict[int, Decided] = {}
         self._latest: deque[Decided] = deque(maxlen=LATEST)
-        self._head: dict[str, tuple[int, Case]] = {}
-        self._open: dict[str, tuple[int, Case]] = {}
+        self._cases: dict[str, tuple[int, Case]] = {}
+        self._passing: dict[str, tuple[int, Case]] = {}
         self._waiting: dict[int, bytes] = {}
         self._next = 0
 
@@ -322,22 +321,21 @@ class _Listing:
             yield case
 
     def note(self, place: int, case: Case) -> None:
-        """Keep a case, and its place in the source, until its decision comes."""
-        if place < self._most:
-            self._head[case.id] = place, case
-            return
-        self._open[case.id] = place, case
-        if not self.as_data and len(self._open) > _OPEN:
-            # A resumed run passes over the cases that it decided before: the oldest are no longer waited for.
-            del self._open[next(iter(self._open))]
+        """Keep a case and its place until its decision comes, where a line or the table needs it."""
+        if place < self._most or self.as_data:
+            self._cases[case.id] = place, case
+        else:
+            self._passing[case.id] = place, case
+            if len(self._passing) > PASSING:
+                del self._passing[next(iter(self._passing))]
 
     def add(self, decision: Decision) -> None:
         """Count a decision, and write it where data is written."""
         self.tally.add(decision)
-        known = self._head.pop(decision.case_id, None) or self._open.pop(decision.case_id, None)
-        if known is None:
+        noted = self._cases.pop(decision.case_id, None) or self._passing.pop(decision.case_id, None)
+        if noted is None:
             return
-        place, case = known
+        place, case = noted
         if self.as_data:
             self._write(place, json_line(self.form.row(decision, case)))
         else:

@@ -62,13 +62,27 @@ COMMANDS = {
 
 
 def _help(*command: str) -> int:
-    """Show how a command is used: `jurist help judge`."""
+    """Show how a command is used.
+
+    Examples::
+
+        jurist help
+        jurist help judge
+        jurist help train grpo
+    """
     app.help_print([*command])
     return 0
 
 
 def _completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
-    """Print what completes commands and options: `eval "$(jurist completion bash)"`."""
+    """Print what completes commands and options, for a shell to read.
+
+    Examples::
+
+        eval "$(jurist completion bash)"
+        eval "$(jurist completion zsh)"
+        jurist completion fish | source
+    """
     print(app.generate_completion(shell=shell))
     return 0
 
