@@ -2,20 +2,25 @@
 // The report: an overview, a list of all cases with filters and search, and each case whole.
 (() => {
   const index = JSON.parse(document.getElementById("index").textContent);
-  const blocks = [...document.querySelectorAll("script.block")];
   const cases = index.cases, runs = index.runs;
   const place = new Map(cases.map((c, i) => [c.id, i]));
   const STATES = { right: ["✓", "right"], wrong: ["✗", "wrong"], tie: ["=", "tie"], unanswered: ["∅", "unanswered"], open: ["·", "no gold"] };
   const FEW = 0.75;
 
   // --- blocks -----------------------------------------------------------------------------------------------
+  // Blocks stand behind this script; all are there once the document is read.
+  const blocks = new Promise(done => {
+    const all = () => done([...document.querySelectorAll("script.block")]);
+    if (document.readyState === "loading") addEventListener("DOMContentLoaded", all); else all();
+  });
   const inflated = new Map();
+  async function inflate(n) {
+    const bytes = Uint8Array.from(atob((await blocks)[n].textContent), c => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
   function block(n) {
-    if (!inflated.has(n)) inflated.set(n, (async () => {
-      const bytes = Uint8Array.from(atob(blocks[n].textContent), c => c.charCodeAt(0));
-      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-      return JSON.parse(await new Response(stream).text());
-    })());
+    if (!inflated.has(n)) inflated.set(n, inflate(n));
     return inflated.get(n);
   }
   const detail = async i => (await block(Math.floor(i / index.block)))[i % index.block];
@@ -99,8 +104,8 @@
   function fill() {
     filling = filling || (async () => {
       const all = new Array(cases.length);
-      for (let b = 0; b < blocks.length; b++) {
-        (await block(b)).forEach((d, i) => {
+      for (let b = 0; b * index.block < cases.length; b++) {
+        (await (inflated.get(b) || inflate(b))).forEach((d, i) => {
           const parts = [d.id, ...d.prompt.map(m => m[1]), ...(d.responses || []).map(r => typeof r === "string" ? r : r.map(m => m[1]).join("\n"))];
           for (const side of d.runs) for (const j of side ? side.judgments : []) parts.push(j.text, j.thinking || "");
           all[b * index.block + i] = parts.join("\n").toLowerCase();
