@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 LOCAL := $(VENV)/.ready-local
 
-.PHONY: setup demo test check clean help
+.PHONY: setup demo test faults check clean help
 
 help:
 	@echo "make demo    set up, judge examples/pairs.jsonl with the embedded model, read one verdict"
 	@echo "make test    set up and run the tests"
+	@echo "make faults  set up with Ray, and kill workers, nodes and commands of a small cluster (minutes)"
 	@echo "make check   set up, then lint, format and types"
 	@echo "make setup   make $(VENV) with Jurist, the embedded model and the tools"
 
@@ -40,6 +41,10 @@ $(LOCAL): $(STAMP)
 
 test: $(LOCAL)
 	@$(BIN)/python -m pytest -rs -n auto --dist loadfile
+
+faults: $(LOCAL)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group cluster
+	@JURIST_FAULTS=1 $(BIN)/python -m pytest -rs tests/faults
 
 check: setup
 	@$(BIN)/ruff check src tests benchmarks
