@@ -22,7 +22,7 @@ from jurist.engines.secrets import KEY_VARIABLES
 from jurist.judging.pool import RunProgress, Watch
 from jurist.scale.config import LARGEST_PIECE, Cluster
 from jurist.scale.memory import Known, Recollection
-from jurist.scale.part import LOCK_SECONDS, take_in
+from jurist.scale.part import GIVEN_UP, LOCK_SECONDS, take_in
 from jurist.scale.pool import Pool, Size
 from jurist.scale.shards import write_shards
 from jurist.scale.work import Asking
@@ -103,6 +103,8 @@ class _Run(AbstractContextManager["_Run"]):
             asyncio.run(_checked(asking))
         self.parts = self.out / PARTS
         self.store = Store(self.out, asking.facts(source), warn=warn)
+        self._holds = any(self.store.kept)
+        """Whether the run folder holds anything that may have been asked for."""
         try:
             self.session = secrets.token_hex(8)
             self.parts.mkdir(exist_ok=True)
@@ -131,6 +133,11 @@ class _Run(AbstractContextManager["_Run"]):
             ):
                 pieces = self._pieces(pending, pool.size)
                 self._decide(pool, pieces, progress, watch)
+        if len(pending) < len(places):
+            # Their judgments are not read again for being counted; that there are some is what matters.
+            progress.remembered += 1
+            progress.judgments += 1
+        progress.decisions = len(places)
         return places
 
     def decisions(self, places: Iterable[int], *, slim: bool) -> Iterator[tuple[Case, Decision]]:
@@ -160,7 +167,7 @@ class _Run(AbstractContextManager["_Run"]):
                 place = self.store.begin(case, digest)
                 places.append(place)
                 settled = digest in decided
-                known = Known() if (settled and final) or not any(self.store.kept) else memory.of(case)
+                known = Known() if (settled and final) or not self._holds else memory.of(case)
                 if settled and not known.missing:
                     remembered += 1
                 else:
@@ -208,6 +215,8 @@ class _Run(AbstractContextManager["_Run"]):
             self.parts / piece.name, self.store, again=bool(piece.known), warn=self._warn
         ):
             progress.decisions += 1
+            if decision.verdict.note.startswith(GIVEN_UP):
+                self._warn(f"the case {decision.case_id!r} was {decision.verdict.note}")
             for judgment in decision.judgments:
                 progress.count(judgment)
         # The mark first: a worker that is sent the piece again must not begin it anew.
@@ -230,6 +239,7 @@ class _Run(AbstractContextManager["_Run"]):
                 continue
             if (folder / "run.json").exists():
                 taken += len(take_in(folder, self.store, again=True, warn=self._warn))
+                self._holds = True
             shutil.rmtree(folder, ignore_errors=True)
         if taken:
             self._warn(f"taken in: {taken:,} decisions of workers that were interrupted")
