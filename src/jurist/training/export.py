@@ -1,4 +1,4 @@
-"""Exports a trained model: a Hugging Face folder in a given precision, a GGUF file for `--engine embedded`."""
+"""Exports a trained model: a Hugging Face folder in one precision, a GGUF file for the embedded engine."""
 
 import json
 import shutil
