@@ -650,7 +650,7 @@ def test_prompts_that_can_be_read_in_two_ways_are_refused():
         return json.loads(row.replace("PLACE", text))
 
     twice = case("1", "good\nPLACE", "bad")
-    with pytest.raises(InputError, match="stands there more than once"):
+    with pytest.raises(InputError, match="occurs more than once"):
         released(unguarded(twice, "[The End of Chatbot B's Response]"), "1")
     speaks = Case("1", talk("q", "a", "r"), ("one\nPLACE and you?", "two"), (1.0, 0.0))
     with pytest.raises(InputError, match="conversation A: its turns cannot be told apart"):

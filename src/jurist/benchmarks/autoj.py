@@ -83,7 +83,7 @@ def load(path: Path) -> Iterator[Case]:
 def recorded(path: Path) -> Iterator[Decision]:
     """Decisions of another judge: the folder of the published layout, or a ``pairwise_*`` file of outputs.
 
-    Beside the file stands ``pairwise_exchange_*``, of the exchanged order, and in ``../test`` the pairs.
+    Its folder also has ``pairwise_exchange_*``, with the responses exchanged; the pairs are in ``../test``.
     """
     given = _find(path, "outputs", OUTPUT)
     exchanged = given.with_name(given.name.replace("pairwise_", "pairwise_exchange_", 1))

@@ -216,7 +216,7 @@ def _judgment(case: Case, order: Order, game: _Game | None) -> Judgment:
 
 
 def _messages(prompt: str, text: str) -> Conversation:
-    """The prompt, where the file has it: the Arena-Hard runs wrote the judge's own answer in its field."""
+    """The prompt, if the file has it: the Arena-Hard runs have the judge's own answer in its field."""
     return (Message("user", prompt),) if prompt.strip() and prompt.strip() not in text else ()
 
 

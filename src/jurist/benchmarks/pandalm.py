@@ -93,7 +93,7 @@ def recorded(path: Path) -> Iterator[Decision]:
 def score(decisions: Iterable[Decision]) -> Scorecard:
     """Accuracy, and macro precision, recall and F1 over tie, first and second.
 
-    Source: WeOpenML/PandaLM @3871806, ``data/compute_metrics.py``; a class that nobody names has
+    Source: WeOpenML/PandaLM @3871806, ``data/compute_metrics.py``; a class that is never predicted has
     precision and F1 of 0. Values are shares in [0, 1].
     """
     listed = demand(decisions, "pandalm")
@@ -120,7 +120,7 @@ def macro(labels: Sequence[tuple[Label, Label]]) -> dict[str, float]:
 
 
 def _class(best: int | None) -> Label:
-    """The class of who is better; nobody is a tie, as in the official count, also without a verdict."""
+    """The class of a winner; without one it is a tie, as in the official count, also without a verdict."""
     return 0 if best is None else (1 if best == 0 else 2)
 
 

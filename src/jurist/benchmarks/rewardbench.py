@@ -360,7 +360,7 @@ def _transcribed(name: str, row: _Result) -> Decision:
         ]
     else:
         verdict = _verdict(row)
-        # Without the flag nobody knows which order was shown, so it says nothing of position.
+        # Without the flag the order that was shown is unknown, and so is the position.
         orders: dict[bool | None, Order] = {None: (), False: (0, 1), True: (1, 0)}
         games = [recorded_judgment(name, orders[row.shuffled], verdict, text)]
     meta = {"id": row.id, "result": row.results}

@@ -104,7 +104,7 @@ def rmb_tables(path: Path) -> Iterator[list[RmbRow]]:
 
 
 def judged(case: Case, result: float, text: str, flipped: bool) -> Decision:
-    """The decision that one recorded comparison amounts to; ``flipped``: chosen was shown second.
+    """The decision of one recorded comparison; ``flipped``: the chosen response was shown second.
 
     The record has 0 for a lost comparison and for a text without one verdict; which it was, the text says.
     Raises ``InputError`` where the result is none of 0, 0.5, 1.

@@ -43,9 +43,9 @@ def recorded_judgment(
 
 
 def transcribed(case: Case, judgments: Sequence[Judgment]) -> Decision:
-    """The decision that recorded games amount to: the mean of those that were resolved.
+    """The decision of recorded judgments: the mean of those with a verdict.
 
-    So one clear order decides alone, and two that contradict each other are a tie.
+    So one order with a verdict decides alone, and two orders that contradict each other are a tie.
     """
     verdict = mean([j.verdict for j in judgments])
     said = [winner(j.verdict.scores) for j in judgments if j.verdict.scores]
@@ -54,7 +54,7 @@ def transcribed(case: Case, judgments: Sequence[Judgment]) -> Decision:
 
 
 def rated(case: Case, scores: tuple[float, ...]) -> Decision:
-    """The decision that recorded scores amount to, each of a response that was judged alone."""
+    """The decision of recorded scores, one for each response, judged alone."""
     judgments = tuple(
         recorded_judgment(case.id, (i,), recorded_verdict((score,))) for i, score in enumerate(scores)
     )
