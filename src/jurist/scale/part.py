@@ -140,7 +140,7 @@ def take_in(folder: Path, store: Store, *, again: bool, warn: Warn = lambda _: N
         digests = part.digests()
         for decision in decisions:
             digest = digests[decision.case_id]
-            if not (again and store.is_settled(decision.case_id, digest)):
+            if not (again and store.has_decided(decision.case_id, digest)):
                 store.decide(decision, digest)
         for damage in part.damage:
             warn(f"damaged: {folder.name}/{damage}; it is asked again")

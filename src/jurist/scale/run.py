@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 from jurist.core.errors import BusyError, EngineError, StoreError
 from jurist.core.files import Warn, write_whole
@@ -23,6 +24,7 @@ from jurist.scale.config import LARGEST_PIECE, Cluster
 from jurist.scale.memory import Known, Recollection
 from jurist.scale.part import LOCK_SECONDS, take_in
 from jurist.scale.pool import Pool, Size
+from jurist.scale.shards import write_shards
 from jurist.scale.work import Asking
 from jurist.scale.worker import SESSION, Outcome, Piece, Post
 
@@ -47,17 +49,22 @@ def decide_on(
     say: Callable[[str], None] = lambda _: None,
     warn: Warn = lambda _: None,
     slim: bool = False,
+    filesystem: Any = None,
 ) -> Generator[tuple[Case, Decision]]:
     """Each case with its decision, in the order of the cases, once all of them are decided.
 
     ``source`` is the name of the input for run.json; ``watching`` gets how many cases are to be decided. What
     ``out`` holds is not asked again. Raises ``EngineError`` and ``StoreError``; then the same call goes on
-    with what is there. ``slim``: decisions without texts.
+    with what is there. ``slim``: decisions without texts. ``filesystem``: pyarrow's or fsspec's, for shards.
     """
     progress = progress or RunProgress()
     with _Run(cluster, asking, out, source, say, warn) as run:
         places = run.decide(cases, progress, watching)
         yield from run.decisions(places, slim=slim)
+    if cluster.shards is not None:
+        with Pool(cluster, asking.setup.config) as pool:
+            n = write_shards(pool.data, out.resolve(), places, cluster.shards, filesystem)
+        say(f"{len(places):,} rows in {n} parquet files in {cluster.shards}")
 
 
 def fill(
@@ -146,13 +153,13 @@ class _Run(AbstractContextManager["_Run"]):
         """Every case is noted in the order of the input; returns where they stand, and the undecided ones."""
         places, pending, remembered = array("q"), list[_Pending](), 0
         # A distillation may be asked for more of a pair than the run folder holds.
-        final = self.asking.work.method is None
+        final, decided = self.asking.work.method is None, self.store.settled()
         with closing(Recollection(self.asking, self.store)) as memory:
             for case in cases:
                 digest = case.digest
                 place = self.store.begin(case, digest)
                 places.append(place)
-                settled = self.store.is_settled(case.id, digest)
+                settled = digest in decided
                 known = Known() if (settled and final) or not any(self.store.kept) else memory.of(case)
                 if settled and not known.missing:
                     remembered += 1
@@ -202,10 +209,7 @@ class _Run(AbstractContextManager["_Run"]):
         ):
             progress.decisions += 1
             for judgment in decision.judgments:
-                progress.judgments += 1
-                progress.tokens += judgment.usage.completion_tokens
-                status = judgment.verdict.status
-                progress.statuses[status] = progress.statuses.get(status, 0) + 1
+                progress.count(judgment)
         # The mark first: a worker that is sent the piece again must not begin it anew.
         (self.parts / f"{piece.name}.done").touch()
         shutil.rmtree(self.parts / piece.name, ignore_errors=True)
