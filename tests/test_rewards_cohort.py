@@ -256,6 +256,13 @@ def test_only_a_name_makes_a_retry():
     play(scenario())
 
 
+async def disconnected(cohorts):
+    """A caller sends a sample, and is gone after a second."""
+    caller = asyncio.create_task(cohorts.submit(sample(1, key="k")))
+    await asyncio.sleep(1)
+    caller.cancel()
+
+
 def test_a_retry_after_its_time_is_a_new_sample():
     async def scenario():
         cohorts = Cohorts(Recorder(), size=1, keep_for=10)
@@ -271,9 +278,7 @@ def test_who_disconnects_stops_nobody_and_may_come_back():
     async def scenario():
         judge = Recorder()
         cohorts = Cohorts(judge, size=2)
-        gone = asyncio.create_task(cohorts.submit(sample(1, key="k")))
-        await asyncio.sleep(1)
-        gone.cancel()
+        await disconnected(cohorts)
         assert (await cohorts.submit(sample(2))).value == 2
         assert (await cohorts.submit(sample(1, key="k"))).value == 1
         assert len(judge.cases) == 1
@@ -353,9 +358,7 @@ def test_who_has_given_up_hurries_nobody():
     async def scenario():
         judge = Recorder()
         cohorts = Cohorts(judge, size=2)
-        gone = asyncio.create_task(cohorts.submit(sample(1, key="k")))
-        await asyncio.sleep(1)
-        gone.cancel()
+        await disconnected(cohorts)
         assert (await cohorts.submit(sample(1, key="k"), deadline=1)).status is Status.TRUNCATED
         await cohorts.submit(sample(2))
         assert judge.deadlines == [None]

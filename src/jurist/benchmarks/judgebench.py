@@ -21,15 +21,7 @@ from jurist.benchmarks.base import (
     unique,
 )
 from jurist.benchmarks.files import on_github, one_file, published_file, read_lines
-from jurist.benchmarks.transcripts import (
-    FIRST,
-    SECOND,
-    TIE,
-    no_verdict,
-    recorded_judgment,
-    recorded_verdict,
-    transcribed,
-)
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
 from jurist.core.types import (
     Case,
@@ -60,7 +52,7 @@ UNRESOLVED = (
     "above zero, so a pair without any verdict is wrong."
 )
 
-_SCORES = {"A>B": FIRST, "B>A": SECOND, "A=B": TIE}
+_SCORES = {"A>B": PAIR.first, "B>A": PAIR.second, "A=B": PAIR.tie}
 """What a label says, in slot order."""
 _LABEL = re.compile(r"\[\[([AB](?:>>|>|=)[AB])\]\]")
 MUCH_BETTER = "much better"

@@ -11,15 +11,7 @@ import msgspec
 
 from jurist.benchmarks.files import read_list
 from jurist.benchmarks.mt19937 import numpy_rand
-from jurist.benchmarks.transcripts import (
-    FIRST,
-    SECOND,
-    TIE,
-    no_verdict,
-    recorded_judgment,
-    recorded_verdict,
-    transcribed,
-)
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
 from jurist.core.types import Case, Completion, Decision, Message, Order
 from jurist.protocols.rm_r1 import parse_eval
@@ -27,7 +19,7 @@ from jurist.protocols.rm_r1 import parse_eval
 SOURCE = "RM-R1-UIUC/RM-R1 @d4c2542, Apache-2.0"
 FLAG = "Is_Chosen_Answer_Shuffled_toPositionB"
 
-_SCORES = {1.0: FIRST, 0.5: TIE, 0.0: SECOND}
+_SCORES = {1.0: PAIR.first, 0.5: PAIR.tie, 0.0: PAIR.second}
 Three = tuple[str, str, str]
 
 

@@ -1,6 +1,7 @@
 """Recorded outputs of other judges, as judgments and decisions."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from jurist.core.types import (
     Case,
@@ -18,8 +19,16 @@ from jurist.core.types import (
 )
 from jurist.deliberation.combine import mean
 
-FIRST, SECOND, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
-"""Scores of a pair: the first is better, the second, neither."""
+
+class _PairScores(NamedTuple):
+    """Scores of a pair of which the first is better, the second, or neither."""
+
+    first: Scores = (1.0, 0.0)
+    second: Scores = (0.0, 1.0)
+    tie: Scores = (0.5, 0.5)
+
+
+PAIR = _PairScores()
 
 
 def recorded_verdict(scores: Scores, order: Order | None = None, note: str = "") -> Verdict:
