@@ -305,7 +305,7 @@ def test_a_reference_is_its_marked_answer_or_itself(text: str, answer: str):
     assert stated(text) == answer
 
 
-def test_a_response_that_only_mentions_a_mark_of_thinking_is_kept_whole():
+def test_a_response_that_mentions_a_thinking_mark_is_kept_whole():
     said = "It closes its <think> block, then says:\n#### 4"
     question = Case("q", (Message("user", "2+2?"),), (said, "#### 5"), reference="4")
     (made,) = verified(question, same_plainly, "one", 0, Counter())

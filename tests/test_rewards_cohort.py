@@ -66,7 +66,7 @@ class Recorder:
 
 @pytest.mark.parametrize("size", [None, 2])
 @pytest.mark.parametrize("held_up", [0.5, 3.0, 4.5, 1000.0])
-def test_a_sibling_that_came_while_the_loop_was_held_up_is_not_missed(size, held_up):
+def test_a_sibling_that_came_while_the_loop_was_blocked_counts(size, held_up):
     async def main():
         loop = asyncio.get_running_loop()
         judge = Recorder()
