@@ -166,7 +166,7 @@ def test_labels_in_pieces_give_the_same_rows_and_counts(tmp_path):
     assert reports[0] == reports[1]
 
 
-def test_what_was_decided_in_one_process_is_not_asked_again_in_pieces(tmp_path):
+def test_decisions_of_one_process_are_not_asked_again_in_pieces(tmp_path):
     source = write_pairs(tmp_path / "pairs.jsonl", 20)
     asked: list[str] = []
     with answering(asked) as url:
@@ -178,7 +178,7 @@ def test_what_was_decided_in_one_process_is_not_asked_again_in_pieces(tmp_path):
     assert len(rows(tmp_path / "run")) == 20
 
 
-def test_a_call_that_failed_is_asked_again_and_what_succeeded_beside_it_is_not(tmp_path):
+def test_only_failed_calls_are_asked_again(tmp_path):
     source = write_pairs(tmp_path / "pairs.jsonl", 9)
     asked: list[str] = []
     broken = {"yes": True}
@@ -212,7 +212,7 @@ def test_where_the_cluster_is_lost_what_was_done_is_kept(tmp_path, pool):
     assert len(rows(tmp_path / "run")) == 12
 
 
-def test_pieces_that_a_shrunken_cluster_left_are_handed_out_again(tmp_path, pool):
+def test_pieces_of_lost_workers_are_handed_out_again(tmp_path, pool):
     pool.lost = 2
     cases = [case(str(i)) for i in range(20)]
     found = list(decide_on(RAY, judging(assemble(JUDGE)), cases, out=tmp_path / "run"))
@@ -220,7 +220,7 @@ def test_pieces_that_a_shrunken_cluster_left_are_handed_out_again(tmp_path, pool
     assert {decision.verdict.scores for _, decision in found} == {(0.5, 0.5)}
 
 
-def test_what_interrupted_workers_left_is_taken_in_by_the_next_command(tmp_path):
+def test_the_next_command_takes_in_what_workers_left(tmp_path):
     cases = [case(str(i)) for i in range(6)]
     folder = tmp_path / "run"
     post = posted(folder)
@@ -299,7 +299,7 @@ def test_a_piece_that_was_taken_in_is_not_begun_again(tmp_path):
     assert not (post.parts / "p").exists()
 
 
-def test_failures_in_a_row_end_the_run_over_pieces_that_are_smaller(tmp_path):
+def test_failures_in_a_row_end_a_run_of_small_pieces(tmp_path):
     source = write_pairs(tmp_path / "pairs.jsonl", 12)
     with answering([], lambda _text: True) as url:
         more = ("-e", url, "-m", "m", "-p", "rubrics", "-o", tmp_path / "run", "--on", "ray", "--piece", "2")
@@ -324,7 +324,7 @@ def test_deaths_are_counted_by_what_was_in_work(tmp_path):
     assert deaths(tmp_path) == Counter({"b": 2, "c": 1})
 
 
-def test_a_case_that_workers_die_of_is_given_up_and_the_rest_is_decided(tmp_path):
+def test_a_case_that_kills_workers_is_given_up(tmp_path):
     """Processes that are really killed: five cases in work at the first death, the poison alone after it."""
     cases = [case(name, f"{name} good", f"{name} bad") for name in ("1", "2", "POISON", "4", "5")]
     piece = noted(tmp_path, *cases)
