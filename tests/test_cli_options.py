@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from make import chat_server, write_pairs
 import jurist
 from jurist.api import JudgeOptions
 from jurist.cli.main import COMMANDS, run
+from jurist.cli.runs import write_parquet
 from jurist.core.errors import ConfigError
 from jurist.core.runs import read_decisions
 from jurist.judging.config import JudgeConfig
@@ -36,11 +37,13 @@ def printed(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     return call
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "data pairs", "data mix", "train sft", "train export"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "data pairs", "data mix", "train sft", "train export", "plan judge", "plan grpo"]
+)
 def test_every_command_shows_examples_and_its_own_options(command: str, printed: Printed):
     code, text, _ = printed("help", *command.split())
     assert code == 0
-    if command not in ("data", "train", "protocols"):
+    if command not in ("data", "train", "protocols", "plan"):
         assert text.count(f"jurist {command}") >= 2
     assert "--config FILE.toml" in text
 
@@ -208,6 +211,24 @@ def test_rows_of_python_are_judged_as_those_of_files():
     assert [d.gold for d in decisions] == [(1.0, 0.0)]
     assert "row 2" in str(bad[0])
     assert len(jurist.judge_all(rows, engine=A, limit=1)) == 1
+
+
+def test_a_table_has_the_columns_of_all_its_rows(tmp_path: Path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    def rows() -> Iterator[dict[str, object]]:
+        for i in range(2500):
+            late = {"late": i / 2} if i > 1500 else {}
+            yield {
+                "n": i,
+                "scores": [] if i < 1000 else [1.0, i],
+                "note": "said" if i > 2000 else None,
+                **late,
+            }
+
+    assert write_parquet(rows, tmp_path / "rows.parquet") == 2500
+    read = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert [{"late": None, **row} for row in rows()] == read
 
 
 def test_a_server_and_a_model_are_no_engines(printed: Printed, tmp_path: Path):

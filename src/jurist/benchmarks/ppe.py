@@ -19,13 +19,11 @@ from jurist.benchmarks.base import (
     demand,
     grouped,
     headline_name,
-    hub_files,
     pair_winner,
     proportion,
-    read_rows,
-    statuses,
-    usage,
+    scorecard,
 )
+from jurist.benchmarks.files import hub_files, read_rows
 from jurist.core.errors import InputError
 from jurist.core.statistics import Z95, macro_interval
 from jurist.core.types import Case, Decision, Message, Scorecard, ScoreRow, Scores, winner
@@ -122,16 +120,15 @@ def score_human(decisions: Iterable[Decision]) -> Scorecard:
     listed = demand(decisions, "ppe-human")
     decided = [d for d in listed if pair_winner(d) is not None]
     rows = {c: [d for d in decided if c in d.meta.get("categories", ())] for c in CATEGORIES}
-    return Scorecard(
-        name="ppe-human",
+    return scorecard(
+        "ppe-human",
+        listed,
         headline=_accuracy(headline_name("accuracy", len(listed), VOTES, "votes"), decided)
         if decided
         else None,
-        groups=tuple(_accuracy(name, ds) for name, ds in rows.items() if ds),
+        groups=(_accuracy(name, ds) for name, ds in rows.items() if ds),
         statistics={"tied_votes": len(listed) - len(decided), **rankings(listed)},
-        statuses=statuses(listed),
         unresolved=UNRESOLVED,
-        usage=usage(listed),
     )
 
 
@@ -146,14 +143,13 @@ def score_correctness(decisions: Iterable[Decision]) -> Scorecard:
     bounds = macro_interval(values)
     interval = (max(0.0, bounds[0]), min(1.0, bounds[1])) if bounds else None
     name = "mean of the five sets" if tuple(sets) == SETS else f"mean of {', '.join(sets)}"
-    return Scorecard(
-        name="ppe-correctness",
+    return scorecard(
+        "ppe-correctness",
+        listed,
         headline=ScoreRow(name, fmean(map(fmean, values)), len(listed), interval),
-        groups=tuple(_accuracy(name, ds) for name, ds in sets.items()),
+        groups=(_accuracy(name, ds) for name, ds in sets.items()),
         statistics={"micro": fmean(_right(listed))},
-        statuses=statuses(listed),
         unresolved=UNRESOLVED_CORRECTNESS,
-        usage=usage(listed),
     )
 
 

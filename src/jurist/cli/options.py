@@ -27,6 +27,7 @@ Responses = Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, neg
 SkipBad = Annotated[bool, Parameter(negative="", group=CASES, show_default=False)]
 Limit = Annotated[int | None, Parameter(group=CASES, show_default=lambda _: "all")]
 Data = Annotated[Path | None, Parameter(group=CASES)]
+AsCompleted = Annotated[bool, Parameter(negative="", group=OUTPUT, show_default=False)]
 Json = Annotated[bool, Parameter(negative="", group=OUTPUT, show_default=False)]
 
 

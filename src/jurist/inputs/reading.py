@@ -40,7 +40,7 @@ class _Given(NamedTuple):
     """A case or a row from Python."""
 
     place: Place
-    value: Any
+    value: object
 
 
 class BadRows:
@@ -134,7 +134,7 @@ def _cases_of_run(folder: Path) -> Iterator[Case]:
         yield from cases
 
 
-def cases_of(values: Any, *, skip_bad: bool = False, on_bad: OnBad | None = None) -> Iterator[Case]:
+def cases_of(values: object, *, skip_bad: bool = False, on_bad: OnBad | None = None) -> Iterator[Case]:
     """Cases from Python: ``Case`` objects, rows as in files (dictionaries), or a table of a data frame.
 
     The same checks as ``load_cases``: an id that comes twice, a text in place of a list of responses, half
@@ -154,11 +154,11 @@ def cases_of(values: Any, *, skip_bad: bool = False, on_bad: OnBad | None = None
 
 
 def case_from(
-    prompt: Any,
-    responses: Any,
+    prompt: object,
+    responses: object,
     *,
     id: str = "1",
-    reference: Any = None,
+    reference: object = None,
     rubric: str | None = None,
 ) -> Case:
     """One case from arguments in Python; raises ``InputError`` naming the argument.
@@ -233,7 +233,7 @@ def check_writable(value: object) -> None:
         ) from None
 
 
-def _records(values: Any) -> Iterable[Any]:
+def _records(values: Any) -> Iterable[object]:
     """The rows of a data frame (pandas, polars), else the items of an iterable; raises for anything else."""
     if hasattr(values, "columns"):
         if hasattr(values, "to_dicts"):
@@ -245,15 +245,15 @@ def _records(values: Any) -> Iterable[Any]:
             f"cases: must be a list of cases or rows, saw {seen(cast('object', values))}",
             'for example [{"prompt": "Name a prime.", "responses": ["7", "8"]}]',
         )
-    return cast("Iterable[Any]", values)
+    return cast("Iterable[object]", values)
 
 
-def _fields(value: Any) -> Fields:
+def _fields(value: object) -> Fields:
     """A row as it would stand in a file; missing values of a data frame are null."""
     if not isinstance(value, Mapping):
         hint = 'a row looks like {"prompt": "...", "responses": ["...", "..."]}'
         raise InputError(f"expected a case or a row, saw {seen(value)}", hint)
-    fields = plain(dict(cast("Mapping[str, Any]", value)))
+    fields = plain(dict(cast("Mapping[str, object]", value)))
     if isinstance(fields, InputError):
         raise fields
     check_writable(fields)

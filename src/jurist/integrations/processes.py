@@ -72,8 +72,8 @@ class Processes:
 
     def __init__(self, patience: float) -> None:
         self._timeout = timedelta(seconds=patience)
-        self._world: Callable[[], Any] = _nothing
-        self._group: Callable[[], Any] = _nothing
+        self._world: Callable[[], object] = _nothing
+        self._group: Callable[[], object] = _nothing
 
     def group(self) -> ProcessGroup:
         """The processes that take part in this call."""

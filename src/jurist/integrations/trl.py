@@ -43,7 +43,11 @@ class TrlReward:
         self._loop = LoopThread(aclose)
 
     def __call__(
-        self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
+        self,
+        prompts: Sequence[object],
+        completions: Sequence[object],
+        completion_ids: object = None,
+        **columns: Any,
     ) -> list[float | None]:
         """A reward per completion, in order; None where there is no verdict.
 

@@ -32,9 +32,16 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class RunProgress:
-    """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now."""
+    """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now.
+
+    ``kept`` decisions came from the folder; of the ``graded`` ones (with gold and a verdict) so many are
+    ``right``.
+    """
 
     decisions: int = 0
+    kept: int = 0
+    graded: int = 0
+    right: int = 0
     judgments: int = 0
     remembered: int = 0
     tokens: int = 0
@@ -53,7 +60,12 @@ class RunProgress:
         self.statuses[status] = self.statuses.get(status, 0) + 1
 
     def remember(self, decision: Decision) -> None:
-        """Count the judgments of a decision that was there."""
+        """Count a decision that was there, and its judgments."""
+        self.kept += 1
+        self.recall(decision)
+
+    def recall(self, decision: Decision) -> None:
+        """Count the judgments of a decision that was counted when its case was passed over."""
         self.remembered += len(decision.judgments)
         for judgment in decision.judgments:
             self.count(judgment, paid=False)
@@ -164,6 +176,7 @@ async def decide_tasks(
         digest = case.digest
         if task.settled is not None and task.settled.take(digest):
             progress.decisions += 1
+            progress.kept += 1
             if progress.decisions % _PASSED_AT_ONCE == 0:
                 watch(progress)
                 await asyncio.sleep(0)
@@ -192,6 +205,9 @@ async def decide_tasks(
     async with aclosing(_pooled(iter(work), one, concurrency)) as decided:
         async for both in decided:
             progress.decisions += 1
+            right = both[1].right
+            progress.graded += right is not None
+            progress.right += bool(right)
             watch(progress)
             yield both
 

@@ -22,7 +22,7 @@ class VerdictSlot:
 
     Labels are single tokens in the usual vocabularies. ``values`` turns them into a rating (its
     expectation); without values there is one label per response (the first n of them), and their
-    probabilities are the scores. ``decimals`` is how many a rating keeps: ratings that differ by less are equal.
+    probabilities are the scores. ``decimals`` is how many a rating keeps: by less, two do not differ.
     """
 
     before: str

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from jurist.core.errors import ConfigError
 from jurist.core.files import cache_folder
@@ -11,6 +11,7 @@ from jurist.engines.chat_template import ChatIds
 from jurist.engines.gguf import packaged, stamp
 from jurist.training.config import TrainOptions
 from jurist.training.distributed import package, quiet
+from jurist.training.types import Device, Library, Module, Tokenizer
 
 EMBEDDED = "embedded"
 
@@ -20,17 +21,17 @@ class PolicyModel:
     """A model with float32 weights, ready for a trainer, and how it is spoken to."""
 
     name: str
-    model: Any
-    tokenizer: Any
+    model: Module
+    tokenizer: Tokenizer
     chat: ChatIds
     context: int
     bf16: bool
     """Whether it is to be computed in bfloat16 (autocast)."""
-    peft: Any = None
+    peft: Library = None
     """The configuration of its adapters, for the trainer."""
 
     @property
-    def device(self) -> Any:
+    def device(self) -> Device:
         """Where the weights are."""
         return self.model.device
 
@@ -43,7 +44,7 @@ class PolicyModel:
         return sorted(i for i in ids if i is not None)
 
 
-def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: Any) -> PolicyModel:
+def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: object) -> PolicyModel:
     """The model and its tokenizer; raises ``ConfigError`` with the reason where one cannot be had."""
     torch, transformers = package("torch"), package("transformers")
     quiet()
@@ -61,7 +62,7 @@ def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: A
         # The padding is masked wherever it stands, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
-    config: Any = model.config.get_text_config()
+    config: Library = model.config.get_text_config()
     context = getattr(config, "max_position_embeddings", None) or 2**31
     return PolicyModel(name, model, tokenizer, chat, context, _bf16(options, torch), _adapters(options))
 
@@ -116,7 +117,7 @@ def embedded_folder(file: Path | None = None) -> Path:
     return target
 
 
-def _read(maker: Any, source: str, name: str, **options: Any) -> Any:
+def _read(maker: Library, source: str, name: str, **options: object) -> Library:
     try:
         return maker.from_pretrained(source, **options)
     except Exception as error:  # whatever a damaged folder or a missing network raises
@@ -127,7 +128,7 @@ def _read(maker: Any, source: str, name: str, **options: Any) -> Any:
         ) from error
 
 
-def _bf16(options: TrainOptions, torch: Any) -> bool:
+def _bf16(options: TrainOptions, torch: Library) -> bool:
     if options.precision != "auto":
         return options.precision == "bf16"
     if torch.cuda.is_available():
@@ -142,7 +143,7 @@ def _cpu_flags() -> str:
         return ""
 
 
-def _adapters(options: TrainOptions) -> Any:
+def _adapters(options: TrainOptions) -> Library:
     if options.adapter == "full":
         return None
     return package("peft").LoraConfig(

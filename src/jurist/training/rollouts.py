@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -128,7 +128,7 @@ def group_shares(groups: Sequence[Group]) -> dict[str, float]:
 class Traces:
     """RUN/traces: every so many steps the judgments of a few groups."""
 
-    def __init__(self, folder: Path, facts: dict[str, Any], every: int, groups: int = 2) -> None:
+    def __init__(self, folder: Path, facts: dict[str, str], every: int, groups: int = 2) -> None:
         self._folder, self._facts, self._every, self._groups = folder, facts, every, groups
 
     def keep(self, step: int, groups: Sequence[Group]) -> None:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -97,7 +96,7 @@ def judge_flags(judging: Mapping[str, Value], names: Iterable[str] | None = None
     return flags
 
 
-def flag(name: str, value: Any) -> list[str]:
+def flag(name: str, value: object) -> list[str]:
     """One option as words of a command line."""
     word = f"--{name.replace('_', '-')}"
     if isinstance(value, bool):
