@@ -117,7 +117,7 @@ def scored(score: Callable[[Iterable[Decision]], Scorecard], decisions: Sequence
     """The official scorecard and, where a verdict is missing, what it would be otherwise.
 
     ``if_wrong``: every judgment without a verdict had been wrong. ``if_dropped``: cases without a verdict
-    were left out. Both only where they can be told (the scorer may need all of a case's parts).
+    were left out. Both only where they can be computed (the scorer may need all parts of a case).
     """
     card, reasons = score(decisions), Reasons()
     for decision in decisions:
@@ -136,7 +136,7 @@ def scored(score: Callable[[Iterable[Decision]], Scorecard], decisions: Sequence
 
 
 def _wronged(decision: Decision) -> Decision:
-    """The decision, what has no verdict in it answered against gold."""
+    """The decision, with each missing verdict replaced by the wrong one."""
     gold = decision.gold
     if gold is None or len(gold) < 2:
         return decision
@@ -160,7 +160,7 @@ def headline_name(name: str, judged: int, whole: int, unit: str = "pairs") -> st
 
 
 def unique(names: Iterable[str]) -> Iterator[str]:
-    """The names, from the second time on with how often they came: ``a``, ``b``, ``a#2``."""
+    """The names, repeated ones numbered: ``a``, ``b``, ``a#2``."""
     seen = Counter[str]()
     for name in names:
         seen[name] += 1

@@ -53,8 +53,8 @@ def hub_files(path: Path, dataset: str, split: str) -> list[Path]:
     """
     for folder in (path, path / dataset):
         for place in (folder / "data", folder):
-            if found := sorted(place.glob(f"{split}-*")):
-                return found
+            if files := sorted(place.glob(f"{split}-*")):
+                return files
     return []
 
 

@@ -25,10 +25,10 @@ LABELS = "labels.json"
 """The counts in the run folder."""
 
 Pairs = Literal["best-worst", "best-rest", "all", "adjacent"]
-"""Which responses of a ranking become pairs: its ends, its head with each other, each two, neighbours."""
+"""Which responses of a ranking become pairs: best and worst, best and each other, every two, neighbours."""
 
 Marks = Literal["best-worst", "mean"]
-"""Which completions get a label: the ends of the ranking, or all that stand off the group's mean."""
+"""Which completions get a label: best and worst, or all whose score is not the group's mean."""
 
 IDENTICAL, AGREEMENT = "identical responses", "under the agreement"
 TIE, MARGIN, CONTRADICTED, ONE_ORDER = "tie", "under the margin", "orders disagree", "not in both orders"

@@ -1,4 +1,4 @@
-"""RM-R1's released training sets: rendered prompts taken apart, the label leak mended.
+"""RM-R1's released training sets: splits rendered prompts into cases, and corrects a leak of the label.
 
 Layouts and names follow RM-R1-UIUC/RM-R1 @d4c2542, ``rm_r1/dataset/mix_data/mix_data.py`` (prompts) and
 ``rm_r1/verl/utils/dataset/rl_dataset.py`` (columns).

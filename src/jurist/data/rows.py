@@ -17,7 +17,7 @@ from jurist.inputs.lines import Fields, seen
 from jurist.inputs.rows import case_of
 
 Renames = Mapping[str, Sequence[str]]
-"""The name of a field of ours, and the fields of the source whose texts, joined, become its value."""
+"""New field name -> names of the source's fields; the texts of several fields are joined."""
 
 
 def read(source: str, renames: Renames | None = None, on_bad: OnBad | None = None) -> Iterator[Case]:

@@ -1,4 +1,4 @@
-"""Bytes to rows where the text is JSON: one object per line, or a list of objects."""
+"""Reads rows from JSON: one object per line, or a list of objects."""
 
 import re
 from collections.abc import Iterable, Iterator

@@ -18,7 +18,7 @@ MESSAGE_HINT = 'a message looks like {"role": "user", "content": "..."}'
 TEXT_ONLY = "a judge reads text alone: leave the row out, or describe the content in words"
 
 MEDIA = ("image", "images", "audio", "audios", "video", "videos", "files", "attachments")
-"""Fields of a row or message that hold what is no text."""
+"""Fields of a row or message for images, sound and files."""
 
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant"}
 _TEXT_PARTS = ("text", "input_text", "output_text")

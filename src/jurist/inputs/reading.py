@@ -1,4 +1,4 @@
-"""The loop over rows: each row made into something, or its error raised or handed on with its place."""
+"""The loop over rows: makes a case or another value of each row; errors name the place of the row."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike, fspath

@@ -1,4 +1,4 @@
-"""From the rows of all processes to groups, from their rewards back to the rows, and to a reward server."""
+"""Makes groups of the rows of all processes, returns rewards to the rows, and asks a reward server."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A judge as OpenRLHF's reward function: each sample goes to a reward server, where it meets its siblings.
+"""A judge as OpenRLHF's reward function: a reward server compares each sample with its group.
 
 The contract is that of OpenRLHF 0.11.2 (openrlhf/utils/agent.py, ``SingleTurnAgentExecutor``), which calls
 the function with one sample at a time by ``asyncio.to_thread``.

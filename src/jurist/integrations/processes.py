@@ -1,4 +1,4 @@
-"""The processes of a run and what they exchange, and the event loop that each has for its judge."""
+"""What the processes of a training exchange, and the event loop in which each of them asks its judge."""
 
 import asyncio
 import atexit

@@ -1,4 +1,4 @@
-"""A judge as verl's reward: each sample goes to a reward server, where it meets its siblings.
+"""A judge as verl's reward: a reward server compares each sample with its group.
 
 The contracts are those of verl 0.9.1 (verl/trainer/ppo/reward.py, verl/experimental/reward_loop). verl deals
 the siblings of a prompt to its reward workers at random, so that no worker sees a whole group; a server does.

@@ -25,7 +25,7 @@ LEVEL: dict[Rating, float] = {
     "bradley-terry": 0.0,
     "elo": 1000.0,
 }
-"""The rating that all responses of a group have where none is better than another."""
+"""The rating of all responses of a group in which none is better than another."""
 
 
 class Ranking(Record, frozen=True):

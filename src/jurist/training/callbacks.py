@@ -1,4 +1,7 @@
-"""Callbacks that stop a training before it does harm, warn where it learns nothing, find its checkpoints."""
+"""Callbacks that stop a training at a number that is not finite or a full disk, and warn of equal rewards.
+
+Also: which checkpoint is complete, so that a training can resume from it.
+"""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Held-out pairs: judged in both orders by the model as it then is, before, during and after a training.
+"""Held-out pairs: judged in both orders by the trained model before, during and after its training.
 
 Every measurement is a run folder (RUN/held-out/NAME) with its ``eval.json``.
 """

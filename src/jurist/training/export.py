@@ -1,4 +1,4 @@
-"""A trained model as others read it: a plain folder in a chosen precision, a file for the embedded engine."""
+"""Exports a trained model: a Hugging Face folder in one precision, a GGUF file for the embedded engine."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Completions of groups by the trained model: each prompt is read once, finished rows leave the batch.
+"""Completions of groups by the trained model: each prompt is computed once, finished rows leave the batch.
 
 Each row has a random generator of its own, so its draws do not depend on the other rows.
 """
@@ -96,11 +96,11 @@ class _Batch:
         pads = [self.width - len(p) for p in prompts]
         ids = [[settings.pad] * n + list(p) for n, p in zip(pads, prompts, strict=True)]
         mask = [[0] * n + [1] * len(p) for n, p in zip(pads, prompts, strict=True)]
-        self.ids = torch.tensor(ids, device=self.device)
-        self.mask = torch.tensor(mask, device=self.device)
-        self.owners = torch.tensor(owners, device=self.device)
+        self.ids = torch.tensor(ids, device=self.device)  # (prompts, width)
+        self.mask = torch.tensor(mask, device=self.device)  # (prompts, width)
+        self.owners = torch.tensor(owners, device=self.device)  # (rows,): the prompt of each row
         self.eos = torch.tensor(settings.eos, dtype=torch.long, device=self.device)
-        shape = (count, settings.max_new_tokens)
+        shape = (count, settings.max_new_tokens)  # (rows, tokens)
         self.written = torch.full(shape, settings.pad, device=self.device)
         self.logps = torch.zeros(shape, device=self.device)
         self.lengths = torch.zeros(count, dtype=torch.long, device=self.device)
@@ -131,13 +131,14 @@ class _Shared(_Batch):
         self._takes_positions = "position_ids" in known
         library: Library = package("transformers")
         cache = library.DynamicCache(config=causal_of(self.model).base_model.config)
+        # (prompts, vocabulary), then a copy for each row: (rows, vocabulary)
         logits = self._logits(self.ids, self.mask, self.mask.cumsum(1) - 1, cache)[self.owners]
         rooms = [_Room(layer, self.owners, self.settings.max_new_tokens) for layer in cache.layers]
         cache = library.Cache(layers=[room.layer for room in rooms])
         more = self.mask.new_ones(len(self.owners), self.settings.max_new_tokens)
-        mask = torch.cat([self.mask[self.owners], more], 1)
-        alive = torch.arange(len(self.owners), device=self.device)
-        ended = torch.zeros_like(alive, dtype=torch.bool)
+        mask = torch.cat([self.mask[self.owners], more], 1)  # (rows, width + tokens)
+        alive = torch.arange(len(self.owners), device=self.device)  # rows that are still in the batch
+        ended = torch.zeros_like(alive, dtype=torch.bool)  # of these, those that have ended
         for at in range(self.settings.max_new_tokens):
             tokens = torch.full_like(alive, self.settings.pad)
             tokens[~ended] = self.step(logits[~ended], alive[~ended], at)
@@ -145,7 +146,7 @@ class _Shared(_Batch):
             left = int((~ended).sum())
             if not left or at + 1 == self.settings.max_new_tokens:
                 break
-            if 2 * left <= len(alive):
+            if 2 * left <= len(alive):  # ended rows leave the batch when they are half of it
                 kept = (~ended).nonzero()[:, 0]
                 alive, tokens, mask, ended = alive[kept], tokens[kept], mask[kept], ended[kept]
                 for room in rooms:
@@ -165,7 +166,10 @@ class _Shared(_Batch):
 
 
 class _Room:
-    """A layer of the cache whose rows are written in place: the stock one is copied for every token."""
+    """A layer of the cache that is written in place; transformers' own is copied for every token.
+
+    Keys and values are (rows, heads, room, width); the first ``_used`` columns of the room are filled.
+    """
 
     def __init__(self, prompt: Tensor, owners: Tensor, limit: int) -> None:
         self.layer, self._limit = copy(prompt), limit

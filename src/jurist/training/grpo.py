@@ -139,11 +139,11 @@ def train_grpo(options: GrpoOptions, source: str, out: Path, say: Say) -> Result
         policy = load(options)
         judge = judge_of(options)
         pairs = _pairs(options, source, judge, policy, say)
-        held = held_out_pairs(options, policy, out, options.eval_tokens or options.max_completion or 512)
+        held_out = held_out_pairs(options, policy, out, options.eval_tokens or options.max_completion or 512)
         rollouts = _rollouts(session, options, policy, judge, pairs)
         trainer = _trainer(session, options, policy, rollouts, len(pairs))
         no_signal_after = options.no_signal_after * chosen(options.updates)
-        return session.train(trainer, checkpoint, policy, held, no_signal_after, rows=len(pairs))
+        return session.train(trainer, checkpoint, policy, held_out, no_signal_after, rows=len(pairs))
 
 
 def _check(options: GrpoOptions) -> None:

@@ -1,4 +1,4 @@
-"""The model that is trained and its tokenizer: loaded and checked, defects that matter here repaired."""
+"""Loads the model that is trained and its tokenizer, checks them, and adds a missing padding token."""
 
 import os
 from dataclasses import dataclass
@@ -85,6 +85,17 @@ def check_base(options: TrainOptions, checkpoint: Path) -> None:
         )
 
 
+def embedded_tokenizer(folder: Path, name: str) -> Tokenizer:
+    """The tokenizer in the embedded model's GGUF file, which splits texts as SmolLM2's does."""
+    tokenizer = package("transformers").AutoTokenizer.from_pretrained(str(folder), gguf_file=name)
+    # transformers reads the tokens and merges from a GGUF file, but not the rule that splits texts.
+    splits = package("tokenizers").pre_tokenizers
+    tokenizer.backend_tokenizer.pre_tokenizer = splits.Sequence(
+        [splits.Digits(individual_digits=True), splits.ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
+    return tokenizer
+
+
 def embedded_folder(file: Path | None = None) -> Path:
     """The embedded model as a Hugging Face folder, made from its GGUF file once and cached.
 
@@ -98,12 +109,7 @@ def embedded_folder(file: Path | None = None) -> Path:
     package("gguf")
     quiet()
     folder, name = str(source.parent), source.name
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
-    # transformers reads a GGUF's tokens and merges, not how it cuts texts (this one: smollm).
-    cuts = package("tokenizers").pre_tokenizers
-    tokenizer.backend_tokenizer.pre_tokenizer = cuts.Sequence(
-        [cuts.Digits(individual_digits=True), cuts.ByteLevel(add_prefix_space=False, use_regex=True)]
-    )
+    tokenizer = embedded_tokenizer(source.parent, name)
     # As dequantised tensors, since quantised ones cannot be saved.
     how = transformers.GgufConfig(gguf_file=name, dequantize=True)
     model = transformers.AutoModelForCausalLM.from_pretrained(

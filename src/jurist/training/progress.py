@@ -1,4 +1,4 @@
-"""Progress of a training: a live screen on a terminal, elsewhere a line now and then."""
+"""Progress of a training: a live screen on a terminal, elsewhere a line every 30 seconds."""
 
 import logging
 import math
@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jurist.reports.views.style import Screen
 from jurist.training.metrics import ENDING, Callback, Logs, numbers, unanswered
 from jurist.training.types import Args, Control, State
 
@@ -114,7 +115,7 @@ class ProgressCallback(Callback):
     ) -> None:
         self.title = title
         self.progress = Progress(clock)
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or Screen(stderr=True)
         self._every, self._clock = every, clock
         self._last: float | None = None
         self._live: Live | None = None

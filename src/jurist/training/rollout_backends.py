@@ -1,6 +1,6 @@
-"""What writes the completions of a training step: the model itself, vLLM, paged batches, the embedded engine.
+"""Rollout backends: the trained model itself, vLLM, transformers' paged batches, the embedded engine.
 
-A backend is opened once a step with the weights as they then are, and called for each round of groups.
+A backend is opened once a step with the current weights, and called for each round of groups.
 """
 
 from collections.abc import Callable, Generator, Sequence

@@ -1,4 +1,12 @@
-"""The scalar baseline: Bradley-Terry on pairs, by TRL's trainer, on what the scalar engine reads."""
+"""A scalar reward model on pairs, the baseline without reasoning, by TRL's ``RewardTrainer``.
+
+    jurist train scalar pairs.jsonl --model MODEL --out RUN [--held-out pairs.jsonl]
+
+The model reads a whole conversation, tokenised as the scalar engine does, and has one output, the score.
+Loss: -log sigmoid(score of the preferred response - score of the other one), Bradley-Terry, the mean over
+the pairs of a batch; gradients are clipped at ``max_grad_norm``. Ties and pairs without gold are left out.
+RM-R1 and RRM compare with such models, and do not publish how theirs were trained.
+"""
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -60,10 +68,10 @@ def train_scalar(options: ScalarOptions, source: str, out: Path, say: Say) -> Re
         pairs, count = preferences(load_cases(source), policy, limit=limit, too_long=options.too_long)
         for line in count_lines(count, len(pairs)):
             say(line)
-        held = _held_out(options, policy, out)
+        held_out = _held_out(options, policy, out)
         trainer = _trainer(session, options, policy, pairs)
         return session.train(
-            trainer, checkpoint, policy, held, open_model=partial(scoring, width=options.micro_batch)
+            trainer, checkpoint, policy, held_out, open_model=partial(scoring, width=options.micro_batch)
         )
 
 

@@ -234,7 +234,7 @@ def _at_its_end(trainer: Trainer, checkpoint: Path) -> bool:
     To go on from it would take one step more where the steps end within an epoch (transformers 5.19,
     trainer.py, ``_inner_training_loop``).
     """
-    state = package("transformers").State.load_from_json(str(checkpoint / STATE))
+    state = package("transformers").TrainerState.load_from_json(str(checkpoint / STATE))
     if state.global_step < state.max_steps:
         return False
     trainer.state = state

@@ -3,9 +3,10 @@
     jurist train sft rows.jsonl --model MODEL --out RUN [--held-out pairs.jsonl]
 
 Rows have `prompt` and `completion` (as `jurist distill` writes them) or `messages`. Loss: cross-entropy of
-the completion's tokens, the mean over the tokens of a batch; the prompt's tokens count nothing. This is
-RM-R1's first stage (distillation of reasoning chains). With ``target`` answer the rows are pairs and the
-completion is the bare verdict: the baseline without reasoning.
+the completion's tokens, the mean over the tokens of a batch, each times its weight where rows or
+``verdict_weight`` give one (token_weights.py); gradients are clipped at ``max_grad_norm``. The prompt's
+tokens are not learned. This is RM-R1's first stage (distillation of reasoning chains), which has no weights.
+With ``target`` answer the rows are pairs and the completion is the bare verdict: RM-R1's baseline "SFT".
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -50,8 +51,8 @@ def train_sft(options: SftOptions, source: str, out: Path, say: Say) -> Result:
             return ended
         policy = load(options)
         rows = _rows(options, source, judge_of(options), policy, say)
-        held = held_out_pairs(options, policy, out, options.eval_tokens or 512)
-        return session.train(_trainer(session, options, policy, rows), checkpoint, policy, held)
+        held_out = held_out_pairs(options, policy, out, options.eval_tokens or 512)
+        return session.train(_trainer(session, options, policy, rows), checkpoint, policy, held_out)
 
 
 def _rows(options: SftOptions, source: str, judge: Judge, policy: PolicyModel, say: Say) -> list[SftRow]:

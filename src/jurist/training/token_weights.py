@@ -1,7 +1,7 @@
 """Weights of a completion's tokens in the loss: the verdict's own, and spans that a row names.
 
-A verdict is one token in sixty of a chain: at weight 1 its share of the loss is small, and the wording of
-rubric and reasons is learned long before it.
+A verdict is about one token in sixty of a chain: at weight 1 its share of the loss is small, and it is
+learned long after the wording of rubric and reasons.
 """
 
 import re
@@ -34,8 +34,8 @@ def spans_of(value: object) -> list[Span]:
 def verdict_span(text: str, slot: VerdictSlot, weight: float) -> list[Span]:
     """The label of the last verdict in a text; nothing where it has none."""
     labels = "|".join(map(re.escape, slot.labels))
-    found = list(re.finditer(f"{re.escape(slot.before)}({labels})", text))
-    return [(*found[-1].span(1), weight)] if found and weight != 1.0 else []
+    verdicts = list(re.finditer(f"{re.escape(slot.before)}({labels})", text))
+    return [(*verdicts[-1].span(1), weight)] if verdicts and weight != 1.0 else []
 
 
 def token_weights(tokenizer: Tokenizer, text: str, ids: Sequence[int], spans: Sequence[Span]) -> list[float]:
@@ -46,8 +46,8 @@ def token_weights(tokenizer: Tokenizer, text: str, ids: Sequence[int], spans: Se
     encoded = tokenizer(
         text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
     )
-    own = list(encoded["input_ids"])
-    if own != list(ids[: len(own)]):
+    tokens = list(encoded["input_ids"])
+    if tokens != list(ids[: len(tokens)]):
         raise InputError(
             "weights: cannot be placed on this completion's tokens",
             "the chat template or a control token in the text changes how it is cut; leave the weights out",

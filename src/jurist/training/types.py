@@ -1,7 +1,7 @@
-"""Types of torch's and transformers' values, which are imported late and may not be installed.
+"""Names for types of torch and transformers, which are imported late and may not be installed.
 
-What the callbacks read of the trainer's three records is checked by protocols. The others are names for
-``Any``: they say what a value is, and are not checked.
+The protocols say what the callbacks read of the trainer's three records, and are checked. The other names
+stand for ``Any``: they tell a reader what a value is.
 """
 
 from typing import Any, Protocol, TypeAlias

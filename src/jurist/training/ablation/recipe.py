@@ -74,9 +74,9 @@ class Recipe(Part, frozen=True):
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a TOML file; raises ``ConfigError`` naming file, key and what is legal."""
-    found = read_toml(path)
+    contents = read_toml(path)
     try:
-        recipe = msgspec.convert(found, Recipe)
+        recipe = msgspec.convert(contents, Recipe)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}", hint=_legal()) from None
     try:

@@ -1,4 +1,4 @@
-"""What a distillation came to: pairs, chains by reason, tokens, and the balance of the labels."""
+"""Counts of a distillation: pairs, chains by reason, tokens, and the balance of the labels."""
 
 from collections import Counter
 from collections.abc import Sequence
