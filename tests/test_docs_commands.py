@@ -257,7 +257,7 @@ def test_commands_run(
 
 
 def _starts_and_stops(words: list[str]) -> None:
-    """A command that listens says where, and ends with 0 when it is told to."""
+    """A command that listens says where, and ends when it is told to."""
     if words[0] == "serve":
         pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
     command = [sys.executable, "-m", "jurist", *words, "--port", "0"]
@@ -268,9 +268,10 @@ def _starts_and_stops(words: list[str]) -> None:
             seen += line
         assert "http://127.0.0.1:" in seen, seen
         time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.communicate(timeout=60)
-    assert process.returncode in (0, 130), seen
+    # The server drains first; the view has nothing to lose.
+    assert process.returncode == (0 if words[0] == "serve" else -signal.SIGTERM), seen
 
 
 @pytest.mark.parametrize(("page", "code"), PYTHON)
