@@ -7,11 +7,12 @@ LOCAL := $(VENV)/.ready-local
 DOCS := $(VENV)/.ready-docs
 RELEASE := $(VENV)/.ready-release
 
-.PHONY: setup demo test check docs release-check clean help
+.PHONY: setup demo test faults check docs release-check clean help
 
 help:
 	@echo "make demo    set up, judge examples/pairs.jsonl with the embedded model, read one verdict"
 	@echo "make test    set up and run the tests"
+	@echo "make faults  set up with Ray, and kill workers, nodes and commands of a small cluster (minutes)"
 	@echo "make check   set up, then lint, format and types"
 	@echo "make docs    write the documentation site into site/ (strict: a broken link is an error)"
 	@echo "make release-check   build the packages, and try them in clean environments"
@@ -62,6 +63,10 @@ release-check: $(RELEASE)
 
 test: $(LOCAL)
 	@$(BIN)/python -m pytest -rs -n auto --dist loadfile
+
+faults: $(LOCAL)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group cluster
+	@JURIST_FAULTS=1 $(BIN)/python -m pytest -rs tests/faults
 
 check: setup
 	@$(BIN)/ruff check src tests benchmarks tools docs/hooks.py

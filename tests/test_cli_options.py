@@ -37,11 +37,13 @@ def printed(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     return call
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "data pairs", "data mix", "train sft", "train export"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "data pairs", "data mix", "train sft", "train export", "plan judge", "plan grpo"]
+)
 def test_every_command_shows_examples_and_its_own_options(command: str, printed: Printed):
     code, text, _ = printed("help", *command.split())
     assert code == 0
-    if command not in ("data", "train", "protocols"):
+    if command not in ("data", "train", "protocols", "plan"):
         assert text.count(f"jurist {command}") >= 2
     assert "--config FILE.toml" in text
 

@@ -37,6 +37,7 @@ from jurist.cli.options import (
     SkipBad,
     Source,
 )
+from jurist.cli.planning import NONE, KnownRates, Only, Reading, plan_source
 from jurist.core.errors import ConfigError, InputError, ProtocolError
 from jurist.core.types import Case, Decision, conversation
 from jurist.judging.config import DEFAULTS, JudgeConfig
@@ -68,6 +69,8 @@ def judge(
     as_completed: AsCompleted = False,
     skip_bad: SkipBad = False,
     limit: Limit = None,
+    plan: Only = False,
+    rates: KnownRates = NONE,
     config: Judge = DEFAULTS,
     cluster: OnCluster = HERE,
 ) -> int:
@@ -98,7 +101,13 @@ def judge(
         Leave out rows that cannot be read, and list them, instead of stopping.
     limit
         Judge the first so many cases only.
+    plan
+        Say what it will take (calls, tokens, hours, money, disk), and ask nobody.
     """
+    if plan:
+        if source is None or prompt is not None:
+            raise ConfigError("a plan is about a source of cases", hint="jurist judge pairs.jsonl --plan")
+        return plan_source(Reading(source, limit, skip_bad), config, rates, out=out, json=json)
     from jurist.reports.views.json_rows import decision_row
     from jurist.reports.views.scorecard import decisions_view
 

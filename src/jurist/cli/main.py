@@ -25,7 +25,7 @@ GROUPS = {
     "Measure": ("eval", "curve", "calibrate", "audit", "import", "export", "overlap"),
     "Read": ("report", "view", "show", "score", "compare", "agree"),
     "Train": ("data", "distill", "train", "ablate"),
-    "More": ("list", "protocols", "doctor", "help", "completion"),
+    "More": ("plan", "list", "protocols", "doctor", "help", "completion"),
 }
 # Commands are imported when they are called; so their summaries stand here.
 COMMANDS = {
@@ -54,6 +54,7 @@ COMMANDS = {
     "distill": ("distill:distill", "Distil judging chains: right and whole ones become rows for training."),
     "train": ("train:train", "Train a judge: supervised, by reinforcement (GRPO), or a scalar one."),
     "ablate": ("ablate:ablate", "Make judges in several ways, and measure them in one table."),
+    "plan": ("plan:plan", "What judging, distilling and training will take: calls, tokens, hours, money."),
     "list": ("list:list_names", "Protocols, engines, deliberations, benchmarks, schemas, one line each."),
     "protocols": ("protocols:protocols", "Fetch, verify and cache the prompts of published checkpoints."),
     "doctor": ("doctor:doctor", "Say what is installed, what is cached, and what a server can do."),

@@ -131,7 +131,7 @@ def import_run(
     json
         The scorecard as JSON on standard output.
     """
-    from jurist.benchmarks.base import read_bytes
+    from jurist.benchmarks.files import read_bytes
     from jurist.benchmarks.recorded import read_recorded
     from jurist.core.store import write_scorecard
     from jurist.judging import registry

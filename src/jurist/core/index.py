@@ -121,7 +121,10 @@ class Index:
                 if database:
                     database.close()
                 if fresh:
-                    raise StoreError(f"cannot keep the index {path}: {error}") from error
+                    raise StoreError(
+                        f"cannot keep the index {path}: {error}",
+                        hint="make room, or choose a disk that can be written to",
+                    ) from error
             except BaseException:
                 if database:
                     database.close()

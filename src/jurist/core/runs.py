@@ -122,7 +122,7 @@ class Run(AbstractContextManager["Run"]):
                     yield offset, self._records.slim_judgment(offset)
             except DamagedError as error:
                 self._note(error)
-                self.lost += 1
+                self._lost.add((JUDGMENTS, offset))
 
     def judgment_of(self, query: Query) -> Judgment | None:
         """The judgment of a query, by its key; None where there is none that can be read."""
@@ -131,7 +131,7 @@ class Run(AbstractContextManager["Run"]):
             return None if offset is None else self._records.judgment_of(offset, query)
         except DamagedError as error:
             self._note(error)
-            self.lost += 1
+            self._lost.add((JUDGMENTS, query.key))
             return None
 
     def judgment_at(self, offset: int) -> Judgment | None:

@@ -1,4 +1,4 @@
-"""Which rows are fit for training; one reason for each that is not, the cheapest test first.
+"""Filters of training rows: the first reason for which a row is left out, the cheapest test first.
 
 Cases of many responses become pairs of a better and a worse one.
 """

@@ -19,7 +19,7 @@ from jurist.data.sources import stem
 from jurist.inputs.rows import case_of
 
 Orders = Literal["given", "random", "both"]
-"""What ``meta.order`` says about the slots: nothing, one order by seed, or each row in both orders."""
+"""What is written to ``meta.order``: nothing, one order by seed, or both orders, a row for each."""
 
 
 class MixturePart(NamedTuple):

@@ -1,4 +1,4 @@
-"""RM-R1's released training sets: rendered prompts taken apart, the label leak mended.
+"""RM-R1's released training sets: splits rendered prompts into cases, and corrects a leak of the label.
 
 Layouts and names follow RM-R1-UIUC/RM-R1 @d4c2542, ``rm_r1/dataset/mix_data/mix_data.py`` (prompts) and
 ``rm_r1/verl/utils/dataset/rl_dataset.py`` (columns).
@@ -6,7 +6,7 @@ Layouts and names follow RM-R1-UIUC/RM-R1 @d4c2542, ``rm_r1/dataset/mix_data/mix
 
 import re
 from collections import Counter
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -62,7 +62,7 @@ def released(fields: Fields, name: str) -> Released:
     single, multi = (user.find(marks[0]) % (len(user) + 1) for marks in (_SINGLE, _MULTI))
     talks = multi < single
     prompt, responses, leak = _conversations(user) if talks else _question(user)
-    meta: dict[str, Any] = {
+    meta: dict[str, object] = {
         "layout": f"{layout}, {'conversations' if talks else 'question'}",
         "order": [0, 1],
     }
@@ -117,7 +117,7 @@ def _label(fields: Fields) -> tuple[str, str | None]:
         trace = None  # the label a second time
     if trace is not None and not isinstance(trace, str):
         raise InputError(f"winner: is no trace, saw {seen(trace)}", _HINT)
-    return cast("str", label), trace
+    return label, trace
 
 
 def _between(text: str, marks: tuple[str, ...]) -> list[str]:

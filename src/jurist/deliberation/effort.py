@@ -1,4 +1,4 @@
-"""Thinking effort: a fixed budget, a second look with more of it, or a cascade of two judges."""
+"""Thinking effort: a fixed budget, a second attempt without it, or a cascade of two judges."""
 
 from typing import Unpack
 

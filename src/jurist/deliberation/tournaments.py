@@ -161,7 +161,7 @@ def _rounds(n: int) -> int:
 
 
 NUDGE = 1e-6
-"""What those lose who are tied at the top by win rate and lose the tie-break."""
+"""How much is taken from the score of players who are tied at the top and lose the tie-break."""
 
 
 def standings(n: int, players: Sequence[int], matches: Sequence[Match]) -> Scores:

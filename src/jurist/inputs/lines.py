@@ -1,15 +1,16 @@
-"""Bytes to rows where the text is JSON: one object per line, or a list of objects."""
+"""Reads rows from JSON: one object per line, or a list of objects."""
 
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
 from jurist.core.errors import InputError
+from jurist.core.json_value import JsonObject
 
-Fields = dict[str, Any]
+Fields = JsonObject
 """One row as it was written: plain JSON values under their names."""
 
 Numbered = tuple[int, Fields | InputError]

@@ -1,4 +1,4 @@
-"""The processes of a run and what they exchange, and the event loop that each has for its judge."""
+"""What the processes of a training exchange, and the event loop in which each of them asks its judge."""
 
 import asyncio
 import atexit
@@ -72,8 +72,8 @@ class Processes:
 
     def __init__(self, patience: float) -> None:
         self._timeout = timedelta(seconds=patience)
-        self._world: Callable[[], Any] = _nothing
-        self._group: Callable[[], Any] = _nothing
+        self._world: Callable[[], object] = _nothing
+        self._group: Callable[[], object] = _nothing
 
     def group(self) -> ProcessGroup:
         """The processes that take part in this call."""

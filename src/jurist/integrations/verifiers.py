@@ -110,7 +110,7 @@ def row_of(task: Any, response: str, reference: str | None) -> RewardRow:
     return rows_of([[*system, *asked]], [response], {"reference": [None if answer == "" else answer]})[0]
 
 
-def _user(text: str) -> list[dict[str, Any]]:
+def _user(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 

@@ -60,7 +60,12 @@ class RunProgress:
         self.statuses[status] = self.statuses.get(status, 0) + 1
 
     def remember(self, decision: Decision) -> None:
-        """Count the judgments of a decision that was there."""
+        """Count a decision that was there, and its judgments."""
+        self.kept += 1
+        self.recall(decision)
+
+    def recall(self, decision: Decision) -> None:
+        """Count the judgments of a decision that was counted when its case was passed over."""
         self.remembered += len(decision.judgments)
         for judgment in decision.judgments:
             self.count(judgment, paid=False)
@@ -188,7 +193,6 @@ async def decide_tasks(
 
         known = task.store.decided(case.id, digest, texts=not task.slim) if task.store else None
         if known is not None:
-            progress.kept += 1
             progress.remember(known)
             return task, known
         if task.store:

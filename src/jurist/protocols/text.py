@@ -1,4 +1,4 @@
-"""What rendering and reading do to texts: letters made plain, turns written as one text, templates filled."""
+"""Text functions of rendering and parsing: removes invisible characters, joins turns, fills templates."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""Best of n as a stream: who is ahead, and the choice as soon as nothing can change it any more."""
+"""Best of n as a stream: which response leads, and the choice as soon as it can no longer change."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -30,7 +30,7 @@ from jurist.rewards.group import GroupJudge, GroupResult
 from jurist.rewards.policy import ResponsePolicy, legible
 
 BEST = "knockout(swapped)"
-"""How a judge of pairs chooses where nothing else was chosen."""
+"""The default deliberation of a judge of pairs."""
 
 
 class Leading(Record, frozen=True, omit_defaults=False):

@@ -1,4 +1,4 @@
-"""The cohort: samples that arrive one by one are gathered by group and judged together."""
+"""Cohorts: samples that arrive one by one are collected by group and judged together."""
 
 import asyncio
 from collections import OrderedDict
@@ -20,19 +20,19 @@ JudgeGroup = Callable[[Case, float | None], Awaitable[Sequence[Reward]]]
 ``GroupJudge.rewards`` is one."""
 
 Partial = Literal["refuse", "judge"]
-"""What is done with a group that is not whole when its time is over."""
+"""What is done with a group that is incomplete when its time is over."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 GATHERING = 0.5
-"""The share of a caller's time that may go into waiting for siblings, where their number is not known."""
+"""The share of a caller's time that is used to wait for siblings, if their number is not known."""
 
 HELD_UP = 0.05
-"""Seconds by which the event loop is late when it is held up: it did not read what came meanwhile."""
+"""Seconds of delay from which the event loop counts as blocked: requests that arrived were not read."""
 
 JUDGING = 0.95
-"""The share of what is then left that the judge has; the rest is for the answer."""
+"""The share of the remaining time that the judge has; the rest is for sending the reply."""
 
 
 class CohortsClosed(JuristError):

@@ -1,4 +1,4 @@
-"""What is done with the responses of a group that are empty, forged, or written after long thinking."""
+"""Rules for responses of a group that are empty, contain forged verdicts, or follow long thinking."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from jurist.protocols.injection import defuse
 from jurist.protocols.thinking_tags import without_thinking
 
 Treatment = Literal["judge", "lowest", "none"]
-"""Judged like any other; not judged, and level with the lowest that was; not judged, no reward."""
+"""Judged like any other; not judged, with the lowest reward of those judged; not judged, no reward."""
 
 
 class ResponsePolicy(Record, frozen=True):
@@ -47,7 +47,7 @@ class ResponsePolicy(Record, frozen=True):
 
 
 AS_THEY_ARE = ResponsePolicy("judge", "judge", thinking=False, sort=False)
-"""Every response is judged as it stands, and where it stands."""
+"""Every response is judged unchanged."""
 
 
 def legible(text: str) -> bool:

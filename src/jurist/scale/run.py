@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 from jurist.core.errors import BusyError, EngineError, StoreError
 from jurist.core.files import Warn, write_whole
@@ -21,8 +22,9 @@ from jurist.engines.secrets import KEY_VARIABLES
 from jurist.judging.pool import RunProgress, Watch
 from jurist.scale.config import LARGEST_PIECE, Cluster
 from jurist.scale.memory import Known, Recollection
-from jurist.scale.part import LOCK_SECONDS, take_in
+from jurist.scale.part import GIVEN_UP, LOCK_SECONDS, take_in
 from jurist.scale.pool import Pool, Size
+from jurist.scale.shards import write_shards
 from jurist.scale.work import Asking
 from jurist.scale.worker import SESSION, Outcome, Piece, Post
 
@@ -47,17 +49,22 @@ def decide_on(
     say: Callable[[str], None] = lambda _: None,
     warn: Warn = lambda _: None,
     slim: bool = False,
+    filesystem: Any = None,
 ) -> Generator[tuple[Case, Decision]]:
     """Each case with its decision, in the order of the cases, once all of them are decided.
 
     ``source`` is the name of the input for run.json; ``watching`` gets how many cases are to be decided. What
     ``out`` holds is not asked again. Raises ``EngineError`` and ``StoreError``; then the same call goes on
-    with what is there. ``slim``: decisions without texts.
+    with what is there. ``slim``: decisions without texts. ``filesystem``: pyarrow's or fsspec's, for shards.
     """
     progress = progress or RunProgress()
     with _Run(cluster, asking, out, source, say, warn) as run:
         places = run.decide(cases, progress, watching)
         yield from run.decisions(places, slim=slim)
+    if cluster.shards is not None:
+        with Pool(cluster, asking.setup.config) as pool:
+            n = write_shards(pool.data, out.resolve(), places, cluster.shards, filesystem)
+        say(f"{len(places):,} rows in {n} parquet files in {cluster.shards}")
 
 
 def fill(
@@ -96,6 +103,8 @@ class _Run(AbstractContextManager["_Run"]):
             asyncio.run(_checked(asking))
         self.parts = self.out / PARTS
         self.store = Store(self.out, asking.facts(source), warn=warn)
+        self._holds = any(self.store.kept)
+        """Whether the run folder holds anything that may have been asked for."""
         try:
             self.session = secrets.token_hex(8)
             self.parts.mkdir(exist_ok=True)
@@ -124,6 +133,11 @@ class _Run(AbstractContextManager["_Run"]):
             ):
                 pieces = self._pieces(pending, pool.size)
                 self._decide(pool, pieces, progress, watch)
+        if len(pending) < len(places):
+            # Their judgments are not read again for being counted; that there are some is what matters.
+            progress.remembered += 1
+            progress.judgments += 1
+        progress.decisions = len(places)
         return places
 
     def decisions(self, places: Iterable[int], *, slim: bool) -> Iterator[tuple[Case, Decision]]:
@@ -146,14 +160,14 @@ class _Run(AbstractContextManager["_Run"]):
         """Every case is noted in the order of the input; returns where they stand, and the undecided ones."""
         places, pending, remembered = array("q"), list[_Pending](), 0
         # A distillation may be asked for more of a pair than the run folder holds.
-        final = self.asking.work.method is None
+        final, decided = self.asking.work.method is None, self.store.settled()
         with closing(Recollection(self.asking, self.store)) as memory:
             for case in cases:
                 digest = case.digest
                 place = self.store.begin(case, digest)
                 places.append(place)
-                settled = self.store.is_settled(case.id, digest)
-                known = Known() if (settled and final) or not any(self.store.kept) else memory.of(case)
+                settled = digest in decided
+                known = Known() if (settled and final) or not self._holds else memory.of(case)
                 if settled and not known.missing:
                     remembered += 1
                 else:
@@ -201,11 +215,10 @@ class _Run(AbstractContextManager["_Run"]):
             self.parts / piece.name, self.store, again=bool(piece.known), warn=self._warn
         ):
             progress.decisions += 1
+            if decision.verdict.note.startswith(GIVEN_UP):
+                self._warn(f"the case {decision.case_id!r} was {decision.verdict.note}")
             for judgment in decision.judgments:
-                progress.judgments += 1
-                progress.tokens += judgment.usage.completion_tokens
-                status = judgment.verdict.status
-                progress.statuses[status] = progress.statuses.get(status, 0) + 1
+                progress.count(judgment)
         # The mark first: a worker that is sent the piece again must not begin it anew.
         (self.parts / f"{piece.name}.done").touch()
         shutil.rmtree(self.parts / piece.name, ignore_errors=True)
@@ -226,6 +239,7 @@ class _Run(AbstractContextManager["_Run"]):
                 continue
             if (folder / "run.json").exists():
                 taken += len(take_in(folder, self.store, again=True, warn=self._warn))
+                self._holds = True
             shutil.rmtree(folder, ignore_errors=True)
         if taken:
             self._warn(f"taken in: {taken:,} decisions of workers that were interrupted")

@@ -131,7 +131,9 @@ class Worker:
             # A worker died while these were in work: each is alone in the process now.
             suspects = [case for case in cases if 0 < part.deaths[case.digest] < post.tries]
             for case in cases:
-                if part.deaths[case.digest] >= post.tries and not part.store.is_settled(case.id, case.digest):
+                if part.deaths[case.digest] >= post.tries and not part.store.has_decided(
+                    case.id, case.digest
+                ):
                     part.give_up(case)
             width = asking.setup.concurrency
             await self._all(part, fresh, ask, self._noted(part, decide, alone=False), width)

@@ -21,7 +21,7 @@ from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.audit.audit import Audit, audit, read_item
 from jurist.reports.audit.faithfulness import Reasons
 from jurist.reports.audit.findings import Finding, Item
-from jurist.reports.page.curves import METRICS, read_curves
+from jurist.reports.page.curves import METRICS, POLICIES, read_curves, read_policies
 
 BLOCK = 50
 """Cases of one compressed block: what is inflated when one of them is opened."""
@@ -29,7 +29,7 @@ LONGEST = 2_000_000
 """Characters of a text that a report keeps; the rest is cut, and the cut is said."""
 SIDE = (
     "engine", "model", "served_model", "protocol", "family", "deliberation", "forced", "benchmark", "input",
-    "seed", "jurist",
+    "imported", "seed", "jurist",
 )  # fmt: skip
 """What of run.json the first screen shows, in this order."""
 
@@ -69,6 +69,8 @@ def collect(folders: Sequence[Path], *, prices: tuple[float, float] | None = Non
         for folder, shown in zip(folders, page.index["runs"], strict=True):
             if curves := read_curves(folder):
                 shown["curves"] = curves
+            if policies := read_policies(folder):
+                shown["policies"] = policies
         return page
     finally:
         for run in runs:
@@ -96,7 +98,8 @@ def _ids(runs: Sequence[Run]) -> Iterator[str]:
             if case_id not in seen:
                 seen.add(case_id)
                 yield case_id
-    if not seen:
+    # A curve has judgments and no decisions of its own.
+    if not seen and not any((run.folder / POLICIES).exists() for run in runs):
         raise InputError("no decisions to report", hint="an empty run, or the wrong folder")
 
 
@@ -130,7 +133,7 @@ def _summary(name: str, counts: _Counts, prices: tuple[float, float] | None) -> 
     found = audit(name, counts.items, counts.reasons) if counts.items else None
     return {
         "name": name,
-        "config": [[key, str(run.config[key])] for key in SIDE if run.config.get(key) not in (None, "", [])],
+        "config": [[k, _shown(k, run.config[k])] for k in SIDE if run.config.get(k) not in (None, "", [])],
         "card": msgspec.to_builtins(card),
         "cost": cost or None,
         "lost": run.lost,
@@ -139,6 +142,15 @@ def _summary(name: str, counts: _Counts, prices: tuple[float, float] | None) -> 
         "left_out": list(found.left_out) if found else [],
         "faithfulness": [_finding(f) for f in found.reasons] if found else [],
     }
+
+
+def _shown(key: str, value: Any) -> str:
+    """A fact of run.json; of the outputs that were imported the name, which says whose they are."""
+    return (
+        str(value).rstrip("/").rpartition("/")[2]
+        if key == "imported" and "#" not in str(value)
+        else str(value)
+    )
 
 
 def _scorecard(counts: _Counts) -> Scorecard:

@@ -84,7 +84,8 @@ def _gold(decision: Decision) -> Text:
 def _judgment(judgment: Judgment, cut: _Cut) -> Group:
     """One judgment: its parts where it wrote a chain of rubrics, else its text."""
     order = judgment.query.order
-    shown = ", ".join(f"{_slot(place)} = response {r + 1}" for place, r in enumerate(order))
+    slots = (f"{_slot(place)} = response {r + 1}" for place, r in enumerate(order))
+    shown = f"of response {order[0] + 1}" if len(order) == 1 else ", ".join(slots)
     head = ", ".join(filter(None, (shown, _how(judgment))))
     parts: list[RenderableType] = [Text(""), Text(f"judgment  {head}", style="bold")]
     thinking, answer = split_thinking(judgment.completion)
@@ -173,15 +174,15 @@ def _verdict(judgment: Judgment) -> Text:
         return Text(f"  no verdict, {verdict.status}{note}", style="yellow")
     judged = sorted(judgment.query.order) or list(range(len(verdict.scores)))
     best = winner(verdict.scores)
-    single = len(verdict.scores) == 1
-    if single:
-        whose = f"response {judged[0] + 1}: " if judged[0] else ""
-        what = f"{whose}rating {verdict.scores[0]:.2f}"
+    way = WAYS[verdict.via]
+    if len(verdict.scores) == 1:
+        what, sure = f"rating {verdict.scores[0]:.2f}", ""
+        way = "mean of the ratings by their probabilities" if verdict.via == "logprobs" else way
     else:
         what = "tie" if best is None else f"response {judged[best] + 1}"
-    sure = "" if single else f" ({max(verdict.scores):.2f})"
+        sure = f" ({max(verdict.scores):.2f})"
     sure += f", {verdict.note}" if verdict.note else ""
-    return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {WAYS[verdict.via]}", "dim"))
+    return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {way}", "dim"))
 
 
 def _indented(text: str, style: str = "") -> Padding:

@@ -1,4 +1,4 @@
-"""One distillation: pairs in, rows out, every chain kept in a run folder and asked for once."""
+"""One distillation: reads pairs, asks for chains, writes rows; every chain is kept in a run folder."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""The two passes over one pair: a teacher is asked, then a repairer is shown what went wrong."""
+"""The two passes over one pair: a teacher writes a chain; if it is rejected, a repairer rewrites it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -153,8 +153,8 @@ class Passes:
 
     def _judged(self, case: Case, drafts: Sequence[Draft]) -> tuple[Judged, ...]:
         protocol = self.teacher.judge.protocol
-        found = attempt_faults(drafts, wanted(case), protocol, self.method.longest)
-        return tuple(zip(drafts, found, strict=True))
+        reasons = attempt_faults(drafts, wanted(case), protocol, self.method.longest)
+        return tuple(zip(drafts, reasons, strict=True))
 
 
 def wanted(case: Case) -> int:
