@@ -22,6 +22,8 @@ from make import chat_reply, chat_server
 from shared import shared
 
 from jurist.cli.main import app, run
+from jurist.core.runs import open_run
+from jurist.core.types import Status
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -278,12 +280,15 @@ def _starts_and_stops(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("page", "code"), PYTHON)
-def test_python_blocks_run(page: str, code: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
+def test_python_blocks_run(
+    page: str, code: str, folders: dict[str, Path], engine: str, monkeypatch: pytest.MonkeyPatch
+):
     if "jurist.judge(" in code and "engine=" not in code:
         pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
     if "to_frame" in code:
         pytest.importorskip("pandas", reason="it makes a data frame")
     monkeypatch.chdir(folders[page])
+    code = code.replace("http://localhost:8000/v1", engine)
     exec(compile(code, f"{page}.md", "exec"), {})
 
 
@@ -291,3 +296,26 @@ def test_there_is_something_to_test():
     assert len(PYTHON) >= 6
     assert len(COMMANDS) >= 75
     assert len(COMMANDS) > 3 * sum(reason(page, words) is not None for page, words in FOUND)
+
+
+def test_the_stub_of_a_server_is_judged_by_rm_r1s_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JURIST_PROTOCOLS", str(shared("protocols")))
+    command = [sys.executable, str(ROOT / "examples" / "stub_server.py"), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as stub:
+        assert stub.stdout
+        url = stub.stdout.readline().strip()
+        words = [
+            "judge",
+            str(ROOT / "examples" / "pairs.jsonl"),
+            "--engine",
+            url,
+            "--out",
+            str(tmp_path / "run"),
+        ]
+        assert run(words) == 0
+        stub.terminate()
+    with open_run(tmp_path / "run") as opened:
+        assert opened.config["protocol"] == "rm-r1"
+        decisions = list(opened.decisions())
+    assert len(decisions) == 8
+    assert {j.verdict.status for d in decisions for j in d.judgments} == {Status.OK}
