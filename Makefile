@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 LOCAL := $(VENV)/.ready-local
 DOCS := $(VENV)/.ready-docs
+RELEASE := $(VENV)/.ready-release
 
 .PHONY: setup demo test faults check docs release-check clean help
 
@@ -52,6 +53,14 @@ docs: $(DOCS)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "site/index.html"
 
+# Builds the packages into dist/, and tries the wheel with each Python from 3.11 to 3.13 that is here.
+$(RELEASE): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group release
+	@touch $@
+
+release-check: $(RELEASE)
+	@$(BIN)/python tools/release_check.py
+
 test: $(LOCAL)
 	@$(BIN)/python -m pytest -rs -n auto --dist loadfile
 
@@ -60,8 +69,8 @@ faults: $(LOCAL)
 	@JURIST_FAULTS=1 $(BIN)/python -m pytest -rs tests/faults
 
 check: setup
-	@$(BIN)/ruff check src tests benchmarks
-	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/ruff check src tests benchmarks tools docs/hooks.py
+	@$(BIN)/ruff format --check src tests benchmarks tools docs/hooks.py
 	@$(BIN)/pyright
 
 clean:
