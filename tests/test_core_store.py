@@ -216,6 +216,9 @@ async def test_a_damaged_judgment_is_named_counted_and_asked_again(tmp_path: Pat
         assert sorted(len(d.judgments) for d in run.decisions(slim=True)) == [0, 1, 1]
         assert str(run.damage[0]) == "judgments.jsonl, record 2: its checksum is wrong"
         assert run.lost == 1
+        for read in (run.decisions, run.judgments, run.decisions):
+            assert list(read())
+        assert run.lost == 1
     engine, said = prefers("good"), []
     assert await _run(tmp_path, engine, n=3, warn=said.append, text="once") == whole
     assert len(engine.queries) == 1

@@ -532,7 +532,7 @@ def legal_cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(legal_cases(), min_size=1, max_size=4, unique_by=lambda c: c.id))
 def test_what_we_write_we_read(tmp_path: Path, cases: list[Case]) -> None:
     assert load(tmp_path, *cases) == cases
@@ -740,3 +740,24 @@ def test_references_of_any_type(label: Any, text: str | None) -> None:
 def test_arguments_that_are_no_utf_8_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["judge", "x\udcff.jsonl", "--engine", "scripted:<answer>[[A]]</answer>"]) == 2
     assert "the argument 'x\\udcff.jsonl' is no UTF-8 text" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_folder_is_a_source_of_the_cases_that_it_decided(tmp_path: Path) -> None:
+    """What was sampled or judged once is judged again by another judge, and nothing else is read."""
+    from make import A_WINS, jurist, write_pairs
+
+    pairs = write_pairs(tmp_path / "pairs.jsonl", 5)
+    jurist("judge", pairs, "-o", tmp_path / "a", "-e", f"scripted:{A_WINS}", "-p", "rubrics")
+    assert list(load_cases(tmp_path / "a")) == list(load_cases(pairs))
+    pairs.unlink()
+    again = ("judge", tmp_path / "a", "-o", tmp_path / "b", "-e", f"scripted:{A_WINS}", "-p", "pairwise")
+    jurist(*again)
+    assert list(load_cases(tmp_path / "b")) == list(load_cases(tmp_path / "a"))
+
+
+def test_a_run_folder_without_cases_says_so(tmp_path: Path) -> None:
+    from jurist.core.store import Store
+
+    Store(tmp_path / "run", {"jurist": "0", "engine": "x"}).close()
+    with pytest.raises(InputError, match="run folder that holds no case"):
+        list(load_cases(tmp_path / "run"))

@@ -12,6 +12,7 @@ import pytest
 from make import A_WINS, case, prefers
 
 from jurist.benchmarks.base import proportion, score_pairs
+from jurist.benchmarks.transcripts import recorded_judgment, recorded_verdict
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
 from jurist.core.runs import Run
 from jurist.core.store import Store
@@ -20,10 +21,8 @@ from jurist.core.types import (
     Case,
     Completion,
     Decision,
-    Judgment,
     Message,
     Query,
-    Sampling,
     Verdict,
 )
 from jurist.engines.base import failed
@@ -89,8 +88,7 @@ async def test_imported_outputs_are_replayed_with_their_verdicts(tmp_path: Path)
         for i in range(4):
             # Their prompts are not ours, and nobody's parser reads "A>>B".
             for order, scores in (((0, 1), (1.0, 0.0)), ((1, 0), (0.0, 1.0) if i else (1.0, 0.0))):
-                query = Query(str(i), order, 0, (), Sampling())
-                store.record(Judgment(query, Completion("A>>B"), Verdict(scores, via="recorded")))
+                store.record(recorded_judgment(str(i), order, recorded_verdict(scores), "A>>B"))
     engine = registry.engine(JudgeConfig(engine=f"replay:{folder}"))
     decisions = {d.case_id: d for d in await _decide(engine, n=4)}
     assert decisions["0"].verdict.scores == (1.0, 0.0)
@@ -150,6 +148,24 @@ def test_choices_that_were_not_the_users_are_said(monkeypatch: pytest.MonkeyPatc
     assert any("protocol rm-r1" in line for line in said)
     assert any("family reasoning" in line for line in said)
     assert bench.fingerprint()["family"] == "reasoning"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "model", "asked", "resolved"),
+    [
+        (None, None, "pointwise-short", None),
+        ("pointwise-short", None, "pointwise-short", None),
+        ("rubrics-short", None, "rubrics-short", "base"),
+        ("rubrics-short", "other.gguf", "rubrics-short", "other.gguf"),
+    ],
+)
+def test_the_packaged_judge_writes_one_protocol(protocol, model, asked, resolved, monkeypatch, tmp_path):
+    (tmp_path / "judge.gguf").write_bytes(b"")
+    monkeypatch.setattr("jurist.judging.build.JUDGE", tmp_path / "judge.gguf")
+    said: list[str] = []
+    setup = assemble(JudgeConfig(protocol=protocol, model=model), said.append)
+    assert (setup.protocol.name, setup.config.model) == (asked, resolved)
+    assert (resolved == "base") == any("model base" in line for line in said)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
     python recipes/judge/train.py ROWS.jsonl --out runs/judge/alone --minutes 100
 
-The loss is computed at the completion's positions only, over the tokens that occur in the rows (a third of the
-vocabulary: the others are never a target, and their logits are a tenth of a step); rows of a step are sorted by
-length; on a CPU each core works on its own micro-batches (a second thread in one product gains less, and
-nothing where it is busy), with plain attention (1.1 times as fast at 150 tokens).
+The loss is computed at the completion's positions, over the tokens that occur in the rows: a sixth of the
+vocabulary; the others are never a target, and their logits would be a tenth of a step. Rows of a step are
+sorted by length. On a CPU each core works on its own micro-batches (a second thread in one product gains
+less, and nothing where it is busy), with plain attention (1.1 times as fast at 150 tokens).
 """
 
 import argparse

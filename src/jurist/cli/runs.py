@@ -126,11 +126,12 @@ def import_run(
     out
         Run folder to make.
     data
-        Folder with the benchmark's published files, for rows of id and scores (else they are fetched).
+        Folder with the benchmark's published files: for rows of id and scores (else they are fetched), and
+        for the texts of cases that the outputs do not hold.
     json
         The scorecard as JSON on standard output.
     """
-    from jurist.benchmarks.base import read_bytes
+    from jurist.benchmarks.files import read_bytes
     from jurist.benchmarks.recorded import read_recorded
     from jurist.core.store import write_scorecard
     from jurist.judging import registry
@@ -145,7 +146,7 @@ def import_run(
     else:
         decisions = read_recorded(chosen, Path(file), data)
         card = chosen.score(decisions)
-        _store(out, config, decisions, _cases_in(chosen, Path(file)))
+        _store(out, config, decisions, _cases_in(chosen, file, data))
         write_scorecard(out, card)
         say(f"imported into {out}")
     _show_card(card, json=json)
@@ -211,12 +212,15 @@ def _scored(chosen: "Benchmark", results: dict[str, Any], file: str) -> "Scoreca
         raise InputError(f"{file}: {error.message}", error.hint or "results of another benchmark?") from None
 
 
-def _cases_in(chosen: "Benchmark", path: Path) -> "dict[str, Case]":
-    """The cases by id, where the official outputs hold them too; empty where they do not."""
-    try:
-        return {case.id: case for case in chosen.load(path)}
-    except JuristError:
-        return {}
+def _cases_in(chosen: "Benchmark", file: str, data: Path | None) -> "dict[str, Case]":
+    """The cases by id: from ``data``, or where the official outputs hold them too or lie beside them."""
+    for place in (data, Path(file), Path(file.partition("#")[0])):
+        try:
+            if place is not None:
+                return {case.id: case for case in chosen.load(place)}
+        except JuristError:
+            continue
+    return {}
 
 
 def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]", cases: "dict[str, Case]") -> None:
@@ -291,6 +295,7 @@ def export(
             raise ConfigError("--model goes with --format rewardbench", hint="leave it out")
         number = _write_rows(lambda: export_rows(run, rows), out, format)
         say(f"{number:,} {rows} written to {out}")
+        next_step("read them here", "jurist", "show", run)
         return 0
     _check_export(run, format, model or "")
     with open_run(run) as opened:
@@ -301,6 +306,7 @@ def export(
         say(line)
     write_whole(out, msgspec.json.format(msgspec.json.encode(results), indent=4) + b"\n")
     say(f"written to {out}")
+    next_step("compare it with another judge's run", "jurist", "compare", run, "RUN")
     return 0
 
 

@@ -85,7 +85,10 @@ class Index:
                 if database:
                     database.close()
                 if fresh:
-                    raise StoreError(f"cannot keep the index {path}: {error}") from error
+                    raise StoreError(
+                        f"cannot keep the index {path}: {error}",
+                        hint="make room, or choose a disk that can be written to",
+                    ) from error
             except BaseException:
                 if database:
                     database.close()
@@ -167,15 +170,15 @@ class Index:
         which = "" if failed else " AND failed = 0"
         return self._one(f"SELECT at FROM judgments WHERE key = ?{which}", _blob(key))
 
-    def decision(self, case_id: str, digest: str) -> int | None:
-        """Where the decision about this very case stands, if no judgment under it failed."""
+    def decision(self, case_id: str, digest: str, *, failed: bool = False) -> int | None:
+        """Where the decision about this very case stands; ``failed``: also if a judgment under it failed."""
         known = self._waiting.decisions.get((case_id, digest))
         if known is not None:
-            return known.at if known.complete else None
+            return known.at if known.complete or failed else None
         if self._is_new(digest):
             return None
-        sql = "SELECT at FROM decisions WHERE case_id = ? AND digest = ? AND complete = 1"
-        return self._one(sql, case_id, digest)
+        which = "" if failed else " AND complete = 1"
+        return self._one(f"SELECT at FROM decisions WHERE case_id = ? AND digest = ?{which}", case_id, digest)
 
     def last(self, case_id: str) -> int | None:
         """Where the last decision about a case of this id stands."""

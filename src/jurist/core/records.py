@@ -265,6 +265,7 @@ def _completion(line: SlimCompletion) -> Completion:
         seconds=line.seconds,
         logprobs=line.logprobs,
         error=line.error,
+        reused=line.reused,
     )
 
 

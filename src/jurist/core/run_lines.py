@@ -114,6 +114,7 @@ class SlimCompletion(Record, frozen=True):
     seconds: float = 0.0
     logprobs: dict[str, float] | None = None
     error: str | None = None
+    reused: bool = False
 
 
 class SlimJudgmentLine(Record, frozen=True):

@@ -32,11 +32,16 @@ class Run(AbstractContextManager["Run"]):
         facts = read_run(folder)
         self.folder, self.config = folder, facts.config
         self.damage: list[Damage] = []
-        self.lost = 0
+        self._lost: set[tuple[str, int | str | None]] = set()
         self._records = Records(folder, facts.unsealed if facts.version > 1 else _all_unsealed())
         self._index = Index(folder, self._records.unsealed)
         self._fresh = False
         self._note_damage()
+
+    @property
+    def lost(self) -> int:
+        """How many judgments and decisions could not be read so far, however often they were looked for."""
+        return len(self._lost)
 
     def close(self) -> None:
         """Close the files."""
@@ -118,7 +123,7 @@ class Run(AbstractContextManager["Run"]):
                     yield offset, self._records.slim_judgment(offset)
             except DamagedError as error:
                 self._note(error)
-                self.lost += 1
+                self._lost.add((JUDGMENTS, offset))
 
     def judgment_of(self, query: Query) -> Judgment | None:
         """The judgment of a query, by its key; None where there is none that can be read."""
@@ -127,7 +132,7 @@ class Run(AbstractContextManager["Run"]):
             return None if offset is None else self._records.judgment_of(offset, query)
         except DamagedError as error:
             self._note(error)
-            self.lost += 1
+            self._lost.add((JUDGMENTS, query.key))
             return None
 
     def judgment_at(self, offset: int) -> Judgment | None:
@@ -165,7 +170,7 @@ class Run(AbstractContextManager["Run"]):
             meta = self._records.meta(line)
         except DamagedError as error:
             self._note(error)
-            self.lost += 1
+            self._lost.add((DECISIONS, line.case_id))
             return None
         judgments = [self._judgment(at, key, texts=texts) for at, key in line.places()]
         return decision_of(line, tuple(j for j in judgments if j is not None), meta)
@@ -174,7 +179,7 @@ class Run(AbstractContextManager["Run"]):
         if offset is None and key is not None:
             offset = self._index.judgment(key, failed=True)
         if offset is None:
-            self.lost += 1
+            self._lost.add((JUDGMENTS, key))
             return None
         try:
             if key is not None and not texts:
@@ -189,7 +194,7 @@ class Run(AbstractContextManager["Run"]):
                 return self._records.judgment(offset, key, prompt=False)
         except DamagedError as error:
             self._note(error)
-            self.lost += 1
+            self._lost.add((JUDGMENTS, offset))
             return None
 
     def _note(self, error: DamagedError) -> None:
@@ -201,7 +206,8 @@ class Run(AbstractContextManager["Run"]):
         for name, offset in self._index.damaged():
             before = len(self.damage)
             self._note(DamagedError(name, offset, "it cannot be read"))
-            self.lost += len(self.damage) > before and name in (JUDGMENTS, DECISIONS)
+            if len(self.damage) > before and name in (JUDGMENTS, DECISIONS):
+                self._lost.add((name, offset))
 
 
 class Kept:

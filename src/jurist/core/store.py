@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from jurist.core.errors import StoreError
+from jurist.core.errors import BusyError, StoreError
 from jurist.core.files import Lines, Warn, write_json
 from jurist.core.hash_set import HashSet
 from jurist.core.index import Index
@@ -61,15 +61,16 @@ class _OpenCase(NamedTuple):
 def claim(folder: Path) -> AcquireReturnProxy:
     """A folder for this process alone, as long as ``with`` lasts; a killed process gives it back.
 
-    Raises ``StoreError`` where another process has it, or it cannot be written to.
+    Raises ``BusyError`` where another process has it, ``StoreError`` where it cannot be written to.
     """
     lock = folder / ".lock"
     try:
         if lock.is_symlink():
             raise StoreError(f"cannot open {lock}: it is a link")
-        return FileLock(lock).acquire(timeout=0)
+        # It may be given back by another thread than the one that took it.
+        return FileLock(lock, thread_local=False).acquire(timeout=0)
     except Timeout:
-        raise StoreError(
+        raise BusyError(
             f"another process is writing to the run folder {folder}",
             hint="wait for it, stop it, or choose another --out",
         ) from None
@@ -119,12 +120,12 @@ class Store:
             judgments, decisions = self.kept
             warn(f"resumed {folder}: {decisions} decisions and {judgments} judgments are kept")
 
-    def begin(self, case: Case, digest: str | None = None) -> None:
-        """Note a case that is about to be judged, before anything is recorded about it."""
+    def begin(self, case: Case, digest: str | None = None) -> int:
+        """Note a case that is about to be judged, before anything is recorded about it; where it stands."""
         digest = digest or case.digest
         known = self._open_cases.get(case.id)
         if known is not None and known.digest == digest:
-            return
+            return known.offset
         offset = self._index.case(digest)
         if offset is not None:
             try:
@@ -138,6 +139,15 @@ class Store:
             self._index.add_case(digest, offset, line)
         texts = sorted(enumerate(texts_of(case)), key=lambda numbered: -len(numbered[1]))
         self._open_cases.put(case.id, _OpenCase(case, digest, offset, texts))
+        return offset
+
+    def has_decided(self, case_id: str, digest: str) -> bool:
+        """Whether this very case has a decision that is not taken again, as far as the index knows."""
+        return self._index.decision(case_id, digest) is not None
+
+    def place(self, key: str) -> int | None:
+        """Where the judgment of a query stands, if its call did not fail."""
+        return self._index.judgment(key)
 
     def recall(self, query: Query) -> Judgment | None:
         """The judgment of a query that was already paid for."""
@@ -165,17 +175,20 @@ class Store:
         self._index.add_judgment(query.key, offset, line, failed=failed)
         self._sync_now_and_then()
 
-    def decided(self, case_id: str, digest: str, *, texts: bool = True) -> Decision | None:
+    def decided(
+        self, case_id: str, digest: str, *, texts: bool = True, failed: bool = False
+    ) -> Decision | None:
         """The decision about this very case (its content, not only its id), if it was already taken.
 
-        Without ``texts`` its judgments hold no prompts and no completions, which is much faster.
+        Without ``texts`` its judgments hold no prompts and no completions, which is much faster. ``failed``:
+        also one under which a call failed, which a run would take again.
         """
-        offset = self._index.decision(case_id, digest)
+        offset = self._index.decision(case_id, digest, failed=failed)
         if offset is None:
             return None
         try:
             line = self._records.decision(offset)
-            if (line.case_id, line.digest, line.complete) != (case_id, digest, True):
+            if (line.case_id, line.digest) != (case_id, digest) or not (line.complete or failed):
                 raise DamagedError(DECISIONS, offset, "it is not where the index says")
             judgments = tuple(self._joined(offset, line, texts=texts))
             return decision_of(line, judgments, self._records.meta(line))
@@ -216,6 +229,10 @@ class Store:
         self._index.add_decision(head, offset, line)
         self._open_cases.drop(decision.case_id)
         self._sync_now_and_then()
+
+    def sync(self) -> None:
+        """Force everything onto the disk, where other machines can read it."""
+        self._force()
 
     def close(self) -> None:
         """Force everything onto the disk, close the files and let others in."""

@@ -126,7 +126,8 @@ class Completion(Record, frozen=True):
     """What an engine returns, always, also when it failed (then ``finish`` is "error").
 
     ``thinking`` is set where the server separates it from the answer; otherwise it stands in ``text``.
-    ``logprobs`` maps each of the query's choices to its natural-log probability.
+    ``logprobs`` maps each of the query's choices to its natural-log probability. ``reused``: it was paid in
+    an earlier run, and came from a cache.
     """
 
     text: str = ""
@@ -136,6 +137,7 @@ class Completion(Record, frozen=True):
     seconds: float = 0.0
     logprobs: dict[str, float] | None = None
     error: str | None = None
+    reused: bool = False
 
 
 class Status(StrEnum):
@@ -198,6 +200,12 @@ class Judgment(Record, frozen=True):
         """Tokens of the call and of its forced verdict."""
         return self.completion.usage + (self.forced.usage if self.forced else Usage())
 
+    @property
+    def reused(self) -> Usage:
+        """Those of them that an earlier run paid: they came from a cache."""
+        calls = (self.completion, self.forced)
+        return sum((call.usage for call in calls if call is not None and call.reused), Usage())
+
 
 class Decision(Record, frozen=True):
     """What a deliberation says about a case. ``agreement``: share of resolved judgments that say the same."""
@@ -255,8 +263,13 @@ class Decision(Record, frozen=True):
 
     @property
     def usage(self) -> Usage:
-        """Tokens paid for this decision."""
+        """Tokens of this decision's judgments."""
         return sum((j.usage for j in self.judgments), Usage())
+
+    @property
+    def reused(self) -> Usage:
+        """Those of them that an earlier run paid: they came from a cache."""
+        return sum((j.reused for j in self.judgments), Usage())
 
     @property
     def final_judgments(self) -> tuple[Judgment, ...]:
@@ -283,7 +296,8 @@ class Scorecard(Record, frozen=True):
     """The number with its interval, and what was not answered; no headline where no case has gold.
 
     ``statuses`` counts judgments. ``reasons`` counts those without a verdict by status and note, the most
-    frequent first (see ``core.reasons``). ``lost`` counts damaged records of the run.
+    frequent first (see ``core.reasons``). ``lost`` counts damaged records of the run. ``reused`` are those of
+    the tokens in ``usage`` that an earlier run paid: they came from a cache.
     """
 
     name: str
@@ -320,6 +334,7 @@ class Scorecard(Record, frozen=True):
     unresolved: str = ""
     usage: Usage = Usage()
     seconds: float = 0.0
+    reused: Usage = Usage()
 
 
 Engine = Callable[[Query], Awaitable[Completion]]

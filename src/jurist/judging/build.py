@@ -12,7 +12,9 @@ from jurist.core.errors import ConfigError, EngineError
 from jurist.core.types import Case, Conversation, Deliberation, Message, Sampling
 from jurist.core.version import __version__
 from jurist.engines.base import EngineBase
+from jurist.engines.cache import CachedEngine, CompletionCache, model_stamp
 from jurist.engines.low_rank import JUDGE
+from jurist.engines.openai.address import is_address
 from jurist.judging import registry
 from jurist.judging.config import JudgeConfig, as_dict, config_of
 from jurist.judging.judge import Judge, Memory
@@ -111,9 +113,22 @@ def assemble(config: JudgeConfig, say: Say = lambda _: None, pairs: str = "swapp
     )
     deliberate = registry.deliberation(config.deliberation or "")
     sampling = _sampling(config, protocol, votes=bool(deliberate.names & VOTES), say=say)
-    engine = registry.engine(config)
-    engine.say = say
+    engine = cached(registry.engine(config), config, say)
     return JudgeSetup(protocol, engine, sampling, deliberate, config, _first(config, say), chosen=chosen)
+
+
+def cached(engine: EngineBase, config: JudgeConfig, say: Say) -> EngineBase:
+    """The engine, behind the cache that the options name; ``say`` is told what is worth telling."""
+    engine.say = say
+    kind, _, argument = config.engine.partition(":")
+    if config.cache is None or kind == "replay":
+        return engine
+    if is_address(config.engine):
+        # Where a server stands is no part of the question: another one may serve the same model.
+        kind, argument = ("scalar server" if kind.startswith("scalar+") else "server"), ""
+    named = config.model or argument
+    model = "\n".join((kind, named, model_stamp(named), config.extra or ""))
+    return CachedEngine(engine, CompletionCache(config.cache.expanduser(), warn=say), model, say)
 
 
 def _first(config: JudgeConfig, say: Say) -> JudgeSetup | None:
@@ -121,7 +136,7 @@ def _first(config: JudgeConfig, say: Say) -> JudgeSetup | None:
     if config.first is None:
         return None
     legal = {f.name for f in fields(JudgeConfig)} - {"first", "deliberation"}
-    chosen = config_of(config.first, legal)
+    chosen = config_of(config.first, legal, cache=config.cache)
     return replace(assemble(chosen, lambda line: say(f"first judge: {line}")), name="first")
 
 
@@ -137,6 +152,10 @@ def _with_guesses(config: JudgeConfig, say: Say) -> JudgeConfig:
     engine = config.engine.partition(":")[0]
     if config.protocol is None and engine in fixed:
         return replace(config, protocol=fixed[engine])
+    if judge and engine == "embedded" and config.protocol != fixed["embedded"]:
+        # The packaged judge is trained for one protocol; in any other its base model writes better.
+        say(f"model base: the packaged judge writes {fixed['embedded']} only, not {config.protocol}")
+        return replace(config, model="base")
     if config.protocol is not None and (config.protocol != "rm-r1" or config.family is not None):
         return config
     name, where = config.model or "", "the model's name"

@@ -14,13 +14,14 @@ class JudgeConfig:
     """Options of a judge. What is None is chosen by the engine, the protocol or the model's name."""
 
     engine: str = "embedded"
-    """Where tokens come from: embedded, http://HOST:PORT/v1 (any OpenAI-compatible server), transformers,
-    vllm, replay:RUN."""
+    """Where tokens come from: embedded, http://HOST:PORT/v1 (any OpenAI-compatible server; several that serve
+    one model with commas between them), transformers, vllm, replay:RUN."""
     model: str | None = None
     """Model name at the server, Hugging Face id or folder, or GGUF file (embedded; without one, the judge
     that comes with this package; base: the model that it was trained from)."""
     protocol: str | None = None
-    """Prompt and parser of the judge; guessed from the model's name if not given. See `jurist list`."""
+    """Prompt and parser of the judge; guessed from the model's name if not given. See `jurist list`;
+    your own: FILE.py:NAME."""
     family: Literal["instruct", "reasoning"] | None = None
     """Family of an RM-R1 checkpoint: instruct (Qwen2.5-Instruct) or reasoning (DeepSeek-distilled)."""
     rule: Literal["robust", "eval", "train"] = "robust"
@@ -50,21 +51,30 @@ class JudgeConfig:
     seed: int = 0
     """Decides the orders and the sampling seeds."""
     concurrency: int | None = None
-    """Calls in flight at once."""
+    """Calls in flight at once (of several servers: at each)."""
     timeout: float = 600.0
     """Seconds for one attempt of a call."""
     retry_for: float = 600.0
     """Seconds over which a call is tried again."""
+    requests_per_minute: float | None = None
+    """Most requests to each server in a minute."""
+    tokens_per_minute: float | None = None
+    """Most tokens, read and written, at each server in a minute."""
     samples_per_request: int = 1
     """Votes that go out as one request with n samples (HTTP; the server then chooses their seeds)."""
     extra: str | None = None
     """JSON object put into the body of each HTTP request (a null takes a field out); for the engine vllm, its
     engine arguments."""
+    cache: Path | None = None
+    """Folder on this machine's disk that keeps completions across runs: no command pays the same question to
+    the same model again."""
     give_up_after: int = 100
     """Stop after so many failed calls in a row (0: never)."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing."""
+        """Join several servers to one text; refuse numbers that mean nothing."""
+        if not isinstance(self.engine, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            object.__setattr__(self, "engine", ",".join(self.engine))
         legal = {
             "temperature": (0.0, 10.0),
             "top_p": (1e-9, 1.0),
@@ -75,6 +85,8 @@ class JudgeConfig:
             "timeout": (0.001, 10**6),
             "retry_for": (0.0, 10**7),
             "samples_per_request": (1, 1024),
+            "requests_per_minute": (0.1, 10**9),
+            "tokens_per_minute": (10, 10**12),
             "give_up_after": (0, 10**9),
         }
         for name, (low, high) in legal.items():
@@ -108,6 +120,8 @@ def config_of(path: Path, legal: Collection[str], **defaults: Any) -> JudgeConfi
     options = read_options(path)
     if wrong := next((name for name in options if name not in legal), None):
         raise unknown(f"option in {path}", wrong, legal)
+    if isinstance(options.get("engine"), list):
+        options["engine"] = ",".join(map(str, options["engine"]))
     try:
         return msgspec.convert(defaults | options, JudgeConfig, dec_hook=lambda _, value: Path(value))
     except msgspec.ValidationError as error:

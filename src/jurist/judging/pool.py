@@ -32,9 +32,16 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class RunProgress:
-    """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now."""
+    """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now.
+
+    ``kept`` decisions came from the folder; of the ``graded`` ones (with gold and a verdict) so many are
+    ``right``.
+    """
 
     decisions: int = 0
+    kept: int = 0
+    graded: int = 0
+    right: int = 0
     judgments: int = 0
     remembered: int = 0
     tokens: int = 0
@@ -48,12 +55,17 @@ class RunProgress:
     def count(self, judgment: Judgment, *, paid: bool = True) -> None:
         """Count a judgment."""
         self.judgments += 1
-        self.tokens += judgment.usage.completion_tokens if paid else 0
+        self.tokens += judgment.usage.completion_tokens - judgment.reused.completion_tokens if paid else 0
         status = judgment.verdict.status
         self.statuses[status] = self.statuses.get(status, 0) + 1
 
     def remember(self, decision: Decision) -> None:
-        """Count the judgments of a decision that was there."""
+        """Count a decision that was there, and its judgments."""
+        self.kept += 1
+        self.recall(decision)
+
+    def recall(self, decision: Decision) -> None:
+        """Count the judgments of a decision that was counted when its case was passed over."""
         self.remembered += len(decision.judgments)
         for judgment in decision.judgments:
             self.count(judgment, paid=False)
@@ -66,7 +78,7 @@ _PASSED_AT_ONCE = 256
 """Cases that are passed over before others have their turn."""
 
 
-class _GiveUp:
+class GiveUp:
     """Stops a run after so many failed calls in a row: its engine is gone."""
 
     def __init__(self, after: int) -> None:
@@ -74,6 +86,7 @@ class _GiveUp:
         self._row = 0
 
     def see(self, judgment: Judgment) -> None:
+        """Count a judgment; raises ``EngineError`` where too many in a row failed."""
         failed = judgment.verdict.status is Status.FAILED
         self._row = self._row + 1 if failed else 0
         if self._after and self._row >= self._after:
@@ -156,13 +169,14 @@ async def decide_tasks(
 ) -> AsyncGenerator[tuple[Task, Decision]]:
     """As ``decide_all``, each case with its task; the next task begins while the last cases of one run."""
     progress = progress or RunProgress()
-    guard = _GiveUp(give_up_after)
+    guard = GiveUp(give_up_after)
 
     async def one(item: tuple[Task, Case]) -> tuple[Task, Decision] | None:
         task, case = item
         digest = case.digest
         if task.settled is not None and task.settled.take(digest):
             progress.decisions += 1
+            progress.kept += 1
             if progress.decisions % _PASSED_AT_ONCE == 0:
                 watch(progress)
                 await asyncio.sleep(0)
@@ -191,6 +205,9 @@ async def decide_tasks(
     async with aclosing(_pooled(iter(work), one, concurrency)) as decided:
         async for both in decided:
             progress.decisions += 1
+            right = both[1].right
+            progress.graded += right is not None
+            progress.right += bool(right)
             watch(progress)
             yield both
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
+from runpy import run_path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from jurist.core.errors import ConfigError, JuristError, unknown
 from jurist.core.types import Deliberation
 from jurist.deliberation import adaptive, balanced, effort, spec, stopping, tournaments, views, votes
-from jurist.engines.openai.address import is_address
+from jurist.engines.openai.address import addresses_of, is_address
 from jurist.judging.config import JudgeConfig
 from jurist.protocols.base import Protocol
 from jurist.protocols.published import prompts
@@ -34,6 +35,8 @@ PROTOCOLS: dict[str, str] = {
     "rm-r1": "RM-R1 checkpoints with their exact prompts (--family instruct or reasoning)",
     "rrm": "RRM checkpoints with their exact prompt",
 }
+
+OWN_PROTOCOL = ("FILE.py:NAME", "your own: a `Protocol` called NAME in a file of Python")
 
 ENGINES: dict[str, str] = {
     "embedded": "a small language model on this machine's CPU, offline (extra: embedded)",
@@ -137,7 +140,32 @@ def protocol(config: JudgeConfig, name: str) -> Protocol:
         return rm_r1.rm_r1(prompts("rm-r1", config.protocol_file), family, config.rule)
     if name == "rrm":
         return rrm.rrm(prompts("rrm", config.protocol_file), config.rule)
+    if is_own(name):
+        return _own(name)
     raise unknown("protocol", name, PROTOCOLS)
+
+
+def is_own(name: str) -> bool:
+    """Whether a protocol's name is ``FILE.py:NAME``."""
+    return name.rpartition(":")[0].endswith(".py")
+
+
+def _own(name: str) -> Protocol:
+    """The protocol of a user's file; the file is run."""
+    file, _, attribute = name.rpartition(":")
+    try:
+        found = run_path(file).get(attribute)
+    except Exception as error:
+        raise ConfigError(
+            f"the protocol's file {file} cannot be run: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(found, Protocol):
+        seen = "nothing" if found is None else f"{type(found).__name__}"
+        raise ConfigError(
+            f"--protocol {name}: {attribute!r} in {file} is {seen}, not a Protocol",
+            hint="NAME = Protocol(...) from jurist.protocols.base",
+        )
+    return found
 
 
 def engine(config: JudgeConfig) -> "EngineBase":
@@ -186,16 +214,24 @@ def _http(config: JudgeConfig) -> "EngineBase":
     from jurist.engines.openai.client import HttpEngine
     from jurist.engines.openai.scalar import ScalarHttpEngine
 
-    kind = ScalarHttpEngine if config.engine.strip().startswith("scalar+") else HttpEngine
-    return kind(
-        config.engine,
-        config.model,
-        concurrency=config.concurrency or 64,
-        timeout=config.timeout,
-        retry_for=config.retry_for,
-        samples_per_request=config.samples_per_request,
-        extra=_extra(config),
-    )
+    options: dict[str, Any] = {
+        "concurrency": config.concurrency or 64,
+        "timeout": config.timeout,
+        "retry_for": config.retry_for,
+        "samples_per_request": config.samples_per_request,
+        "extra": _extra(config),
+    }
+    urls = [*addresses_of(config.engine)]
+    limits = {
+        "requests_per_minute": config.requests_per_minute,
+        "tokens_per_minute": config.tokens_per_minute,
+    }
+    if len(urls) > 1 or any(limits.values()):
+        from jurist.engines.openai.endpoints import EndpointsEngine
+
+        return EndpointsEngine(urls, config.model, **limits, **options)
+    kind = ScalarHttpEngine if urls[0].startswith("scalar+") else HttpEngine
+    return kind(urls[0], config.model, **options)
 
 
 def _extra(config: JudgeConfig) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from jurist.core.hashing import seed_of
 from jurist.core.run_config import input_facts
 from jurist.core.runs import Kept
 from jurist.core.store import Store, write_scorecard
-from jurist.core.types import Case, Decision, Scorecard
+from jurist.core.types import Case, Decision, Scorecard, Usage
 from jurist.judging.build import JudgeSetup
 from jurist.judging.judge import check_arity
 from jurist.judging.pool import (
@@ -74,7 +74,7 @@ async def run(
         if store:
             store.close()
     for decision in kept.decisions() if kept else ():
-        progress.remember(decision)
+        progress.recall(decision)
         yield decision
 
 
@@ -137,14 +137,22 @@ async def measure(
                 one.task.store.close()
 
 
-def _begun(
-    setup: JudgeSetup, chosen: Benchmark, data: Path, out: Path | None, limit: int | None, warn: Warn
-) -> _Measured:
+def chosen_cases(
+    setup: JudgeSetup, chosen: Benchmark, data: Path, limit: int | None
+) -> tuple[JudgeSetup, Sequence[Case], Sequence[Case]]:
+    """The judge as it decides a benchmark, all of its cases, and those of them that are judged."""
     everything = list(chosen.load(data))
     cases = spread(everything, limit, chosen.unit)
     setup = setup.for_many(chosen.many) if chosen.many else setup
     for case in () if setup.takes_many else cases:
         check_arity(setup.protocol, case, len(case.responses))
+    return setup, everything, cases
+
+
+def _begun(
+    setup: JudgeSetup, chosen: Benchmark, data: Path, out: Path | None, limit: int | None, warn: Warn
+) -> _Measured:
+    setup, everything, cases = chosen_cases(setup, chosen, data, limit)
     config = {**setup.fingerprint(), "input": str(data), "benchmark": chosen.name}
     config["cases_hash"] = f"{seed_of(*(case.digest for case in everything)):016x}" if out else None
     store = Store(out, config, warn=warn) if out else None
@@ -157,7 +165,8 @@ def _card(one: _Measured, *, timed: bool) -> Scorecard:
     if len(one.cases) < one.of:
         part = f"{len(one.cases)} of {one.of} cases, not the official score"
         card = replace(card, name=f"{card.name}: {part}")
-    card = replace(card, seconds=one.seconds if timed else 0.0)
+    reused = sum((decision.reused for decision in one.decisions), Usage())
+    card = replace(card, seconds=one.seconds if timed else 0.0, reused=reused)
     if one.task.store:
         write_scorecard(one.task.store.folder, card)
     return card

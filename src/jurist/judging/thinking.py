@@ -65,4 +65,5 @@ def _joined(prefix: str, first: Completion, second: Completion) -> Completion:
         thinking=None,
         usage=first.usage + second.usage,
         seconds=first.seconds + second.seconds,
+        reused=first.reused and second.reused,
     )

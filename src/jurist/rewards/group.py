@@ -49,7 +49,7 @@ from jurist.rewards.ranking import (
 )
 
 MANY = "balanced(4)"
-"""How a judge of pairs compares a group where nothing else was chosen: 4 judgments for each response, 3 in a
+"""The default deliberation of a judge of pairs on a group: 4 judgments for each response, 3 in a
 group of 4. How near its rewards come to the truth, beside other schemes: benchmarks/group_cost.py."""
 
 ORDERED = frozenset({"given", "published"})

@@ -5,7 +5,7 @@ from math import fsum, tanh
 from typing import Literal
 
 from jurist.core.statistics import rank_reward
-from jurist.core.types import Decision, Record, Scores, Verdict
+from jurist.core.types import Case, Decision, Record, Response, Scores, Verdict
 from jurist.deliberation.combine import mean
 from jurist.deliberation.ratings import (
     Match,
@@ -25,7 +25,7 @@ LEVEL: dict[Rating, float] = {
     "bradley-terry": 0.0,
     "elo": 1000.0,
 }
-"""The rating that all responses of a group have where none is better than another."""
+"""The rating of all responses of a group in which none is better than another."""
 
 
 class Ranking(Record, frozen=True):
@@ -38,6 +38,40 @@ class Ranking(Record, frozen=True):
     ratings: Scores = ()
     errors: Scores | None = None
     matches: int = 0
+
+
+class Best(Record, frozen=True):
+    """The best of several responses: ``index`` and ``response`` are None where the case has no verdict.
+
+    ``tied`` are all that are level at the top; ``index`` is the first of them. ``decision`` holds the
+    scores and every judgment.
+    """
+
+    index: int | None
+    response: Response | None
+    tied: tuple[int, ...]
+    decision: Decision
+
+    def __repr__(self) -> str:
+        """One line: which one, among how many that are level, after how many judgments."""
+        level = f" (level: {', '.join(map(str, self.tied))})" if len(self.tied) > 1 else ""
+        status = self.decision.verdict.status
+        said = f"no verdict: {status}" if self.index is None else f"response {self.index}{level}"
+        return f"Best({said}, judgments {len(self.decision.judgments)})"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The texts of the judgments that the best response was in, in the order of the judgments."""
+        judgments = self.decision.judgments
+        return tuple(j.completion.text for j in judgments if self.index in j.query.order)
+
+
+def best_of(decision: Decision, case: Case) -> Best:
+    """The best response of a decided case; of several that tie the first."""
+    scores = decision.verdict.scores or ()
+    tied = tuple(i for i, score in enumerate(scores) if score == max(scores))
+    index = tied[0] if tied else None
+    return Best(index, None if index is None else case.responses[index], tied, decision)
 
 
 def ranking_of(
@@ -59,7 +93,7 @@ def ranking_of(
         ratings = tuple(rated[i] for i in stand_ins)
         errors = tuple(wrong[i] for i in stand_ins) if wrong else None
     elif not decision.judgments and rating != "score" and len(set(ratings)) == 1:
-        ratings = (LEVEL[rating],) * len(ratings)  # identical, or alone: nobody was asked
+        ratings = (LEVEL[rating],) * len(ratings)  # identical, or alone: no judge was asked
     # Python's sort is stable: equals stand in the order of the case.
     order = tuple(sorted(range(len(ratings)), key=lambda i: -ratings[i]))
     return Ranking(order, ratings, errors, len(matches))

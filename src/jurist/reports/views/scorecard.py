@@ -207,8 +207,10 @@ def _cost(card: Scorecard) -> str:
     judgments = sum(card.statuses.values())
     if not card.usage.completion_tokens or not judgments:
         return ""
-    written = card.usage.completion_tokens
-    if not card.seconds:
-        return f"{written:,} tokens written, {written / judgments:,.0f} per judgment."
+    written, reused = card.usage.completion_tokens, card.reused.completion_tokens
+    share = "all" if reused == written else f"{reused:,}"
+    cached = f" {share} of them reused from a cache." if reused else ""
+    if not card.seconds or reused:
+        return f"{written:,} tokens written, {written / judgments:,.0f} per judgment.{cached}"
     each = f"{written / judgments:,.0f} and {card.seconds / judgments:.2g} s per judgment"
     return f"{written:,} tokens written in {card.seconds:,.0f} s, {each}."
