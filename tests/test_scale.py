@@ -17,11 +17,12 @@ import pytest
 from make import case, chat_reply, chat_server, jurist, write_pairs
 
 from jurist.core.errors import ConfigError, EngineError, StoreError
-from jurist.core.runs import open_run
+from jurist.core.runs import open_run, read_scorecard
 from jurist.core.store import Store, claim
+from jurist.inputs import load_cases
 from jurist.judging.build import assemble
 from jurist.judging.config import JudgeConfig
-from jurist.scale import Cluster, decide_on, judging
+from jurist.scale import Cluster, decide_on, judge_all, judging
 from jurist.scale.part import BEGUN, Part, deaths, take_in
 from jurist.scale.pool import Size, _piece_of, _row_of, size_of
 from jurist.scale.work import Work
@@ -234,6 +235,45 @@ def test_the_next_command_takes_in_what_workers_left(tmp_path):
     assert "taken in: 3 decisions of workers that were interrupted" in said
     assert "3 of 6 cases are decided" in said
     assert len(rows(folder)) == 6
+
+
+def test_calls_that_interrupted_workers_had_made_are_not_made_again(tmp_path):
+    source = write_pairs(tmp_path / "pairs.jsonl", 6)
+    asked: list[str] = []
+    broken = {"yes": True}
+    with answering(asked, lambda text: broken["yes"] and text.find("good") < text.find("bad")) as url:
+        config = JudgeConfig(url, "m", "rubrics", deliberation="swapped")
+        post = posted(tmp_path / "run", config)
+        with Store(tmp_path / "run", judging(assemble(config)).facts(str(source))) as store:
+            piece = Piece("p", [store.begin(one) for one in load_cases(source)])
+        assert not Worker(post).work(piece).error
+        assert len(asked) == 12
+        broken["yes"] = False
+        more = ("-e", url, "-m", "m", "-p", "rubrics", "-o", tmp_path / "run", "--on", "ray")
+        jurist("judge", source, *more)
+    assert len(asked) == 12 + 6
+
+
+def test_a_run_that_is_decided_asks_nobody_and_shows_all(tmp_path, pool):
+    source = write_pairs(tmp_path / "pairs.jsonl", 5)
+    words = ("judge", source, "-e", JUDGE.engine, "-p", "rubrics", "-o", tmp_path / "run", "--on", "ray")
+    first = jurist(*words)
+    assert read_scorecard(tmp_path / "run").seconds > 0
+    pool.fails_at = 0
+    again = jurist(*words)
+    assert "5 of 5 cases are decided" in again.stderr
+    assert [line for line in first.stdout.splitlines() if "tokens written" not in line] == [
+        line for line in again.stdout.splitlines() if "tokens written" not in line
+    ]
+    # What is remembered took its time in an earlier command.
+    assert read_scorecard(tmp_path / "run").seconds == 0
+
+
+async def test_it_works_where_an_event_loop_runs(tmp_path):
+    with answering([]) as url:
+        config = JudgeConfig(url, "m", "rubrics")
+        card = judge_all([case("1"), case("2")], config, out=tmp_path / "run", cluster=RAY)
+    assert card.statuses == {"ok": 4}
 
 
 def test_workers_of_an_earlier_command_stop(tmp_path):

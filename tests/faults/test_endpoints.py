@@ -194,8 +194,9 @@ LIMITED = """
 
 def answering(asked: list[str]):
     def answer(body):
-        asked.append(msgspec.json.encode(body["messages"]).decode())
-        return chat_reply(f"{'because ' * 800}<answer>[[{'AB'[_digit(asked[-1]) & 1]}]]</answer>")
+        prompt = msgspec.json.encode(body["messages"]).decode()
+        asked.append(prompt)
+        return chat_reply(f"{'because ' * 800}<answer>[[{'AB'[_digit(prompt) & 1]}]]</answer>")
 
     return chat_server(answer)
 

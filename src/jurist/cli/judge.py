@@ -195,7 +195,9 @@ def judge_in(
     if not progress.decisions:
         raise InputError("no case was judged: the source has no readable row")
     # What is remembered took its time in an earlier run.
-    card = listing.tally.scorecard(name, 0.0 if progress.remembered else time.monotonic() - started)
+    card = listing.tally.scorecard(
+        name, 0.0 if progress.kept or progress.remembered else time.monotonic() - started
+    )
     if source is None:
         listing.print_one()
     else:
@@ -230,7 +232,7 @@ async def _judged(
     setup = assemble(config, say, listing.form.pairs)
     say(describe(setup.config))
     if not setup.takes_many:
-        cases = _fitting(cases, setup.protocol, bad)
+        cases = _fitting(cases, setup.protocol, bad, source)
     try:
         with watching(total, listing.latest, bar=not (listing.as_data and sys.stdout.isatty())) as watch:
             stream = run(
@@ -270,7 +272,7 @@ def _judged_on(
     setup = assemble(config, say, listing.form.pairs)
     say(describe(setup.config))
     if not setup.takes_many:
-        cases = _fitting(cases, setup.protocol, bad)
+        cases = _fitting(cases, setup.protocol, bad, source)
     stream = decide_on(
         cluster,
         judging(setup),
@@ -379,7 +381,7 @@ class _Listing:
                 screen.print(self.form.table([self._first[0]], 0))
 
 
-def _fitting(cases: Iterable[Case], protocol: "Protocol", bad: "BadRows") -> Iterator[Case]:
+def _fitting(cases: Iterable[Case], protocol: "Protocol", bad: "BadRows", source: str) -> Iterator[Case]:
     """The cases whose number of responses the protocol takes; others are bad rows."""
     from jurist.judging.judge import check_arity
 
@@ -387,8 +389,10 @@ def _fitting(cases: Iterable[Case], protocol: "Protocol", bad: "BadRows") -> Ite
         try:
             check_arity(protocol, case, len(case.responses))
         except ProtocolError as error:
+            where = f"{source}: " if source else ""
+            told = ProtocolError(f"{where}{error.message}", error.hint)
             if bad.on_bad is None:
-                raise
-            bad.add(error)
+                raise told from None
+            bad.add(told)
         else:
             yield case

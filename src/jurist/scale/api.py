@@ -1,6 +1,9 @@
 """A run on a cluster in one call, for scripts and notebooks."""
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,7 +39,29 @@ def judge_all(
     connected to is used, else ``cluster.address``. The same call goes on where it stopped. Raises as
     ``decide_on``.
     """
-    cluster = cluster or Cluster("ray")
+    call = partial(
+        _judged, cases, config, out, cluster or Cluster("ray"), filesystem, limit, skip_bad, on_bad, say
+    )
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    # A notebook's loop is running in this thread, and the engines' check needs one of its own.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call).result()
+
+
+def _judged(
+    cases: Any,
+    config: JudgeConfig,
+    out: str | Path,
+    cluster: Cluster,
+    filesystem: Any,
+    limit: int | None,
+    skip_bad: bool,
+    on_bad: Callable[[JuristError], None] | None,
+    say: Say,
+) -> Scorecard:
     if cluster.on != "ray":
         raise ConfigError(f"on={cluster.on!r} is no cluster", hint="Cluster('ray', ...), or jurist.judge_all")
     source = str(cases) if isinstance(cases, (str, Path)) else ""

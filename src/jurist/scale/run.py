@@ -22,7 +22,7 @@ from jurist.engines.secrets import KEY_VARIABLES
 from jurist.judging.pool import RunProgress, Watch
 from jurist.scale.config import LARGEST_PIECE, Cluster
 from jurist.scale.memory import Known, Recollection
-from jurist.scale.part import LOCK_SECONDS, take_in
+from jurist.scale.part import GIVEN_UP, LOCK_SECONDS, take_in
 from jurist.scale.pool import Pool, Size
 from jurist.scale.shards import write_shards
 from jurist.scale.work import Asking
@@ -53,7 +53,7 @@ def decide_on(
 ) -> Generator[tuple[Case, Decision]]:
     """Each case with its decision, in the order of the cases, once all of them are decided.
 
-    ``source`` is the name of the input for run.json; ``watching`` gets how many cases are to be decided. What
+    ``source`` is the name of the input for run.json; ``watching`` gets how many cases there are. What
     ``out`` holds is not asked again. Raises ``EngineError`` and ``StoreError``; then the same call goes on
     with what is there. ``slim``: decisions without texts. ``filesystem``: pyarrow's or fsspec's, for shards.
     """
@@ -103,6 +103,8 @@ class _Run(AbstractContextManager["_Run"]):
             asyncio.run(_checked(asking))
         self.parts = self.out / PARTS
         self.store = Store(self.out, asking.facts(source), warn=warn)
+        self._holds = any(self.store.kept)
+        """Whether the run folder holds anything that may have been asked for."""
         try:
             self.session = secrets.token_hex(8)
             self.parts.mkdir(exist_ok=True)
@@ -123,11 +125,12 @@ class _Run(AbstractContextManager["_Run"]):
     def decide(self, cases: Iterable[Case], progress: RunProgress, watching: Watching) -> "array[int]":
         """Have all undecided cases decided; returns where each case stands in the run folder."""
         places, pending = self._noted(cases)
+        progress.decisions = progress.kept = len(places) - len(pending)
         if pending:
             self.store.sync()
             with (
                 Pool(self.cluster, self.asking.setup.config, self._say) as pool,
-                watching(len(pending)) as watch,
+                watching(len(places)) as watch,
             ):
                 pieces = self._pieces(pending, pool.size)
                 self._decide(pool, pieces, progress, watch)
@@ -160,7 +163,7 @@ class _Run(AbstractContextManager["_Run"]):
                 place = self.store.begin(case, digest)
                 places.append(place)
                 settled = digest in decided
-                known = Known() if (settled and final) or not any(self.store.kept) else memory.of(case)
+                known = Known() if (settled and final) or not self._holds else memory.of(case)
                 if settled and not known.missing:
                     remembered += 1
                 else:
@@ -208,6 +211,11 @@ class _Run(AbstractContextManager["_Run"]):
             self.parts / piece.name, self.store, again=bool(piece.known), warn=self._warn
         ):
             progress.decisions += 1
+            if decision.verdict.note.startswith(GIVEN_UP):
+                self._warn(f"the case {decision.case_id!r} was {decision.verdict.note}")
+            if decision.right is not None:
+                progress.graded += 1
+                progress.right += decision.right
             for judgment in decision.judgments:
                 progress.count(judgment)
         # The mark first: a worker that is sent the piece again must not begin it anew.
@@ -230,6 +238,7 @@ class _Run(AbstractContextManager["_Run"]):
                 continue
             if (folder / "run.json").exists():
                 taken += len(take_in(folder, self.store, again=True, warn=self._warn))
+                self._holds = True
             shutil.rmtree(folder, ignore_errors=True)
         if taken:
             self._warn(f"taken in: {taken:,} decisions of workers that were interrupted")
