@@ -31,8 +31,8 @@ class Slurm:
     gpus: int = 8
     """GPUs of a node."""
     share: Literal["none", "zero2", "zero3", "fsdp"] = "none"
-    """How the model is shared out: not at all (torchrun), by DeepSpeed (zero2: gradients and optimizer, zero3:
-    the weights too) or by FSDP (for sft and scalar without --held-out)."""
+    """How the model is shared out: not at all (torchrun), by DeepSpeed (zero2: gradients and optimizer;
+    zero3: the weights too) or by FSDP (for sft and scalar without --held-out)."""
     tensor_parallel: int = 1
     """With --rollouts vllm-server: GPUs over which the server spreads the model; the rest are replicas."""
     time: str = "24:00:00"
