@@ -42,7 +42,7 @@ class RandomChoice(EndpointsEngine):
 
 @asynccontextmanager
 async def serving(python, port):
-    process = subprocess.Popen(  # noqa: ASYNC220 - it comes back at once
+    process = subprocess.Popen(  # noqa: ASYNC220 - a moment, before anything is measured
         [python, "-c", SERVER, str(packaged()), str(port)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     url = f"http://127.0.0.1:{port}/v1"
@@ -65,10 +65,8 @@ async def serving(python, port):
 def votes(case, n, words):
     rng = random.Random(case)
     text = " ".join(f"{rng.choice('abcdefgh')}{rng.randrange(10**4)}" for _ in range(words))
-    turns = (
-        Message("system", "You compare two replies."),
-        Message("user", f"Case {case}: {text}\nWhich is better?"),
-    )
+    question = Message("user", f"Case {case}: {text}\nWhich is better?")
+    turns = (Message("system", "You compare two replies."), question)
     return [Query(case, (0, 1), i, turns, Sampling(0.8, max_tokens=4, seed=i)) for i in range(n)]
 
 
@@ -104,10 +102,8 @@ async def main():
             urls = [await stack.enter_async_context(serving(chosen.servers, port + i)) for i in range(2)]
             usage, seconds = await measured(kind, urls, chosen.cases, chosen.votes, chosen.words, 4)
         share = usage.cached / usage.prompt_tokens
-        print(
-            f"{kind.__name__}: {usage.prompt_tokens:,} tokens read, {share:.1%} cached, {seconds:.1f} s",
-            flush=True,
-        )
+        read = f"{usage.prompt_tokens:,} tokens read, {share:.1%} cached"
+        print(f"{kind.__name__}: {read}, {seconds:.1f} s", flush=True)
 
 
 asyncio.run(main())

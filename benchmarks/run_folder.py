@@ -77,11 +77,14 @@ async def _judge(n: int, text: str, run: Path) -> int:
         asked += 1
         return Completion(f"{REASONS}\n<answer>[[A]]</answer>", usage=Usage(400, 160))
 
-    # Versions before the run folder's second form have no such option.
-    slim = {"slim": True} if "slim" in signature(decide_all).parameters else {}
     with Store(run, {"benchmark": None}) as store:
         judge = Judge(rubrics(), engine, memory=store)
-        stream = decide_all(_cases(n), judge.ask, deliberation(text), concurrency=32, store=store, **slim)
+        # Earlier versions have no such options.
+        known = signature(decide_all).parameters
+        options = {"slim": True} if "slim" in known else {}
+        if "settled" in known:
+            options["settled"] = store.settled()
+        stream = decide_all(_cases(n), judge.ask, deliberation(text), concurrency=32, store=store, **options)
         async with aclosing(stream):
             async for _ in stream:
                 pass

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -17,7 +18,7 @@ from jurist.cli import main as command_line
 from jurist.cli.runs import aggregates, export, form, import_run
 from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.run_config import read_config
-from jurist.core.runs import read_decisions
+from jurist.core.runs import open_run, read_decisions
 from jurist.core.types import Scorecard
 from jurist.judging.registry import BENCHMARKS, benchmark
 
@@ -239,6 +240,30 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path):
         with pytest.raises(ConfigError, match=words):
             export(run, format="rewardbench", model=model, out=tmp_path / "x.json")
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_run_holds_the_cases_that_stand_beside_the_outputs(tmp_path: Path):
+    root = shared("llmbar")
+    import_run("llmbar", f"{root}#GPT-4/CoT", out=tmp_path / "all")
+    file = root / "Natural" / "evaluators" / "GPT-4" / "CoT" / "result.json"
+    import_run("llmbar", str(file), out=tmp_path / "one", data=root)
+    for name, n in (("all", 419), ("one", 100)):
+        with open_run(tmp_path / name) as run:
+            held = [run.case(case_id) for case_id in run.ids()]
+            assert len(held) == n
+            assert all(case is not None and len(case.responses) == 2 for case in held)
+
+
+def test_how_strongly_a_judge_of_judgebench_spoke_is_kept(tmp_path: Path):
+    (source,) = shared("judgebench", "outputs").glob("*o1-mini*")
+    import_run("judgebench", str(source), out=tmp_path / "run")
+    for decision in read_decisions(tmp_path / "run"):
+        for judgment in decision.judgments:
+            text, note = judgment.completion.text, judgment.verdict.note
+            if note:
+                assert (note, ">>" in text) == ("much better", True)
+            elif len(set(re.findall(r"\[\[[AB](>>|>|=)[AB]\]\]", text))) == 1:
+                assert "[[A>>B]]" not in text
 
 
 def test_a_pair_that_stands_there_twice_counts_twice(tmp_path: Path):

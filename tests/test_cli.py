@@ -1,21 +1,29 @@
 """The command line from outside: what it prints where, what it keeps, and what survives kill -9."""
 
+import io
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Semaphore
+from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
-from make import jurist, write_pairs
+from make import chat_reply, chat_server, jurist, write_pairs
+from rich.console import Console
 from shared import shared
 
+from jurist.cli import console
 from jurist.cli.main import COMMANDS
 from jurist.core.runs import read_decisions, read_judgments
 from jurist.core.types import Decision, Scorecard
+from jurist.judging.pool import RunProgress
 
 JURIST = [sys.executable, "-c", "from jurist.cli.main import main; main()"]
 A = "scripted:<answer>[[A]]</answer>"
@@ -55,9 +63,9 @@ def test_standard_output_is_data_when_piped(tmp_path: Path):
     done = jurist("judge", "-", "--engine", A, stdin=rows)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["case_id"] for row in rows] == ["0", "1"]
-    assert rows[0]["scores"] == [0.5, 0.5]
-    assert rows[0]["judgments"][1]["order"] == [1, 0]
-    assert rows[0]["judgments"][1]["text"] == "<answer>[[A]]</answer>"
+    assert rows[0]["verdict"]["scores"] == [0.5, 0.5]
+    assert rows[0]["judgments"][1]["query"]["order"] == [1, 0]
+    assert rows[0]["judgments"][1]["completion"]["text"] == "<answer>[[A]]</answer>"
     assert "both orders agree on 0.0%" in done.stderr.lower()
 
 
@@ -80,7 +88,7 @@ def test_one_case_is_printed_for_reading():
     for words in ("Kindness", "100%", "“hello” (response 1)", "verdict", "written by the model"):
         assert words in done.stdout
     data = jurist("judge", "--prompt", "q", "--response", "a", "--response", "b", "--engine", A, "--json")
-    assert json.loads(data.stdout)["scores"] == [0.5, 0.5]
+    assert json.loads(data.stdout)["verdict"]["scores"] == [0.5, 0.5]
 
 
 def test_show_reads_one_case_and_names_the_nearest(tmp_path: Path):
@@ -127,7 +135,8 @@ def test_a_bad_row_stops_or_is_skipped_and_listed(tmp_path: Path):
     done = jurist("judge", pairs, "--engine", A, "--skip-bad")
     assert "1 bad rows were left out" in done.stderr
     pairs.write_text(pairs.read_text() + '{"id": "trio", "prompt": "q", "responses": ["a", "b", "c"]}\n')
-    assert "case 'trio' has 3 responses" in jurist("judge", pairs, "--engine", A, "--skip-bad").stderr
+    told = jurist("judge", pairs, "--engine", A, "--skip-bad").stderr
+    assert f"{pairs}: case 'trio' has 3 responses" in told
     assert len(done.stdout.splitlines()) == 2
 
 
@@ -221,7 +230,86 @@ def test_the_best_of_many_is_found_by_a_tournament(tmp_path: Path):
     done = jurist("judge", rows, "--engine", A, "--deliberation", "knockout(given)")
     row = json.loads(done.stdout)
     assert len(row["judgments"]) == 4
-    assert row["prefers"] == row["scores"].index(1.0)
+    assert row["winner"] == row["verdict"]["scores"].index(1.0)
     assert "any number" not in done.stderr
     wrong = jurist("judge", rows, "--engine", A, code=2)
     assert "knockout" in wrong.stderr
+
+
+def last_one(
+    n: int, reply: tuple[int, dict[str, Any]]
+) -> Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]:
+    """A server that gives question 0 its reply when n others were answered; to them A wins."""
+    answered = Semaphore(0)
+
+    def answer(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if "question 0\n" not in body["messages"][-1]["content"]:
+            answered.release()
+            return chat_reply("<answer>[[A]]</answer>")
+        for _ in range(n):
+            answered.acquire(timeout=60)
+        return reply
+
+    return answer
+
+
+def test_standard_output_keeps_the_order_of_the_source(tmp_path: Path):
+    pairs = write_pairs(tmp_path / "pairs.jsonl", 12)
+    with chat_server(last_one(11, chat_reply("<answer>[[A]]</answer>"))) as url:
+        words = ("judge", pairs, "--engine", url, "--deliberation", "given", "--json")
+        in_order, as_completed = jurist(*words), jurist(*words, "--as-completed")
+    ids = [json.loads(line)["case_id"] for line in in_order.stdout.splitlines()]
+    assert ids == [str(i) for i in range(12)]
+    ids = [json.loads(line)["case_id"] for line in as_completed.stdout.splitlines()]
+    assert ids.index("0") > 6
+    assert sorted(ids, key=int) == [str(i) for i in range(12)]
+
+
+def test_waiting_decisions_are_written_at_the_end(tmp_path: Path):
+    pairs = write_pairs(tmp_path / "pairs.jsonl", 12)
+    with chat_server(last_one(11, (400, {"error": {"message": "no"}}))) as url:
+        stop = ("--give-up-after", 1, "--retry-for", 0)
+        done = jurist("judge", pairs, "--engine", url, "--deliberation", "given", "--json", *stop, code=2)
+    ids = [int(json.loads(line)["case_id"]) for line in done.stdout.splitlines()]
+    assert ids == sorted(ids)
+    assert 6 < len(ids) < 12
+    assert 0 not in ids
+
+
+def test_the_pace_counts_what_was_decided_now():
+    now = RunProgress(decisions=60, kept=50, judgments=120, remembered=100, tokens=400, graded=20, right=15)
+    pace = console._pace(now, 4.0, 100)
+    assert pace.rate == "5.0 judgments/s, 100 tokens/s"
+    assert pace.right == "75% right of 20"
+    assert pace.left == 16.0  # 10 cases took 4 seconds, 40 are left
+    assert console._pace(RunProgress(decisions=50, kept=50), 4.0, 100).left is None
+    assert console._pace(now, 4.0, None).left is None
+
+
+def test_rows_stand_on_the_terminal_before_the_end(tmp_path: Path):
+    pairs = write_pairs(tmp_path / "pairs.jsonl", 8)
+    seen = io.StringIO()
+    terminal = Console(file=seen, force_terminal=True, width=100)
+
+    def slow(_: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        time.sleep(0.3)
+        return chat_reply("<answer>[[A]]</answer>")
+
+    with chat_server(slow) as url, mock.patch.object(console, "err", terminal):
+        jurist(
+            "judge",
+            pairs,
+            "--engine",
+            url,
+            "--concurrency",
+            1,
+            "--deliberation",
+            "given",
+            "--out",
+            tmp_path / "r",
+        )
+    before, _, _ = seen.getvalue().partition("read one")
+    assert "8/8" in before
+    assert "right of" in before
+    assert re.search(r"0:00:0\d left", before)
+    assert "response 1" in before  # a row of the running table

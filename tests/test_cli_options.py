@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from make import chat_server, write_pairs
 import jurist
 from jurist.api import JudgeOptions
 from jurist.cli.main import COMMANDS, run
+from jurist.cli.runs import write_parquet
 from jurist.core.errors import ConfigError
 from jurist.core.runs import read_decisions
 from jurist.judging.config import JudgeConfig
@@ -132,7 +133,7 @@ def test_show_takes_the_beginning_of_an_id(printed: Printed, tmp_path: Path):
     assert "did you mean 'bee-case'" in printed("show", tmp_path / "run", "bea-case")[2]
 
 
-def test_a_damaged_run_is_counted_without_what_is_lost_and_says_so(printed: Printed, tmp_path: Path):
+def test_a_damaged_run_is_counted_without_its_lost_lines(printed: Printed, tmp_path: Path):
     pairs, out = tmp_path / "p.jsonl", tmp_path / "run"
     pairs.write_text("".join(f'{{"prompt":"{i}","chosen":"a","rejected":"b"}}\n' for i in range(3)))
     words = ["judge", str(pairs), "--engine", "scripted:<answer>[[A]]</answer>", "--deliberation", "given"]
@@ -210,6 +211,24 @@ def test_rows_of_python_are_judged_as_those_of_files():
     assert [d.gold for d in decisions] == [(1.0, 0.0)]
     assert "row 2" in str(bad[0])
     assert len(jurist.judge_all(rows, engine=A, limit=1)) == 1
+
+
+def test_a_table_has_the_columns_of_all_its_rows(tmp_path: Path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    def rows() -> Iterator[dict[str, object]]:
+        for i in range(2500):
+            late = {"late": i / 2} if i > 1500 else {}
+            yield {
+                "n": i,
+                "scores": [] if i < 1000 else [1.0, i],
+                "note": "said" if i > 2000 else None,
+                **late,
+            }
+
+    assert write_parquet(rows, tmp_path / "rows.parquet") == 2500
+    read = parquet.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert [{"late": None, **row} for row in rows()] == read
 
 
 def test_a_server_and_a_model_are_no_engines(printed: Printed, tmp_path: Path):

@@ -15,7 +15,7 @@ from make import A_WINS, case, prefers
 from jurist.core.errors import JuristError, StoreError
 from jurist.core.run_config import RUN, input_facts, read_config
 from jurist.core.run_lines import CASES, DECISIONS, FILES, JUDGMENTS, PROMPTS
-from jurist.core.runs import Run, export_rows, read_decisions, read_judgments
+from jurist.core.runs import Kept, Run, export_rows, read_decisions, read_judgments
 from jurist.core.store import SCORECARD, Store, write_scorecard
 from jurist.core.types import Case, Decision, Judgment, Message, Query, Scorecard
 from jurist.engines.base import failed
@@ -159,6 +159,54 @@ def test_a_flipped_bit_is_named_or_changes_nothing(tmp_path: Path, name: str):
             assert not run.lost
 
 
+async def _passed_over(folder: Path, engine, n: int, warn=lambda _: None) -> dict[str, Decision]:
+    """As ``_run``, but what is decided is passed over by the index, and read at the end."""
+    with Store(folder, CONFIG, warn=warn) as store:
+        judge, kept = Judge(rubrics(), engine, memory=store), Kept(store)
+        decide, cases = deliberation("swapped(vote(2))"), map(_case, range(n))
+        stream = decide_all(cases, judge.ask, decide, concurrency=4, store=store, settled=kept.left)
+        new = {d.case_id: slim(d) async for d in stream}
+    old = {d.case_id: d for d in kept.decisions()}
+    assert not old.keys() & new.keys()
+    return old | new
+
+
+async def test_what_is_decided_is_passed_over_by_the_index(tmp_path: Path):
+    whole = {i: slim(d) for i, d in (await _run(tmp_path, n=5)).items()}
+    engine = prefers("good")
+    assert await _passed_over(tmp_path, engine, n=5) == whole
+    assert engine.queries == []
+    more = await _passed_over(tmp_path, engine, n=9)
+    assert {i: more[i] for i in whole} == whole
+    assert len(more) == 9
+    assert {q.case_id for q in engine.queries} == set("5678")
+
+
+@pytest.mark.parametrize("name", [*FILES, "index.sqlite"])
+def test_a_flipped_bit_is_not_passed_over(tmp_path: Path, name: str):
+    base, folder = tmp_path / "base", tmp_path / "run"
+    whole, random = asyncio.run(_run(base, n=5)), Random(name + "passed over")
+    files = {f.name: f.read_bytes() for f in base.iterdir() if f.is_file()}
+    folder.mkdir()
+    for _ in range(12):
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        damaged = bytearray(files[name])
+        damaged[random.randrange(len(damaged))] ^= 1 << random.randrange(8)
+        (folder / name).write_bytes(damaged)
+        engine, said = prefers("good"), []
+        assert asyncio.run(_passed_over(folder, engine, 5, said.append)) == {
+            i: slim(d) for i, d in whole.items()
+        }
+        assert len(engine.queries) <= 2
+        if name in (CASES, JUDGMENTS, DECISIONS):
+            assert "damaged: " in said[0] or "torn last line" in said[0]
+        engine, said = prefers("good"), []
+        asyncio.run(_passed_over(folder, engine, 5, said.append))
+        assert engine.queries == []
+        assert [line for line in said if "damaged" in line] == []
+
+
 async def test_a_damaged_judgment_is_named_counted_and_asked_again(tmp_path: Path):
     whole = await _run(tmp_path, n=3, text="once")
     lines = (tmp_path / JUDGMENTS).read_bytes().splitlines(keepends=True)
@@ -167,6 +215,9 @@ async def test_a_damaged_judgment_is_named_counted_and_asked_again(tmp_path: Pat
     with Run(tmp_path) as run:
         assert sorted(len(d.judgments) for d in run.decisions(slim=True)) == [0, 1, 1]
         assert str(run.damage[0]) == "judgments.jsonl, record 2: its checksum is wrong"
+        assert run.lost == 1
+        for read in (run.decisions, run.judgments, run.decisions):
+            assert list(read())
         assert run.lost == 1
     engine, said = prefers("good"), []
     assert await _run(tmp_path, engine, n=3, warn=said.append, text="once") == whole

@@ -1,11 +1,14 @@
 """Thinking budgets, escalation, cascades: what is asked, what is paid, what stands."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from make import A_WINS, B_WINS, case
 
 from jurist.core.errors import ConfigError
+from jurist.core.runs import Run
+from jurist.core.store import Store
 from jurist.core.types import Completion, Query, Sampling, Status, Usage
 from jurist.deliberation.effort import budget, cascade, escalate
 from jurist.deliberation.tournaments import round_robin
@@ -122,11 +125,14 @@ def test_a_failed_second_request_fails_and_is_counted():
     assert judgment.usage == Usage(10, 3)
 
 
-def test_a_replayed_run_keeps_its_budgets_apart():
+def test_a_replayed_run_keeps_its_budgets_apart(tmp_path: Path):
     engine = Writer("A is fine but B is better so <answer>[[A]]</answer>")
     judge = Judge(rubrics(), engine, forced="always")
     recorded = [ask(judge, budget=tokens) for tokens in (0, 2, 50)]
-    replay = Judge(rubrics(), ReplayEngine(recorded), forced="always")
+    with Store(tmp_path, {}) as store:
+        for judgment in recorded:
+            store.record(judgment)
+    replay = Judge(rubrics(), ReplayEngine(Run(tmp_path)), forced="always")
     assert [ask(replay, budget=tokens) for tokens in (0, 2, 50)] == recorded
 
 

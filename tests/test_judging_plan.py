@@ -91,9 +91,7 @@ def planned_judge(source: Path, *words: object) -> Any:
 
 
 @pytest.mark.parametrize("text", OPEN)
-def test_the_calls_of_a_deliberation_that_stops_early_lie_in_the_range(
-    text: str, server: Any, tmp_path: Path
-) -> None:
+def test_calls_of_an_early_stop_lie_in_the_range(text: str, server: Any, tmp_path: Path) -> None:
     url, asked = server
     many = text.startswith(("adaptive", "swiss"))
     source = groups(tmp_path / "s.jsonl") if many else pairs(tmp_path / "s.jsonl")

@@ -12,18 +12,17 @@ import pytest
 from make import A_WINS, case, prefers
 
 from jurist.benchmarks.base import proportion, score_pairs
+from jurist.benchmarks.transcripts import recorded_judgment, recorded_verdict
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
-from jurist.core.runs import read_judgments
+from jurist.core.runs import Run
 from jurist.core.store import Store
 from jurist.core.types import (
     IDENTICAL,
     Case,
     Completion,
     Decision,
-    Judgment,
     Message,
     Query,
-    Sampling,
     Verdict,
 )
 from jurist.engines.base import failed
@@ -77,11 +76,9 @@ async def test_a_resumed_run_asks_nothing_twice_and_decides_the_same(tmp_path: P
 async def test_a_replayed_run_decides_the_same(tmp_path: Path):
     with Store(tmp_path, {}) as store:
         first = await _decide(prefers("good"), store=store)
-    again = await _decide(ReplayEngine(read_judgments(tmp_path)))
+    again = await _decide(ReplayEngine(Run(tmp_path)))
     assert sorted(map(str, first)) == sorted(map(str, again))
-    strange = await ReplayEngine(read_judgments(tmp_path))(
-        Judge(rubrics(), prefers("x")).query(case("new"), (0, 1), 0)
-    )
+    strange = await ReplayEngine(Run(tmp_path))(Judge(rubrics(), prefers("x")).query(case("new"), (0, 1), 0))
     assert "not in the recorded run" in (strange.error or "")
 
 
@@ -91,8 +88,7 @@ async def test_imported_outputs_are_replayed_with_their_verdicts(tmp_path: Path)
         for i in range(4):
             # Their prompts are not ours, and nobody's parser reads "A>>B".
             for order, scores in (((0, 1), (1.0, 0.0)), ((1, 0), (0.0, 1.0) if i else (1.0, 0.0))):
-                query = Query(str(i), order, 0, (), Sampling())
-                store.record(Judgment(query, Completion("A>>B"), Verdict(scores, via="recorded")))
+                store.record(recorded_judgment(str(i), order, recorded_verdict(scores), "A>>B"))
     engine = registry.engine(JudgeConfig(engine=f"replay:{folder}"))
     decisions = {d.case_id: d for d in await _decide(engine, n=4)}
     assert decisions["0"].verdict.scores == (1.0, 0.0)
@@ -152,6 +148,24 @@ def test_choices_that_were_not_the_users_are_said(monkeypatch: pytest.MonkeyPatc
     assert any("protocol rm-r1" in line for line in said)
     assert any("family reasoning" in line for line in said)
     assert bench.fingerprint()["family"] == "reasoning"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "model", "asked", "resolved"),
+    [
+        (None, None, "pointwise-short", None),
+        ("pointwise-short", None, "pointwise-short", None),
+        ("rubrics-short", None, "rubrics-short", "base"),
+        ("rubrics-short", "other.gguf", "rubrics-short", "other.gguf"),
+    ],
+)
+def test_the_packaged_judge_writes_one_protocol(protocol, model, asked, resolved, monkeypatch, tmp_path):
+    (tmp_path / "judge.gguf").write_bytes(b"")
+    monkeypatch.setattr("jurist.judging.build.JUDGE", tmp_path / "judge.gguf")
+    said: list[str] = []
+    setup = assemble(JudgeConfig(protocol=protocol, model=model), said.append)
+    assert (setup.protocol.name, setup.config.model) == (asked, resolved)
+    assert (resolved == "base") == any("model base" in line for line in said)
 
 
 @pytest.mark.parametrize(

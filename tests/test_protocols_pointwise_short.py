@@ -45,6 +45,13 @@ def test_a_forced_rating_is_the_expectation_over_the_labels():
     assert slot.scores(logprobs) == pytest.approx((3.0,))
 
 
+def test_ratings_that_differ_in_the_last_digits_are_equal():
+    slot = pointwise_short().slot
+    sure, less_sure = ({**dict.fromkeys(slot.labels, -20.0), "5": at} for at in (0.0, -0.001))
+    assert slot.scores(sure) == slot.scores(less_sure | {"4": -9.0}) == (5.0,)
+    assert slot.scores(less_sure | {"1": -1.0}) != (5.0,)
+
+
 def test_both_orders_ask_the_same():
     """Each reply is asked about alone: the pair exchanged asks the same queries, and decides the same."""
     judge = Judge(pointwise_short(), ScriptedEngine("<rating>3</rating>"))

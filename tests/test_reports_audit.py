@@ -371,6 +371,7 @@ def test_the_habits_of_published_judges_are_found(tmp_path: Path, capsys):
     card = json.loads(capsys.readouterr().out)["statistics"]
     audit_command(tmp_path / "o1", json=True)
     found = json.loads(capsys.readouterr().out)
+    assert [f["name"] for f in found["reasons"]] == ["unfaithful", "one-sided", "solution"]
     place = {f["name"]: f for f in found["position"]}
     assert place["consistency"]["value"] == card["consistency"]
     assert "won both in 58" in place["position_decided"]["sentence"]

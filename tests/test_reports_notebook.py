@@ -1,11 +1,15 @@
 """What a notebook shows of decisions, judgments and scorecards, and decisions as a data frame."""
 
+import asyncio
 import sys
+import threading
 from html.parser import HTMLParser
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 import jurist
+from jurist import api
 from jurist.core import html
 from jurist.core.errors import InputError, MissingExtraError
 from jurist.core.types import (
@@ -20,6 +24,7 @@ from jurist.core.types import (
     Usage,
     Verdict,
 )
+from jurist.reports.views import progress
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\" ' \u202e\ud800 $x$ </pre></details>"
 TAGS = {"div", "strong", "bdi", "table", "tr", "th", "td", "details", "summary", "pre"}
@@ -178,3 +183,80 @@ def test_a_frame_says_what_it_needs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"jurist\[parquet\]"):
         jurist.to_frame([])
+
+
+def kernel(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a kernel would show: IPython's display, recorded."""
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, page: str) -> None:
+            shown.append(page)
+
+    def display(page: str, display_id: bool) -> Handle:
+        assert display_id
+        shown.append(page)
+        return Handle()
+
+    ipython = ModuleType("IPython")
+    ipython.get_ipython = lambda: SimpleNamespace(kernel=object())  # pyright: ignore[reportAttributeAccessIssue]
+    pictures = ModuleType("IPython.display")
+    pictures.display, pictures.HTML = display, str  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", pictures)
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    return shown
+
+
+def test_a_notebook_shows_a_bar_while_many_cases_are_judged(monkeypatch: pytest.MonkeyPatch):
+    shown = kernel(monkeypatch)
+    rows = [{"prompt": "q", "responses": ["a", "b"], "gold": 0} for _ in range(5)]
+    jurist.judge_all(rows, engine="scripted:<answer>[[A]]</answer>")
+    page = Tags(shown[-1])
+    assert not page.open
+    assert "5 of 5 decided" in page.text
+    assert 'aria-valuenow="100"' in shown[-1]
+    shown.clear()
+    jurist.judge_all(rows, engine="scripted:<answer>[[A]]</answer>", progress=False)
+    assert not shown
+
+
+async def test_a_running_loop_goes_on_beside_a_call_in_a_thread():
+    rows = [{"prompt": "q", "responses": ["a", "b"]} for _ in range(3)]
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0)
+
+    beating = asyncio.create_task(beat())
+    found = await asyncio.to_thread(jurist.judge_all, rows, engine="scripted:<answer>[[A]]</answer>")
+    beating.cancel()
+    assert len(found) == 3
+    assert beats > 10
+
+
+async def test_an_interrupt_ends_what_runs_beside_a_running_loop(monkeypatch: pytest.MonkeyPatch):
+    ended: list[str] = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("cancelled")
+
+    joined = threading.Thread.join
+    first = iter([True])
+
+    def interrupted(self: threading.Thread, timeout: float | None = None) -> None:
+        if next(first, False):
+            raise KeyboardInterrupt
+        joined(self, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        api._wait(slow())  # pyright: ignore[reportPrivateUsage]
+    assert ended == ["cancelled"]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from make import case
+from make import A_WINS, B_WINS, case, decide, write_pairs
+from pair_protocols import PAIRS
 
 from jurist.cli.main import run as jurist
 from jurist.core.store import Store
@@ -27,6 +28,9 @@ from jurist.core.types import (
     Usage,
     Verdict,
 )
+from jurist.engines.scripted import ScriptedEngine
+from jurist.judging import registry
+from jurist.judging.judge import Judge
 from jurist.reports.page.build import build
 from jurist.reports.page.collect import collect
 
@@ -92,7 +96,7 @@ def test_a_page_holds_what_it_needs_and_lets_nothing_else_in(tmp_path: Path):
     assert policy
     assert "default-src 'none'" in policy[1]
     assert "unsafe" not in policy[1]
-    assert policy[1].count("sha256-") == 4
+    assert policy[1].count("sha256-") == 6
     assert "<script>alert(1)" not in html
     assert "window.hit" not in html
     index = re.search(r'id="index">(.*?)</script>', html, re.S)
@@ -251,6 +255,89 @@ def test_filters_keys_links_and_labels_work_in_a_browser(browser: Any, tmp_path:
     assert until(lambda: [t for t in shown(browser, ".count") if t == "1 of 60 cases"])
     browser.get(browser.current_url.partition("#")[0] + "#/case/c5?run=1")
     until(lambda: shown(browser, ".case h2"), ["c5"])
+    assert not errors(browser)
+
+
+def test_code_without_fences_keeps_its_indentation(browser: Any, tmp_path: Path):
+    code = (
+        "def twice(x):\n    for _ in range(2):\n        x = __add__(x, x)\n\n    return x\n\nprint(twice(1))"
+    )
+    text = f"Here it is:\n{code}\nThat is all of it, *really*."
+    with Store(tmp_path / "run", {}) as store:
+        one = case("c", text, "import this, if you can")
+        store.begin(one)
+        store.decide(Decision("c", Verdict((1.0, 0.0))), one.digest)
+    opened(browser, tmp_path, [tmp_path / "run"], "case/c")
+    until(lambda: shown(browser, ".r0 pre"), [code])
+    assert shown(browser, ".r0 em") == ["really"]
+    assert not shown(browser, ".r1 pre")
+    assert not errors(browser)
+
+
+def test_ties_are_found_without_gold(browser: Any, tmp_path: Path):
+    with Store(tmp_path / "run", {}) as store:
+        for name, scores in (("a", (0.5, 0.5)), ("b", (1.0, 0.0)), ("c", None)):
+            one = case(name, gold=None)
+            store.begin(one)
+            store.decide(
+                Decision(name, Verdict(scores) if scores else Verdict(None, Status.UNPARSED)), one.digest
+            )
+    opened(browser, tmp_path, [tmp_path / "run"], "cases?f=tie")
+    until(lambda: shown(browser, ".count"), ["1 of 3 cases"])
+
+
+def write_knockout(folder: Path, n: int, deliberation: str = "knockout") -> Path:
+    """A tournament in which the response of the highest number wins, by a judge that sees the numbers."""
+
+    def script(query: Query) -> Completion:
+        first, second = re.findall(r"number (\d+)", query.messages[-1].content)
+        return Completion(A_WINS if int(first) > int(second) else B_WINS)
+
+    one = case("cup", *(f"number {i}" for i in range(n)), gold=None)
+    with Store(folder, {"deliberation": deliberation}) as store:
+        store.begin(one)
+        judge = Judge(PAIRS["rubrics"], ScriptedEngine(script), memory=store)
+        store.decide(decide(judge, registry.deliberation(deliberation), one), one.digest)
+    return folder
+
+
+@pytest.mark.parametrize("n", [3, 6, 8])
+def test_a_knockout_is_shown_as_its_bracket(browser: Any, tmp_path: Path, n: int):
+    opened(browser, tmp_path, [write_knockout(tmp_path / "cup", n)], "case/cup")
+    assert len(until(lambda: browser.find_elements("css selector", ".bracket .match"))) == n - 1
+    names = [m.get_attribute("aria-label") for m in browser.find_elements("css selector", ".bracket .match")]
+    final = next(name for name in names if f"round {(n - 1).bit_length()}:" in name)
+    assert f"response {n} beat" in final
+    for match in browser.find_elements("css selector", ".bracket .match"):
+        winner, loser = map(int, re.findall(r"response (\d+)", match.get_attribute("aria-label")))
+        assert winner > loser
+    # A match shows its judgment, by the keyboard too.
+    first = browser.find_elements("css selector", ".bracket .match")[-1]
+    winner, loser = map(int, re.findall(r"response (\d+)", first.get_attribute("aria-label")))
+    first.send_keys("\ue007")
+    heading = until(lambda: shown(browser, ".judgment h4"))[0]
+    assert {int(x) for x in re.findall(r"response (\d+)", heading)} == {winner, loser}
+    assert not errors(browser)
+
+
+def test_a_round_robin_has_a_table_and_no_bracket(browser: Any, tmp_path: Path):
+    opened(browser, tmp_path, [write_knockout(tmp_path / "cup", 5, "round_robin")], "case/cup")
+    assert until(lambda: shown(browser, ".matrix caption")) == ["wins of the row over the column"]
+    assert not browser.find_elements("css selector", ".bracket")
+
+
+def test_what_tokens_buy_is_drawn_for_a_curve_and_for_runs(browser: Any, tmp_path: Path):
+    pairs = write_pairs(tmp_path / "pairs.jsonl", 12)
+    jurist(["curve", str(pairs), "--engine", "scripted:<answer>[[A]]</answer>", "--policy", "vote({1,2,4})",
+            "--policy", "swapped", "--out", str(tmp_path / "curve")])  # fmt: skip
+    points = collect([tmp_path / "curve"]).index["runs"][0]["policies"]
+    assert [p["name"] for p in points] == ["vote(1)", "vote(2)", "vote(4)", "swapped"]
+    assert [p["x"] for p in points] == [1, 2, 4, 2]
+    opened(browser, tmp_path, [tmp_path / "curve"])
+    assert len(until(lambda: browser.find_elements("css selector", ".costs .mark"))) == 4
+    assert "judgments a case" in browser.find_element("css selector", ".costs svg").text
+    opened(browser, tmp_path, [write_run(tmp_path / "one", 6), write_run(tmp_path / "two", 6, flip=True)])
+    assert len(until(lambda: browser.find_elements("css selector", ".costs .mark"))) == 2
     assert not errors(browser)
 
 

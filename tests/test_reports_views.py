@@ -46,7 +46,7 @@ def test_the_winner_of_a_match_is_named_by_its_place_in_the_case():
 
 def test_a_rating_says_which_response_it_rates():
     decision = Decision("1", Verdict((3, 7, 5)), (judgment((1,), (7.0,)),))
-    assert "verdict  response 2: rating 7.00" in printed(decision_view(decision))
+    assert "judgment  of response 2" in printed(decision_view(decision))
 
 
 def test_a_rating_of_the_only_response_is_a_rating():

@@ -141,7 +141,7 @@ def test_rank_and_best_of_n_as_data(tmp_path):
     done = run("best-of-n", source, *SAYS_A, "--deliberation", "knockout")
     row = json.loads(done.stdout)
     assert row["response"] in ("x", "y", "z")
-    assert row["judgments"] == 2
+    assert len(row["judgments"]) == 2
 
 
 def test_a_choice_is_resumed_and_shown(tmp_path):
@@ -170,13 +170,19 @@ def test_one_response_and_anchors_from_a_file(tmp_path):
     source = write(tmp_path / "a.jsonl", {"prompt": "p", "response": "x", "anchors": ["y", "z"]})
     done = run("judge", source, *SAYS_A, "--deliberation", "anchored", "--json")
     row = json.loads(done.stdout)
-    assert row["scores"] == [0.5]
-    assert row["errors"] == pytest.approx([0.25])
+    assert row["verdict"]["scores"] == [0.5]
+    assert row["verdict"]["errors"] == pytest.approx([0.25])
 
 
 def test_the_python_door():
     options = {"engine": f"scripted:{A_WINS}", "protocol": "rubrics"}
-    assert jurist.best_of_n("p", ["x", "y", "z"], deliberation="knockout", **options) in (0, 1, 2)
+    best = jurist.best_of_n("p", ["x", "y", "z"], deliberation="knockout", **options)
+    assert best.response == ["x", "y", "z"][best.index]
+    assert set(best.reasons) == {A_WINS}
+    assert len(best.decision.judgments) == 2
+    none = jurist.best_of_n("p", ["x", "y"], engine="scripted:hm", protocol="rubrics")
+    assert (none.index, none.response, none.tied) == (None, None, ())
+    assert repr(none) == "Best(no verdict: unparsed, judgments 2)"
     assert jurist.rank("p", ["x", "y"], **options).ratings == (0.0, 0.0)
     with pytest.raises(InputError, match="one or more responses"):
         jurist.rank("p", [], **options)

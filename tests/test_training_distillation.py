@@ -17,7 +17,7 @@ from shared import shared
 
 from jurist.cli.distill import distill
 from jurist.core.errors import EngineError, InputError, JuristError, StoreError
-from jurist.core.runs import read_decisions, read_judgments
+from jurist.core.runs import open_run, read_decisions
 from jurist.core.types import Completion, Message, Query, Usage, Verdict, winner
 from jurist.engines.base import failed
 from jurist.engines.replay import ReplayEngine
@@ -592,7 +592,7 @@ def test_a_recorded_run_is_distilled_without_asking(tmp_path: Path):
             pass
 
     asyncio.run(judged())
-    replayed = replace(bench_of(good), engine=ReplayEngine(read_judgments(tmp_path / "judged")))
+    replayed = replace(bench_of(good), engine=ReplayEngine(open_run(tmp_path / "judged")))
     method = Method(both_orders=True, keep="all")
     work = distil(replayed, cases, method, out=tmp_path / "run", rows=tmp_path / "rows.jsonl")
     assert asyncio.run(work).rows == 10

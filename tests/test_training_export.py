@@ -15,7 +15,7 @@ from jurist.core.types import Message
 from jurist.engines.embedded import EmbeddedEngine
 from jurist.engines.gguf import packaged
 from jurist.training.export import GGUF, _cutting, export
-from jurist.training.model import embedded_folder
+from jurist.training.model import embedded_folder, embedded_tokenizer
 
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
 tokenizers, peft = pytest.importorskip("tokenizers"), pytest.importorskip("peft")
@@ -70,7 +70,7 @@ def test_embedded_engine_and_transformers_agree_on_tokens(tmp_path, monkeypatch,
     assert len({tuple(g) for g in greedy}) == len(PROMPTS)
 
 
-def test_tokenizer_of_the_embedded_models_folder_matches_engine():
+def test_tokenizer_of_the_embedded_model_matches_engine():
     pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
     try:
         packaged()
@@ -78,8 +78,9 @@ def test_tokenizer_of_the_embedded_models_folder_matches_engine():
         pytest.skip(str(error))
     draw = random.Random(0)
     texts = [*TOKENIZER_TEXT, *PROMPTS, "a  1", "a   12\n    3", "\t 4", "  5"]
-    texts += ["".join(draw.choices("  1a9.\n\té½'²", k=draw.randint(1, 12))) for _ in range(1000)]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_folder())
+    texts += ["".join(draw.choices("  1a9.\n\té½'²", k=draw.randint(1, 12))) for _ in range(500)]
+    source = packaged()
+    tokenizer = embedded_tokenizer(source.parent, source.name)
     engine = EmbeddedEngine("base")
 
     async def read() -> list[list[int]]:
@@ -90,6 +91,19 @@ def test_tokenizer_of_the_embedded_models_folder_matches_engine():
 
     assert [tokenizer(text, add_special_tokens=False).input_ids for text in texts] == asyncio.run(read())
     assert _cutting(json.loads(tokenizer.backend_tokenizer.to_str())) == "smollm"
+
+
+def test_a_gguf_file_becomes_a_folder_once(tmp_path, monkeypatch):
+    pytest.importorskip("gguf")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = save_bpe_model(tmp_path / "model", "smollm", "Llama", tie_word_embeddings=True)
+    export(tmp_path, tmp_path / "to", gguf=True)
+    unpacked = embedded_folder(tmp_path / "to" / GGUF)
+    assert embedded_folder(tmp_path / "to" / GGUF) == unpacked
+    before, after = (transformers.AutoModelForCausalLM.from_pretrained(f).eval() for f in (folder, unpacked))
+    ids = torch.tensor([[70, 80, 90]])
+    with torch.no_grad():
+        assert torch.allclose(before(ids).logits, after(ids).logits, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ class Writer:
             logits = torch.nn.functional.linear(last, self.trainer.model.lm_head.weight[self.labels]).float()
             means = (logits.softmax(-1) * torch.arange(1.0, 6.0, device=logits.device)).sum(-1).tolist()
             found += [
-                Written(w.row, w.text, m if "<rating>" in w.text else 0.0)
+                Written(w.row, w.text, round(m, 1) if "<rating>" in w.text else 0.0)
                 for w, m in zip(part, means, strict=True)
             ]
         return found

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from contextlib import aclosing
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,13 +20,14 @@ from jurist.inputs import case_from, cases_of, load_cases
 from jurist.judging import registry
 from jurist.judging.build import JudgeSetup, Say, assemble
 from jurist.judging.config import JudgeConfig
+from jurist.judging.pool import Watch
 from jurist.judging.run import measure, run
-from jurist.reports.views.ranking import best_row
+from jurist.reports.views.progress import shown_progress
 from jurist.rewards.choice import Choice, Leading
 from jurist.rewards.choice import choosing as _choosing
 from jurist.rewards.group import GroupJudge
 from jurist.rewards.policy import AS_THEY_ARE
-from jurist.rewards.ranking import Ranking, Rating, ranking_of
+from jurist.rewards.ranking import Best, Ranking, Rating, best_of, ranking_of
 
 T = TypeVar("T")
 
@@ -101,11 +103,11 @@ def best_of_n(
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
     **options: Unpack[JudgeOptions],
-) -> int | None:
-    """Index of the best response, by default by a knockout in both orders; None without any verdict."""
+) -> Best:
+    """The best response with the reasons for it, by default by a knockout in both orders."""
     case = case_from(prompt, responses)
     decision = judge_case(case, _config(config, options), say=say, pairs="knockout(swapped)")
-    return best_row(decision, case)["best"]
+    return best_of(decision, case)
 
 
 def choosing(
@@ -146,6 +148,7 @@ def judge_all(
     limit: int | None = None,
     skip_bad: bool = False,
     on_bad: Callable[[JuristError], None] | None = None,
+    progress: bool = True,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
     **options: Unpack[JudgeOptions],
@@ -156,13 +159,16 @@ def judge_all(
     with the same fields as in files, a DataFrame or a Hugging Face dataset. The first ``limit`` only. A row
     that cannot be read raises ``InputError``, or with ``skip_bad`` is handed to ``on_bad`` and passed over.
     With ``out`` everything is kept in that run folder, and the same call goes on where it stopped.
+    ``progress``: a bar in a notebook or on a terminal, where it takes longer than two seconds. The call
+    waits; in a running event loop ``await asyncio.to_thread(jurist.judge_all, ...)`` leaves the loop free.
     """
     source = str(cases) if isinstance(cases, (str, Path)) else ""
     read = load_cases(source, skip_bad=skip_bad, on_bad=on_bad) if source else None
     rows = read or cases_of(cases, skip_bad=skip_bad, on_bad=on_bad)
     listed = list(islice(rows, limit))
     setup = assemble(_config(config, options), say)
-    decisions = _wait(_collect(setup, listed, _folder(out), source))
+    with shown_progress(len(listed), show=progress) as watch:
+        decisions = _wait(_collect(setup, listed, _folder(out), source, watch))
     place = {case.id: i for i, case in enumerate(listed)}
     return sorted(decisions, key=lambda d: place[d.case_id])
 
@@ -173,14 +179,18 @@ def evaluate(
     *,
     out: str | Path | None = None,
     limit: int | None = None,
+    progress: bool = True,
     config: JudgeConfig | None = None,
     say: Say = lambda _: None,
     **options: Unpack[JudgeOptions],
 ) -> Scorecard:
-    """The official score of a judge on a benchmark; its published files are in ``data``, or are fetched."""
+    """The official score of a judge on a benchmark; its published files are in ``data``, or are fetched.
+
+    ``progress``: see ``judge_all``.
+    """
     setup = assemble(_config(config, options), say)
     folder, files = _folder(out), Path(data) if data else None
-    return _wait(_measure(setup, registry.benchmark(benchmark), files, folder, limit))
+    return _wait(_measure(setup, registry.benchmark(benchmark), files, folder, limit, progress))
 
 
 def _config(config: JudgeConfig | None, options: JudgeOptions) -> JudgeConfig:
@@ -201,9 +211,15 @@ def _folder(out: str | Path | None) -> Path | None:
     raise ConfigError("out is empty, and would stand for the current folder", hint="out='runs/mine'")
 
 
-async def _collect(setup: JudgeSetup, cases: Sequence[Case], out: Path | None, source: str) -> list[Decision]:
+async def _collect(
+    setup: JudgeSetup,
+    cases: Sequence[Case],
+    out: Path | None,
+    source: str,
+    watch: Watch = lambda _: None,
+) -> list[Decision]:
     try:
-        stream = run(setup, cases, out=out, source=source)
+        stream = run(setup, cases, out=out, source=source, watch=watch)
         async with aclosing(stream):
             return [d async for d in stream]
     finally:
@@ -211,10 +227,16 @@ async def _collect(setup: JudgeSetup, cases: Sequence[Case], out: Path | None, s
 
 
 async def _measure(
-    setup: JudgeSetup, chosen: Benchmark, data: Path | None, out: Path | None, limit: int | None
+    setup: JudgeSetup,
+    chosen: Benchmark,
+    data: Path | None,
+    out: Path | None,
+    limit: int | None,
+    progress: bool,
 ) -> Scorecard:
+    watching = partial(shown_progress, show=progress)
     try:
-        return (await measure(setup, [chosen], data, out=out, limit=limit))[0]
+        return (await measure(setup, [chosen], data, out=out, limit=limit, watching=watching))[0]
     finally:
         await setup.aclose()
 
@@ -270,23 +292,35 @@ class _End(NamedTuple):
 
 
 def _wait(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, also where an event loop is already running (notebooks)."""
+    """Run to the end, also where an event loop is already running (notebooks); an interrupt ends it too."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(coroutine)
     outcome: list[T] = []
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            outcome.append(asyncio.run(coroutine))
+            outcome.append(loop.run_until_complete(task))
         except BaseException as error:
             errors.append(error)
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        raise
+    finally:
+        loop.close()
     if errors:
         raise errors[0]
     return outcome[0]

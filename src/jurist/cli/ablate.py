@@ -83,6 +83,7 @@ def ablate(
         for line in notes(table):
             screen.print(line, style="dim", soft_wrap=True)
     say(f"the table: {folder / TABLE}, {folder / DATA}")
+    next_step("read the judgments of the last arm", "jurist", "show", table.rows[-1].run)
     return 0
 
 
@@ -108,12 +109,12 @@ def check_commands(stages: Iterable["Stage"]) -> None:
 
 def _check_names(stage: "Stage") -> None:
     """Raise for names that do not exist, which the command would say hours later."""
-    from jurist.judging.registry import PROTOCOLS, benchmark
+    from jurist.judging.registry import PROTOCOLS, benchmark, is_own
     from jurist.training.presets import PRESETS
 
     for option, kind, legal in (("--protocol", "protocol", PROTOCOLS), ("--preset", "preset", PRESETS)):
         name = stage.option(option)
-        if name is not None and name not in legal:
+        if name is not None and name not in legal and not (option == "--protocol" and is_own(name)):
             raise unknown(kind, name, legal)
     if stage.command == "eval":
         for name in stage.words[1].split(","):

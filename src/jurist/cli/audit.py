@@ -36,8 +36,9 @@ def audit(
 ) -> int:
     """Audit a judge for bias.
 
-    Of a recorded run: position, length, markup, calibration, what was not answered; nobody is asked. With
-    --probe the judge is asked: do worthless answers win, do verdicts forged in an answer sway it.
+    Of a recorded run: position, length, markup, calibration, whether the reasons hold, what was not answered;
+    nobody is asked. With --probe the judge is asked: do worthless answers win, do verdicts forged in an
+    answer sway it.
 
     Examples::
 
@@ -54,7 +55,7 @@ def audit(
         benchmark. Each pair is asked eight times, in both orders: as it is, with three worthless answers and
         with four forged verdicts in place of the worse response.
     data
-        Where the run's cases come from (its own input, unless named): length and markup need the responses.
+        Where the run's cases come from, if not from the run itself: length and markup need the responses.
         With --probe BENCHMARK: folder with its published files.
     plot
         Draw the reliability diagram into this file (.svg, .png or .pdf; extra: plot).
@@ -81,16 +82,20 @@ def audit(
 def _audit(run: Path, data: str | None, picture: Path | None, *, json: bool) -> int:
     """Audit a run folder."""
     from jurist.core.runs import open_run
-    from jurist.reports.audit.audit import audit, read_items
+    from jurist.reports.audit.audit import audit, read_run
+    from jurist.reports.audit.faithfulness import Reasons
     from jurist.reports.views.audit import audit_view
     from jurist.reports.views.plotting import check_plot
 
     if picture:
         check_plot(picture)
+    reasons = Reasons()
     with open_run(run) as opened:
-        items = read_items(opened.decisions(), _cases(opened.config, data), opened.digests())
+        first = next(opened.ids(), "")
+        held = data is None and opened.case(first) is not None
+        items = list(read_run(opened, {} if held else _cases(opened.config, data), reasons))
         tell_damage(opened)
-    result = audit(run.resolve().name, items)
+    result = audit(run.resolve().name, items, reasons)
     if json:
         write_json(result)
     else:

@@ -6,9 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
+from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,7 +19,6 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
     track,
 )
 from rich.text import Text
@@ -105,32 +107,56 @@ def tell_damage(run: "Run") -> None:
         say(f"{run.lost:,} judgments or decisions are lost; the command that judged them asks for them again")
 
 
+def json_line(value: Any) -> bytes:
+    """A value as one line of JSON, without characters that a terminal obeys."""
+    data = _CONTROLS.sub(lambda match: b"\\u00%02x" % match[0][-1], msgspec.json.encode(value))
+    return data + b"\n"
+
+
 def write_json(value: Any) -> None:
     """One JSON line on standard output."""
-    data = _CONTROLS.sub(lambda match: b"\\u00%02x" % match[0][-1], msgspec.json.encode(value))
-    sys.stdout.buffer.write(data + b"\n")
+    write_line(json_line(value))
+
+
+def write_line(line: bytes) -> None:
+    """A line that is encoded, on standard output, at once."""
+    sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
 
 
 EVERY = 30.0
 """Seconds between two lines of progress where standard error is no terminal (a log file)."""
 
+FIRST = 2.0
+"""Seconds until the first such line; the next ones come after twice as long each, up to ``EVERY``."""
+
 
 @contextmanager
-def watching(total: int | None) -> Generator["Callable[[Counted], None]"]:
-    """Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
-    started = time.monotonic()
-    last = started
+def watching(
+    total: int | None, latest: Callable[[], RenderableType | None] = lambda: None, *, bar: bool = True
+) -> Generator["Callable[[Counted], None]"]:
+    """Progress on standard error: on a terminal a bar below what ``latest`` shows, else lines."""
+    since = last = time.monotonic()
+    pause = min(FIRST, EVERY)
+
+    def begin(now: "Counted") -> None:
+        nonlocal since
+        # What a run remembers says nothing about its pace.
+        if now.decisions == now.kept and now.judgments == now.remembered:
+            since = time.monotonic()
 
     def line(now: "Counted") -> None:
-        nonlocal last
-        if time.monotonic() - last >= EVERY:
-            last = time.monotonic()
-            rate, unanswered = _pace(now, last - started)
+        nonlocal last, pause
+        begin(now)
+        if time.monotonic() - last >= pause:
+            last, pause = time.monotonic(), min(2 * pause, EVERY)
             of = f"/{total:,}" if total else ""
-            say(", ".join(filter(None, [f"{now.decisions:,}{of} decided", rate, unanswered])))
+            facts = _pace(now, last - since, total)
+            left = f"about {_clock(facts.left)} left" if facts.left is not None else ""
+            words = (f"{now.decisions:,}{of} decided", facts.rate, facts.right, facts.unanswered, left)
+            say(", ".join(filter(None, words)))
 
-    if not err.is_terminal:
+    if not err.is_terminal or not bar:
         yield line
         return
     columns = (
@@ -138,16 +164,32 @@ def watching(total: int | None) -> Generator["Callable[[Counted], None]"]:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}", style="dim", markup=False),
+        TextColumn("{task.fields[right]}", style="green", markup=False),
         TextColumn("{task.fields[unanswered]}", style="yellow", markup=False),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}", style="cyan", markup=False),
     )
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("", total=total, rate="", unanswered="")
+    progress = Progress(*columns, console=err)
+    task = progress.add_task("", total=total, rate="", right="", unanswered="", left="")
+
+    def shown() -> RenderableType:
+        above = latest()
+        return progress if above is None else Group(above, progress)
+
+    with Live(get_renderable=shown, console=err, transient=True):
 
         def draw(now: "Counted") -> None:
-            rate, unanswered = _pace(now, time.monotonic() - started)
-            bar.update(task, completed=now.decisions, rate=rate, unanswered=unanswered)
+            begin(now)
+            facts = _pace(now, time.monotonic() - since, total)
+            left = "" if facts.left is None else f"{_clock(facts.left)} left"
+            progress.update(
+                task,
+                completed=now.decisions,
+                rate=facts.rate,
+                right=facts.right,
+                unanswered=facts.unanswered,
+                left=left,
+            )
 
         yield draw
 
@@ -160,8 +202,25 @@ def watched(rows: Iterable[T], source: str, verb: str = "reading") -> Iterable[T
     return track(rows, verb, total, console=err, transient=True, disable=not err.is_terminal)
 
 
-def _pace(now: "Counted", seconds: float) -> tuple[str, str]:
-    """(judgments and tokens per second, what was not answered), each empty where there is nothing to say."""
-    asked = now.judgments - now.remembered
+class _Pace(NamedTuple):
+    """What there is to say about a run's progress; empty where there is nothing."""
+
+    rate: str
+    right: str
+    unanswered: str
+    left: float | None
+    """Seconds, by what was decided in this session: what the folder remembered took no time."""
+
+
+def _pace(now: "Counted", seconds: float, total: int | None) -> _Pace:
+    asked, decided = now.judgments - now.remembered, now.decisions - now.kept
     rate = f"{asked / seconds:.1f} judgments/s, {now.tokens / seconds:,.0f} tokens/s" if seconds > 1 else ""
-    return rate, f"{now.unanswered} unanswered" if now.unanswered else ""
+    right = f"{now.right / now.graded:.0%} right of {now.graded:,}" if now.graded else ""
+    unanswered = f"{now.unanswered} unanswered" if now.unanswered else ""
+    left = seconds * max(0, total - now.decisions) / decided if total and decided > 0 else None
+    return _Pace(rate, right, unanswered, left if seconds > 1 else None)
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as H:MM:SS."""
+    return str(timedelta(seconds=round(seconds)))

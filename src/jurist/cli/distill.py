@@ -11,10 +11,11 @@ from rich.text import Text
 
 from jurist.cli.console import list_bad, next_step, say, watching, write_json
 from jurist.cli.console import out as screen
-from jurist.cli.options import CASES, OUTPUT, Flag, Json, Judge, Limit, Out, SkipBad
+from jurist.cli.options import CASES, OUTPUT, Flag, Json, Judge, Limit, OnCluster, Out, SkipBad
 from jurist.core.errors import ConfigError, InputError
 from jurist.judging.config import DEFAULTS, JudgeConfig
 from jurist.reports.views.style import borderless
+from jurist.scale.config import HERE, Cluster
 
 if TYPE_CHECKING:
     from jurist.inputs import BadRows
@@ -53,6 +54,7 @@ def distill(
     skip_bad: SkipBad = False,
     json: Json = False,
     config: Judge = DEFAULTS,
+    cluster: OnCluster = HERE,
 ) -> int:
     """Have a teacher judge preference pairs, and keep the chains that are right and whole as training rows.
 
@@ -114,6 +116,8 @@ def distill(
     if mender:
         say(_describe("repairer", mender.config))
     bad = BadRows(skip=skip_bad)
+    if cluster.on == "ray":
+        teacher, mender = _asked_on(cluster, plan, method, teacher, mender)
     summary = asyncio.run(_distilled(plan, method, teacher, mender, bad))
     list_bad(bad)
     if not summary.pairs:
@@ -137,6 +141,31 @@ def _check_target(plan: _Plan) -> None:
 def _describe(role: str, config: JudgeConfig) -> str:
     who = f"{config.engine} {config.model}" if config.model else config.engine
     return f"{role}: {who}, protocol {config.protocol}"
+
+
+def _asked_on(
+    cluster: Cluster, plan: _Plan, method: "Method", teacher: "JudgeSetup", repairer: "JudgeSetup | None"
+) -> "tuple[JudgeSetup, JudgeSetup | None]":
+    """Have the chains written on a cluster; returns the judges that the run folder stands for from now on."""
+    from jurist.inputs import load_cases
+    from jurist.scale import distilling, fill, remembered_only
+    from jurist.training.distillation.distill import usable_pairs
+
+    if cluster.shards is not None:
+        raise ConfigError("--shards are decisions, and a distillation makes rows", hint="--rows FILE")
+    # Rows that are left out are counted when the rows are made.
+    cases = load_cases(plan.source, skip_bad=plan.skip_bad)
+    fill(
+        cluster,
+        distilling(teacher, method, repairer),
+        usable_pairs(islice(cases, plan.limit), teacher.protocol, [] if plan.skip_bad else None),
+        out=plan.out,
+        source=plan.source,
+        watching=watching,
+        say=say,
+        warn=say,
+    )
+    return remembered_only(teacher), repairer and remembered_only(repairer)
 
 
 async def _distilled(

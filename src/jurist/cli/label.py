@@ -12,10 +12,11 @@ from cyclopts import Group, Parameter
 
 from jurist.cli import console
 from jurist.cli.console import describe, err, exit_code, next_step, say, watching
-from jurist.cli.options import CASES, OUTPUT, Flag, Judge, Limit, Out, SkipBad, Source
+from jurist.cli.options import CASES, OUTPUT, Flag, Judge, Limit, OnCluster, Out, SkipBad, Source
 from jurist.cli.planning import NONE, KnownRates, Only, PlanJson, Reading, plan_labels
 from jurist.core.errors import ConfigError, StoreError
 from jurist.judging.config import DEFAULTS
+from jurist.scale.config import HERE, Cluster
 
 if TYPE_CHECKING:
     from jurist.benchmarks.base import PairsTally
@@ -53,6 +54,7 @@ def label(
     rates: KnownRates = NONE,
     json: PlanJson = False,
     config: Judge = DEFAULTS,
+    cluster: OnCluster = HERE,
 ) -> int:
     """Label responses by the judge: rows for DPO and KTO in TRL's format.
 
@@ -124,7 +126,8 @@ def label(
         read = Reading(source, limit, skip_bad)
         return plan_labels(read, config, rates, MANY, drawn, out=out, json=json)
     targets = targets_of(rows, format, source, out)
-    return _label(LabelPlan(source, out, targets, rules, text, sample, sampled_from, skip_bad, limit, config))
+    labelling = LabelPlan(source, out, targets, rules, text, sample, sampled_from, skip_bad, limit, config)
+    return _label(labelling, cluster)
 
 
 def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, Path]:
@@ -153,7 +156,7 @@ def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, 
     return targets
 
 
-def _label(plan: "LabelPlan") -> int:
+def _label(plan: "LabelPlan", cluster: Cluster) -> int:
     """Judge the cases of a plan and write their rows; raises ``InputError`` where there are none."""
     from jurist.benchmarks.base import PairsTally
     from jurist.core.store import write_scorecard
@@ -173,15 +176,52 @@ def _label(plan: "LabelPlan") -> int:
     except OSError as error:
         raise StoreError(f"cannot make the run folder {plan.out}: {error.strerror or error}") from error
     writer, tally, progress, started = LabelWriter(plan, setup), PairsTally(), RunProgress(), time.monotonic()
-    asyncio.run(_judged(plan, setup, writer, tally, progress))
+    if cluster.on == "here":
+        asyncio.run(_judged(plan, setup, writer, tally, progress))
+    else:
+        _judged_on(cluster, plan, setup, writer, tally, progress)
     # What is remembered took its time in an earlier run.
-    seconds = 0.0 if progress.remembered else time.monotonic() - started
+    seconds = 0.0 if progress.kept or progress.remembered else time.monotonic() - started
     card = tally.scorecard("standard input" if plan.source == "-" else Path(plan.source).name, seconds)
     err.print(scorecard_view(card))
     write_scorecard(plan.out, card)
     writer.finish(say)
     next_step("read the judgments", "jurist", "show", plan.out)
     return exit_code(card)
+
+
+def _judged_on(
+    cluster: Cluster,
+    plan: "LabelPlan",
+    setup: "JudgeSetup",
+    writer: "LabelWriter",
+    tally: "PairsTally",
+    progress: "RunProgress",
+) -> None:
+    from jurist.inputs import load_cases
+    from jurist.scale import decide_on, judging
+
+    if plan.sample:
+        raise ConfigError(
+            "--sample draws responses in this process, not on a cluster",
+            hint="draw them first, here or with the model's own server, and label the file",
+        )
+    say(describe(setup.config))
+    rows = load_cases(plan.source, skip_bad=plan.skip_bad, on_bad=writer.bad.on_bad)
+    stream = decide_on(
+        cluster,
+        judging(setup),
+        writer.counted(islice(rows, plan.limit)),
+        out=plan.out,
+        source=plan.source,
+        progress=progress,
+        watching=watching,
+        say=say,
+        warn=say,
+    )
+    for place, (case, decision) in enumerate(stream, 1):
+        tally.add(decision)
+        writer.add_case(place, case, decision)
 
 
 async def _judged(

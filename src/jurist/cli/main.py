@@ -58,20 +58,34 @@ COMMANDS = {
     "train": ("train:train", "Train a judge: supervised, by reinforcement (GRPO), or a scalar one."),
     "ablate": ("ablate:ablate", "Make judges in several ways, and measure them in one table."),
     "plan": ("plan:plan", "What judging, distilling and training will take: calls, tokens, hours, money."),
-    "list": ("list:list_names", "Protocols, engines, deliberations and benchmarks, with one line each."),
+    "list": ("list:list_names", "Protocols, engines, deliberations, benchmarks, schemas, one line each."),
     "protocols": ("protocols:protocols", "Fetch, verify and cache the prompts of published checkpoints."),
     "doctor": ("doctor:doctor", "Say what is installed, what is cached, and what a server can do."),
 }
 
 
 def _help(*command: str) -> int:
-    """Show how a command is used: `jurist help judge`."""
+    """Show how a command is used.
+
+    Examples::
+
+        jurist help
+        jurist help judge
+        jurist help train grpo
+    """
     app.help_print([*command])
     return 0
 
 
 def _completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
-    """Print what completes commands and options: `eval "$(jurist completion bash)"`."""
+    """Print what completes commands and options, for a shell to read.
+
+    Examples::
+
+        eval "$(jurist completion bash)"
+        eval "$(jurist completion zsh)"
+        jurist completion fish | source
+    """
     print(app.generate_completion(shell=shell))
     return 0
 
@@ -110,7 +124,11 @@ def main() -> None:
 
 def _use_own_help(arguments: list[str]) -> None:
     """Give the command that is called its whole docstring as help, in place of its summary."""
-    name = next((word for word in arguments if word != "help"), "")
+    full_help(next((word for word in arguments if word != "help"), ""))
+
+
+def full_help(name: str) -> None:
+    """Load a command, and give it its whole docstring as help; a name that is no command does nothing."""
     if name in COMMANDS and app[name].default_command:
         app[name].help = None
 

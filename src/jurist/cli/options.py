@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter, Token
 
 from jurist.judging.config import JudgeConfig
+from jurist.scale.config import Cluster
 
 CASES = Group("What is judged", sort_key=1)
 JUDGE = Group("Judge", sort_key=2)
@@ -14,6 +15,7 @@ SAMPLING = Group("Sampling and thinking", sort_key=3)
 DELIBERATION = Group("Deliberation", sort_key=4)
 NETWORK = Group("Network", sort_key=5)
 OUTPUT = Group("Output", sort_key=6)
+CLUSTER = Group("Cluster", sort_key=7)
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
@@ -25,6 +27,7 @@ Responses = Annotated[list[str] | None, Parameter(allow_leading_hyphen=True, neg
 SkipBad = Annotated[bool, Parameter(negative="", group=CASES, show_default=False)]
 Limit = Annotated[int | None, Parameter(group=CASES, show_default=lambda _: "all")]
 Data = Annotated[Path | None, Parameter(group=CASES)]
+AsCompleted = Annotated[bool, Parameter(negative="", group=OUTPUT, show_default=False)]
 Json = Annotated[bool, Parameter(negative="", group=OUTPUT, show_default=False)]
 
 
@@ -37,6 +40,7 @@ def _folder(_: Any, tokens: Sequence[Token]) -> Path:
 Out = Annotated[Path, Parameter(alias="-o", group=OUTPUT, converter=_folder)]
 MaybeOut = Annotated[Path | None, Parameter(alias="-o", group=OUTPUT, converter=_folder)]
 Judge = Annotated[JudgeConfig, Parameter(name="*")]
+OnCluster = Annotated[Cluster, Parameter(name="*")]
 
 # Each option of a judge: its group, its short flag, and what stands for a default that is resolved later.
 _JUDGE_OPTIONS: dict[str, tuple[Group, str | None, str | None]] = {
@@ -68,16 +72,29 @@ _JUDGE_OPTIONS: dict[str, tuple[Group, str | None, str | None]] = {
 }
 
 
-def _group_judge_options() -> None:
-    """Tell cyclopts the group of each field of ``JudgeConfig``, which itself knows no command line."""
-    for name, (group, short, default) in _JUDGE_OPTIONS.items():
+# The same of a cluster.
+_CLUSTER_OPTIONS: dict[str, tuple[Group, str | None, str | None]] = {
+    "on": (CLUSTER, None, None),
+    "address": (CLUSTER, None, "RAY_ADDRESS, else a Ray on this machine"),
+    "workers": (CLUSTER, None, "one for each GPU it needs, else for each node"),
+    "worker_gpus": (CLUSTER, None, "as many as the model needs"),
+    "shards": (CLUSTER, None, "none"),
+    "piece": (CLUSTER, None, "by the number of cases, at most 256"),
+    "tries": (CLUSTER, None, None),
+    "stall": (CLUSTER, None, None),
+}
+
+
+def _group_options(of: type, options: dict[str, tuple[Group, str | None, str | None]]) -> None:
+    """Tell cyclopts the group of each field of a dataclass, which itself knows no command line."""
+    for name, (group, short, default) in options.items():
         how: dict[str, Any] = {"group": group, "alias": short}
         if default is not None:
             how["show_default"] = _constant(default)
         # Several servers may each have a flag of their own; the configuration joins them.
-        hint = list[str] if name == "engine" else JudgeConfig.__annotations__[name]
+        hint = list[str] if name == "engine" else of.__annotations__[name]
         how |= {"negative": ""} if name == "engine" else {}
-        JudgeConfig.__annotations__[name] = Annotated[hint, Parameter(**how)]
+        of.__annotations__[name] = Annotated[hint, Parameter(**how)]
 
 
 def _constant(text: str) -> Callable[[object], str]:
@@ -87,4 +104,5 @@ def _constant(text: str) -> Callable[[object], str]:
     return shown
 
 
-_group_judge_options()
+_group_options(JudgeConfig, _JUDGE_OPTIONS)
+_group_options(Cluster, _CLUSTER_OPTIONS)

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from jurist.cli.judge import OutputFormat, judge_in
+from jurist.cli.judge import OutputFlags, OutputFormat, judge_in
 from jurist.cli.options import (
     DELIBERATION,
+    AsCompleted,
     Json,
     Judge,
     Limit,
@@ -32,6 +33,7 @@ def rank(
     reward: Annotated[Literal["none", "standardised", "rank", "rrm"], Parameter(group=DELIBERATION)] = "none",
     out: MaybeOut = None,
     json: Json = False,
+    as_completed: AsCompleted = False,
     skip_bad: SkipBad = False,
     limit: Limit = None,
     config: Judge = DEFAULTS,
@@ -64,6 +66,8 @@ def rank(
         Run folder. Everything judged is kept there, and the same command goes on where it stopped.
     json
         Rankings as JSON lines on standard output (without --out the default where that is no terminal).
+    as_completed
+        Write these lines as cases are decided, not in the order of the source.
     skip_bad
         Leave out rows that cannot be read, and list them, instead of stopping.
     limit
@@ -81,7 +85,8 @@ def rank(
         pairs="round_robin(swapped)",
         ends_with_table=True,
     )
-    return judge_in(form, source, prompt, response, out, limit, config, json=json, skip_bad=skip_bad)
+    flags = OutputFlags(json, as_completed, skip_bad)
+    return judge_in(form, source, prompt, response, out, limit, config, flags)
 
 
 def best_of_n(
@@ -92,6 +97,7 @@ def best_of_n(
     response: Responses = None,
     out: MaybeOut = None,
     json: Json = False,
+    as_completed: AsCompleted = False,
     skip_bad: SkipBad = False,
     limit: Limit = None,
     config: Judge = DEFAULTS,
@@ -118,6 +124,8 @@ def best_of_n(
         Run folder. Everything judged is kept there, and the same command goes on where it stopped.
     json
         Choices as JSON lines on standard output (without --out the default where that is no terminal).
+    as_completed
+        Write these lines as cases are decided, not in the order of the source.
     skip_bad
         Leave out rows that cannot be read, and list them, instead of stopping.
     limit
@@ -132,4 +140,5 @@ def best_of_n(
         pairs="knockout(swapped)",
         ends_with_table=True,
     )
-    return judge_in(form, source, prompt, response, out, limit, config, json=json, skip_bad=skip_bad)
+    flags = OutputFlags(json, as_completed, skip_bad)
+    return judge_in(form, source, prompt, response, out, limit, config, flags)

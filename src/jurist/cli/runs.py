@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from inspect import getdoc
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -125,11 +126,12 @@ def import_run(
     out
         Run folder to make.
     data
-        Folder with the benchmark's published files, for rows of id and scores (else they are fetched).
+        Folder with the benchmark's published files: for rows of id and scores (else they are fetched), and
+        for the texts of cases that the outputs do not hold.
     json
         The scorecard as JSON on standard output.
     """
-    from jurist.benchmarks.base import read_bytes
+    from jurist.benchmarks.files import read_bytes
     from jurist.benchmarks.recorded import read_recorded
     from jurist.core.store import write_scorecard
     from jurist.judging import registry
@@ -144,7 +146,7 @@ def import_run(
     else:
         decisions = read_recorded(chosen, Path(file), data)
         card = chosen.score(decisions)
-        _store(out, config, decisions, _cases_in(chosen, Path(file)))
+        _store(out, config, decisions, _cases_in(chosen, file, data))
         write_scorecard(out, card)
         say(f"imported into {out}")
     _show_card(card, json=json)
@@ -210,12 +212,15 @@ def _scored(chosen: "Benchmark", results: dict[str, Any], file: str) -> "Scoreca
         raise InputError(f"{file}: {error.message}", error.hint or "results of another benchmark?") from None
 
 
-def _cases_in(chosen: "Benchmark", path: Path) -> "dict[str, Case]":
-    """The cases by id, where the official outputs hold them too; empty where they do not."""
-    try:
-        return {case.id: case for case in chosen.load(path)}
-    except JuristError:
-        return {}
+def _cases_in(chosen: "Benchmark", file: str, data: Path | None) -> "dict[str, Case]":
+    """The cases by id: from ``data``, or where the official outputs hold them too or lie beside them."""
+    for place in (data, Path(file), Path(file.partition("#")[0])):
+        try:
+            if place is not None:
+                return {case.id: case for case in chosen.load(place)}
+        except JuristError:
+            continue
+    return {}
 
 
 def _store(out: Path, config: dict[str, Any], decisions: "list[Decision]", cases: "dict[str, Case]") -> None:
@@ -288,8 +293,9 @@ def export(
     if format != "rewardbench":
         if model is not None:
             raise ConfigError("--model goes with --format rewardbench", hint="leave it out")
-        number = _write_rows(export_rows(run, rows), out, format)
+        number = _write_rows(lambda: export_rows(run, rows), out, format)
         say(f"{number:,} {rows} written to {out}")
+        next_step("read them here", "jurist", "show", run)
         return 0
     _check_export(run, format, model or "")
     with open_run(run) as opened:
@@ -300,20 +306,25 @@ def export(
         say(line)
     write_whole(out, msgspec.json.format(msgspec.json.encode(results), indent=4) + b"\n")
     say(f"written to {out}")
+    next_step("compare it with another judge's run", "jurist", "compare", run, "RUN")
     return 0
 
 
-def _write_rows(rows: Iterator[dict[str, Any]], out: Path, format: str) -> int:
+_TOGETHER = 1000
+"""Rows of a parquet file that are in memory at once."""
+
+
+def _write_rows(rows: Callable[[], Iterator[dict[str, Any]]], out: Path, format: str) -> int:
     """Write rows into a file, which is there only when it is whole; how many."""
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no folder {str(out.parent)!r}", hint="make it first")
     draft, number = out.with_name(f"{out.name}.tmp"), 0
     try:
         if format == "parquet":
-            number = _write_parquet(rows, draft)
+            number = write_parquet(rows, draft)
         else:
             with draft.open("wb") as file:
-                for row in rows:
+                for row in rows():
                     file.write(msgspec.json.encode(row) + b"\n")
                     number += 1
         draft.replace(out)
@@ -324,17 +335,34 @@ def _write_rows(rows: Iterator[dict[str, Any]], out: Path, format: str) -> int:
     return number
 
 
-def _write_parquet(rows: Iterator[dict[str, Any]], path: Path) -> int:
-    """Write rows as a table; what is not a number, a text or a list of numbers becomes JSON text."""
+def write_parquet(rows: Callable[[], Iterator[dict[str, Any]]], path: Path) -> int:
+    """Write rows as a table; what is not a number, a text or a list of numbers becomes JSON text.
+
+    They are read twice, for the columns of all and then for the rows, and never held together.
+    """
     try:
         pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
         raise MissingExtraError("pyarrow", "parquet", "--format parquet") from error
-    listed = [{name: _cell(value) for name, value in row.items()} for row in rows]
-    names = dict.fromkeys(name for row in listed for name in row)
-    columns = {name: [row.get(name) for row in listed] for name in names}
-    parquet.write_table(pyarrow.table(columns), path)
-    return len(listed)
+    schema, number = pyarrow.schema([]), 0
+    for columns in _columns(rows()):
+        more = pyarrow.table(columns).schema
+        schema = pyarrow.unify_schemas([schema, more], promote_options="permissive")
+    with parquet.ParquetWriter(path, schema) as writer:
+        for columns in _columns(rows()):
+            rows_of_batch = len(next(iter(columns.values())))
+            whole = {name: columns.get(name, [None] * rows_of_batch) for name in schema.names}
+            writer.write_table(pyarrow.table(whole, schema=schema))
+            number += rows_of_batch
+    return number
+
+
+def _columns(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, list[Any]]]:
+    """The columns of some rows after the other."""
+    while batch := list(islice(rows, _TOGETHER)):
+        listed = [{name: _cell(value) for name, value in row.items()} for row in batch]
+        names = dict.fromkeys(name for row in listed for name in row)
+        yield {name: [row.get(name) for row in listed] for name in names}
 
 
 def _cell(value: Any) -> Any:

@@ -53,7 +53,7 @@ def show(
         jurist show runs/mine --wrong --search "prime number"
         jurist show runs/mine --ties --unanswered --group math --all
         jurist show runs/mine CASE --full
-        jurist show runs/mine --wrong --json | jq .verdict
+        jurist show runs/mine --wrong --json | jq .verdict.scores
 
     Parameters
     ----------
@@ -82,6 +82,7 @@ def show(
     """
     from jurist.core.runs import open_run
     from jurist.reports.selection import Selection
+    from jurist.reports.views.json_rows import decision_row
 
     selection = Selection(wrong, ties, unanswered, disagree, tuple(group or ()), search)
     if case is not None and (selection.narrows or all):
@@ -97,7 +98,7 @@ def show(
             _show_case(opened, case, full=full, json=json)
         elif json:
             for decision in selection.of(opened):
-                write_json(decision)
+                write_json(decision_row(decision))
         else:
             _list(opened, selection, all=all)
         tell_damage(opened)
@@ -106,6 +107,7 @@ def show(
 
 def _show_case(run: "Run", begins: str, *, full: bool, json: bool) -> None:
     from jurist.cli.paging import print_paged
+    from jurist.reports.views.json_rows import decision_row
     from jurist.reports.views.judgment import decision_parts
 
     name = _id_of(run, begins)
@@ -113,9 +115,13 @@ def _show_case(run: "Run", begins: str, *, full: bool, json: bool) -> None:
     if decision is None:
         raise StoreError(f"the decision on {name!r} in {run.folder} cannot be read")
     if json:
-        write_json(decision)
+        write_json(decision_row(decision))
     else:
         print_paged(decision_parts(decision, run.case(name), full=full), screen)
+        if full:
+            next_step("as a page to browse", "jurist", "report", run.folder)
+        else:
+            next_step("whole responses and thinking", "jurist", "show", run.folder, "--full", case=name)
 
 
 def _list(run: "Run", selection: "Selection", *, all: bool) -> None:

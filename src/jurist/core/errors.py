@@ -40,6 +40,10 @@ class StoreError(JuristError):
     """A run folder that cannot be used."""
 
 
+class BusyError(StoreError):
+    """A run folder that another process is writing to."""
+
+
 class MissingExtraError(JuristError):
     """A package that an optional part needs is not installed."""
 

@@ -10,6 +10,8 @@ from jurist.core.errors import StoreError
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS files (name TEXT PRIMARY KEY, size INT, last INT, crc INT);
+CREATE TABLE IF NOT EXISTS blocks
+  (name TEXT, at INT, size INT, crc INT, PRIMARY KEY (name, at)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS damaged (name TEXT, at INT, PRIMARY KEY (name, at)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cases (digest TEXT PRIMARY KEY, at INT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS prompts (id BLOB PRIMARY KEY, at INT) WITHOUT ROWID;
@@ -81,6 +83,7 @@ def copied(database: sqlite3.Connection) -> sqlite3.Connection:
     copy = _set(sqlite3.connect("", check_same_thread=False))
     database.backup(copy)
     database.close()
+    copy.executescript(_TABLES)
     return _begun(copy)
 
 

@@ -5,17 +5,17 @@ and of the protocol's template is a reference. A judgment names its prompt, a de
 judgments, each by the offset of its line. Each line ends with a checksum.
 """
 
-import os
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from jurist.core.blocks import BlockFile
 from jurist.core.errors import StoreError
-from jurist.core.files import is_sealed, line_number, open_regular, read_line, seal
+from jurist.core.files import is_sealed, line_number, seal
+from jurist.core.recent import Recent
 from jurist.core.run_lines import (
     CASES,
     DECISIONS,
@@ -46,7 +46,6 @@ from jurist.core.types import (
     Response,
 )
 
-K = TypeVar("K")
 V = TypeVar("V")
 
 
@@ -67,33 +66,6 @@ class DamagedError(StoreError):
     def __init__(self, file: str, offset: int, what: str) -> None:
         super().__init__(f"{file}, at byte {offset}: {what}")
         self.file, self.offset, self.what = file, offset, what
-
-
-class Recent(Generic[K, V]):
-    """The values that were used last, up to a number."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K) -> V | None:
-        """The value of a key, if it is still there."""
-        value = self._values.get(key)
-        if value is not None:
-            self._values.move_to_end(key)
-        return value
-
-    def put(self, key: K, value: V) -> V:
-        """Keep a value; returns it."""
-        self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > self._most:
-            self._values.popitem(last=False)
-        return value
-
-    def drop(self, key: K) -> None:
-        """Forget a key."""
-        self._values.pop(key, None)
 
 
 def sealed_line(record: Record) -> bytes:
@@ -143,7 +115,7 @@ class Records:
 
     def __init__(self, folder: Path, unsealed: dict[str, int]) -> None:
         self.folder, self.unsealed = folder, unsealed
-        self._files: dict[str, int] = {}
+        self._files: dict[str, BlockFile] = {}
         self._cases: Recent[int, CaseLine] = Recent(8)
         self._prompts: Recent[int, Conversation] = Recent(32)
         self._texts: Recent[int, str] = Recent(256)
@@ -151,7 +123,7 @@ class Records:
     def close(self) -> None:
         """Close the files."""
         for file in self._files.values():
-            os.close(file)
+            file.close()
         self._files = {}
 
     def damage(self, error: DamagedError) -> Damage:
@@ -206,12 +178,12 @@ class Records:
             raise DamagedError(JUDGMENTS, offset, "it is the judgment of another query")
         return Judgment(query, line.completion, line.verdict, line.forced)
 
-    def slim_judgment(self, offset: int, key: str) -> Judgment:
+    def slim_judgment(self, offset: int, key: str | None = None) -> Judgment:
         """As ``judgment``, without texts; the checksum stands for the key of the query."""
         if offset < self.unsealed.get(JUDGMENTS, 0):
             return slim(self.judgment(offset, key))
         line = _decoded(JUDGMENTS, offset, self._line(JUDGMENTS, offset), _decode_slim)
-        if line.key != key:
+        if key is not None and line.key != key:
             raise DamagedError(JUDGMENTS, offset, "it is not the judgment that the decision rests on")
         query = _query(line.query, ())
         forced = _completion(line.forced) if line.forced else None
@@ -241,9 +213,10 @@ class Records:
 
     def _line(self, name: str, offset: int) -> bytes:
         """The line at an offset, its checksum right."""
-        if name not in self._files:
-            self._files[name] = open_regular(self.folder / name, os.O_RDONLY)
-        line = read_line(self._files[name], offset)
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = BlockFile(self.folder / name)
+        line = file.line(offset)
         if offset >= self.unsealed.get(name, 0) and not is_sealed(line):
             raise DamagedError(name, offset, "its checksum is wrong")
         return line

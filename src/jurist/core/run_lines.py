@@ -156,6 +156,12 @@ class DecisionHead(Record, frozen=True):
     case: int | None = None
 
 
+class DecisionKeys(Record, frozen=True):
+    """The judgments that a decision rests on."""
+
+    judgments: tuple[str, ...] = ()
+
+
 class CaseHead(Record, frozen=True):
     """What the index needs of a case."""
 

@@ -11,12 +11,13 @@ import msgspec
 
 from jurist.core.errors import StoreError
 from jurist.core.files import lines_from, read_regular
+from jurist.core.hash_set import HashSet
 from jurist.core.index import DecisionPlace, Index
 from jurist.core.records import Damage, DamagedError, Records, decision_of
 from jurist.core.run_config import read_run
 from jurist.core.run_lines import DECISIONS, JUDGMENTS, DecisionLine
-from jurist.core.store import SCORECARD
-from jurist.core.types import Case, Decision, Judgment, Scorecard
+from jurist.core.store import SCORECARD, Store
+from jurist.core.types import Case, Decision, Judgment, Query, Scorecard
 
 
 class Run(AbstractContextManager["Run"]):
@@ -30,11 +31,16 @@ class Run(AbstractContextManager["Run"]):
         facts = read_run(folder)
         self.folder, self.config = folder, facts.config
         self.damage: list[Damage] = []
-        self.lost = 0
+        self._lost: set[tuple[str, int | str | None]] = set()
         self._records = Records(folder, facts.unsealed if facts.version > 1 else _all_unsealed())
         self._index = Index(folder, self._records.unsealed)
         self._fresh = False
         self._note_damage()
+
+    @property
+    def lost(self) -> int:
+        """How many judgments and decisions could not be read so far, however often they were looked for."""
+        return len(self._lost)
 
     def close(self) -> None:
         """Close the files."""
@@ -75,6 +81,15 @@ class Run(AbstractContextManager["Run"]):
             # Either the record is damaged or the index is: only a new index tells.
             self._again()
 
+    def kept_before(self, size: int, left: HashSet) -> Iterator[Decision]:
+        """The decisions in the first ``size`` bytes of their file, without texts; not those in ``left``."""
+        for place in self._index.in_order(every=True):
+            if place.at < size and place.complete and place.digest not in left:
+                line = self._line(place)
+                decision = self._joined(line, texts=False) if line is not None else None
+                if decision is not None:
+                    yield decision
+
     def decision(self, case_id: str) -> Decision | None:
         """The last decision about a case; None where there is none."""
         line = self._last(case_id)
@@ -97,6 +112,31 @@ class Run(AbstractContextManager["Run"]):
         for offset, line in lines_from(path) if path.exists() else ():
             if line.strip() and (judgment := self._judgment(offset, None, texts=True)) is not None:
                 yield judgment
+
+    def slim_judgments(self) -> Iterator[tuple[int, Judgment]]:
+        """(offset of its line, judgment without texts) of every judgment, in the order in which they came."""
+        path = self.folder / JUDGMENTS
+        for offset, line in lines_from(path) if path.exists() else ():
+            try:
+                if line.strip():
+                    yield offset, self._records.slim_judgment(offset)
+            except DamagedError as error:
+                self._note(error)
+                self._lost.add((JUDGMENTS, offset))
+
+    def judgment_of(self, query: Query) -> Judgment | None:
+        """The judgment of a query, by its key; None where there is none that can be read."""
+        offset = self._index.judgment(query.key, failed=True)
+        try:
+            return None if offset is None else self._records.judgment_of(offset, query)
+        except DamagedError as error:
+            self._note(error)
+            self._lost.add((JUDGMENTS, query.key))
+            return None
+
+    def judgment_at(self, offset: int) -> Judgment | None:
+        """The judgment whose line begins at an offset; None where it cannot be read."""
+        return self._judgment(offset, None, texts=True)
 
     def digests(self) -> dict[str, str]:
         """The hash of each case that was decided, by its id; empty strings where the run was imported."""
@@ -129,7 +169,7 @@ class Run(AbstractContextManager["Run"]):
             meta = self._records.meta(line)
         except DamagedError as error:
             self._note(error)
-            self.lost += 1
+            self._lost.add((DECISIONS, line.case_id))
             return None
         judgments = [self._judgment(at, key, texts=texts) for at, key in line.places()]
         return decision_of(line, tuple(j for j in judgments if j is not None), meta)
@@ -138,7 +178,7 @@ class Run(AbstractContextManager["Run"]):
         if offset is None and key is not None:
             offset = self._index.judgment(key, failed=True)
         if offset is None:
-            self.lost += 1
+            self._lost.add((JUDGMENTS, key))
             return None
         try:
             if key is not None and not texts:
@@ -153,7 +193,7 @@ class Run(AbstractContextManager["Run"]):
                 return self._records.judgment(offset, key, prompt=False)
         except DamagedError as error:
             self._note(error)
-            self.lost += 1
+            self._lost.add((JUDGMENTS, offset))
             return None
 
     def _note(self, error: DamagedError) -> None:
@@ -165,7 +205,24 @@ class Run(AbstractContextManager["Run"]):
         for name, offset in self._index.damaged():
             before = len(self.damage)
             self._note(DamagedError(name, offset, "it cannot be read"))
-            self.lost += len(self.damage) > before and name in (JUDGMENTS, DECISIONS)
+            if len(self.damage) > before and name in (JUDGMENTS, DECISIONS):
+                self._lost.add((name, offset))
+
+
+class Kept:
+    """What a run that goes on has decided before: passed over first (``left``), and read at its end."""
+
+    def __init__(self, store: Store) -> None:
+        self._folder, self._size = store.folder, store.size_of_decisions()
+        self.left = store.settled()
+        """The digests of the cases that did not come yet; who passes over a case takes it out."""
+        self._n = len(self.left)
+
+    def decisions(self) -> Iterator[Decision]:
+        """The decisions about the cases that were taken out of ``left``, without texts, in their order."""
+        if len(self.left) < self._n:
+            with Run(self._folder) as run:
+                yield from run.kept_before(self._size, self.left)
 
 
 def open_run(folder: Path) -> Run:

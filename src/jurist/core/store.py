@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from jurist.core.errors import StoreError
+from jurist.core.errors import BusyError, StoreError
 from jurist.core.files import Lines, Warn, write_json
+from jurist.core.hash_set import HashSet
 from jurist.core.index import Index
+from jurist.core.recent import Recent
 from jurist.core.records import (
     DamagedError,
-    Recent,
     Records,
     asked_line,
     decision_of,
@@ -60,15 +61,16 @@ class _OpenCase(NamedTuple):
 def claim(folder: Path) -> AcquireReturnProxy:
     """A folder for this process alone, as long as ``with`` lasts; a killed process gives it back.
 
-    Raises ``StoreError`` where another process has it, or it cannot be written to.
+    Raises ``BusyError`` where another process has it, ``StoreError`` where it cannot be written to.
     """
     lock = folder / ".lock"
     try:
         if lock.is_symlink():
             raise StoreError(f"cannot open {lock}: it is a link")
-        return FileLock(lock).acquire(timeout=0)
+        # It may be given back by another thread than the one that took it.
+        return FileLock(lock, thread_local=False).acquire(timeout=0)
     except Timeout:
-        raise StoreError(
+        raise BusyError(
             f"another process is writing to the run folder {folder}",
             hint="wait for it, stop it, or choose another --out",
         ) from None
@@ -118,12 +120,12 @@ class Store:
             judgments, decisions = self.kept
             warn(f"resumed {folder}: {decisions} decisions and {judgments} judgments are kept")
 
-    def begin(self, case: Case, digest: str | None = None) -> None:
-        """Note a case that is about to be judged, before anything is recorded about it."""
+    def begin(self, case: Case, digest: str | None = None) -> int:
+        """Note a case that is about to be judged, before anything is recorded about it; where it stands."""
         digest = digest or case.digest
         known = self._open_cases.get(case.id)
         if known is not None and known.digest == digest:
-            return
+            return known.offset
         offset = self._index.case(digest)
         if offset is not None:
             try:
@@ -132,11 +134,20 @@ class Store:
                 self._damaged(error)
                 offset = None
         if offset is None:
-            lines = self._lines[CASES]
-            offset = lines.append(sealed_line(CaseLine(digest, case)))
-            self._index.add_case(digest, offset, lines.size)
+            line = sealed_line(CaseLine(digest, case))
+            offset = self._lines[CASES].append(line)
+            self._index.add_case(digest, offset, line)
         texts = sorted(enumerate(texts_of(case)), key=lambda numbered: -len(numbered[1]))
         self._open_cases.put(case.id, _OpenCase(case, digest, offset, texts))
+        return offset
+
+    def has_decided(self, case_id: str, digest: str) -> bool:
+        """Whether this very case has a decision that is not taken again, as far as the index knows."""
+        return self._index.decision(case_id, digest) is not None
+
+    def place(self, key: str) -> int | None:
+        """Where the judgment of a query stands, if its call did not fail."""
+        return self._index.judgment(key)
 
     def recall(self, query: Query) -> Judgment | None:
         """The judgment of a query that was already paid for."""
@@ -155,26 +166,29 @@ class Store:
         """Append a judgment."""
         query = judgment.query
         prompt = self._prompt(query) if query.messages else None
-        line = JudgmentLine(
+        record = JudgmentLine(
             query.key, asked_line(query), judgment.completion, judgment.verdict, prompt, judgment.forced
         )
-        lines = self._lines[JUDGMENTS]
-        offset = lines.append(sealed_line(line))
+        line = sealed_line(record)
+        offset = self._lines[JUDGMENTS].append(line)
         failed = judgment.verdict.status is Status.FAILED
-        self._index.add_judgment(query.key, offset, lines.size, failed=failed)
+        self._index.add_judgment(query.key, offset, line, failed=failed)
         self._sync_now_and_then()
 
-    def decided(self, case_id: str, digest: str, *, texts: bool = True) -> Decision | None:
+    def decided(
+        self, case_id: str, digest: str, *, texts: bool = True, failed: bool = False
+    ) -> Decision | None:
         """The decision about this very case (its content, not only its id), if it was already taken.
 
-        Without ``texts`` its judgments hold no prompts and no completions, which is much faster.
+        Without ``texts`` its judgments hold no prompts and no completions, which is much faster. ``failed``:
+        also one under which a call failed, which a run would take again.
         """
-        offset = self._index.decision(case_id, digest)
+        offset = self._index.decision(case_id, digest, failed=failed)
         if offset is None:
             return None
         try:
             line = self._records.decision(offset)
-            if (line.case_id, line.digest, line.complete) != (case_id, digest, True):
+            if (line.case_id, line.digest) != (case_id, digest) or not (line.complete or failed):
                 raise DamagedError(DECISIONS, offset, "it is not where the index says")
             judgments = tuple(self._joined(offset, line, texts=texts))
             return decision_of(line, judgments, self._records.meta(line))
@@ -182,13 +196,21 @@ class Store:
             self._damaged(error)
             return None
 
+    def settled(self) -> HashSet:
+        """The digests of the cases that were decided, with no judgment under them failed or damaged."""
+        return self._index.settled()
+
+    def size_of_decisions(self) -> int:
+        """Bytes of decisions.jsonl."""
+        return self._lines[DECISIONS].size
+
     def decide(self, decision: Decision, digest: str) -> None:
         """Append a decision."""
         opened = self._open_cases.get(decision.case_id)
         case = opened if opened is not None and opened.digest == digest else None
         keys = tuple(j.query.key for j in decision.judgments)
         places = tuple(self._index.judgment(key, failed=True) for key in keys)
-        line = DecisionLine(
+        record = DecisionLine(
             decision.case_id,
             decision.verdict,
             keys,
@@ -201,13 +223,16 @@ class Store:
             tuple(NOWHERE if place is None else place for place in places),
             case.offset if case is not None else None,
         )
-        lines = self._lines[DECISIONS]
-        offset = lines.append(sealed_line(line))
-        self._index.add_decision(
-            DecisionHead(line.case_id, digest, line.complete, line.case), offset, lines.size
-        )
+        line = sealed_line(record)
+        offset = self._lines[DECISIONS].append(line)
+        head = DecisionHead(record.case_id, digest, record.complete, record.case)
+        self._index.add_decision(head, offset, line)
         self._open_cases.drop(decision.case_id)
         self._sync_now_and_then()
+
+    def sync(self) -> None:
+        """Force everything onto the disk, where other machines can read it."""
+        self._force()
 
     def close(self) -> None:
         """Force everything onto the disk, close the files and let others in."""
@@ -271,12 +296,10 @@ class Store:
                 offset = None
         if offset is None:
             opened = self._open_cases.get(query.case_id)
-            line = PromptLine(
-                name, self._pieces(query.messages, opened), None if opened is None else opened.offset
-            )
-            lines = self._lines[PROMPTS]
-            offset = lines.append(sealed_line(line))
-            self._index.add_prompt(name, offset, lines.size)
+            pieces = self._pieces(query.messages, opened)
+            line = sealed_line(PromptLine(name, pieces, None if opened is None else opened.offset))
+            offset = self._lines[PROMPTS].append(line)
+            self._index.add_prompt(name, offset, line)
         return self._prompts.put(name, offset)
 
     def _pieces(
@@ -301,9 +324,9 @@ class Store:
             self._texts.put(piece, -1)
             return piece
         if known < 0:
-            lines = self._lines[PROMPTS]
-            known = lines.append(sealed_line(TextLine(piece)))
-            self._index.add_prompt("", known, lines.size)
+            line = sealed_line(TextLine(piece))
+            known = self._lines[PROMPTS].append(line)
+            self._index.add_prompt("", known, line)
             self._texts.put(piece, known)
         return (known,)
 
@@ -328,6 +351,7 @@ class Store:
         lines = self._lines[error.file]
         if error.offset >= self._records.unsealed.get(error.file, 0) and lines.starts_at(error.offset):
             lines.blank(error.offset)
+            self._index.blanked(error.file, error.offset)
 
     def _say_damage(self) -> None:
         for name, offset in self._index.damaged():

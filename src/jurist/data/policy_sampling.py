@@ -1,4 +1,4 @@
-"""Responses to prompts, drawn from a policy behind an engine, each kept in the run folder and drawn once."""
+"""Samples responses to prompts from a policy behind an engine, and keeps them in the run folder."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +43,7 @@ DRAWN, POLICY = "responses.jsonl", "policy.json"
 """What sampling adds to a run folder."""
 
 SHAPING = ("engine", "model", "temperature", "top_p", "max_tokens", "seed", "extra")
-"""Options of a policy that change what it says; the others change how fast."""
+"""Options of a policy that change its responses; the others change only its speed."""
 
 POLICY_OPTIONS = (*SHAPING, "concurrency", "timeout", "retry_for", "samples_per_request", "give_up_after")
 

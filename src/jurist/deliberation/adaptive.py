@@ -15,16 +15,16 @@ from jurist.deliberation.tournaments import NUDGE, standings
 from jurist.deliberation.votes import once
 
 Shares = dict[tuple[int, int], float]
-"""What the first got, or is expected to get, against the second; both directions."""
+"""The score of the first player against the second, played or expected, in both directions."""
 
 DUST = 1e-9
 """Sums of shares that are closer than this are equal."""
 
 TINY = 1e-9
-"""A chance that counts as none."""
+"""A probability below this counts as 0."""
 
 CYCLE = 0.05
-"""The chance that a head-to-head decides nothing between two who are level, because a third is too."""
+"""The probability that a head-to-head leaves two level players undecided, since a third is level too."""
 
 LEAST = 3
 """Matches of a round, but for the last."""

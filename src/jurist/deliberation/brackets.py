@@ -71,7 +71,7 @@ def ring(drawn: Sequence[int], k: int, seed: int, name: str = "") -> list[Pair]:
     distances = [1, *rest] if k > 1 else []
     pairs = [pair(drawn[i], drawn[(i + d) % n]) for d in distances for i in range(n)]
     if k % 2:
-        # Those who sit opposite; with an odd number of players one of them has two opposites.
+        # Opposite players meet; with an odd number of players one of them has two opposites.
         pairs += [pair(drawn[i], drawn[i + n // 2]) for i in range((n + 1) // 2)]
     return pairs
 

@@ -85,7 +85,7 @@ def random_opponents(k: int = 4, match: Deliberation | None = None, seed: int = 
 def pivot(match: Deliberation | None = None, seed: int = 0) -> Deliberation:
     """One random response against all others: n - 1 matches, all at once; scored as ``round_robin``.
 
-    All who beat the pivot tie at the top: a cheap reward, not a way to find the best.
+    All that beat the pivot tie at the top: this is a cheap reward, and does not find the best.
     """
 
     async def plan(play: Play, case: Case, players: list[int]) -> Scores:
@@ -161,7 +161,7 @@ def _rounds(n: int) -> int:
 
 
 NUDGE = 1e-6
-"""What those lose who are tied at the top by win rate and lose the tie-break."""
+"""How much is taken from the score of players who are tied at the top and lose the tie-break."""
 
 
 def standings(n: int, players: Sequence[int], matches: Sequence[Match]) -> Scores:

@@ -152,6 +152,10 @@ def _with_guesses(config: JudgeConfig, say: Say) -> JudgeConfig:
     engine = config.engine.partition(":")[0]
     if config.protocol is None and engine in fixed:
         return replace(config, protocol=fixed[engine])
+    if judge and engine == "embedded" and config.protocol != fixed["embedded"]:
+        # The packaged judge is trained for one protocol; in any other its base model writes better.
+        say(f"model base: the packaged judge writes {fixed['embedded']} only, not {config.protocol}")
+        return replace(config, model="base")
     if config.protocol is not None and (config.protocol != "rm-r1" or config.family is not None):
         return config
     name, where = config.model or "", "the model's name"

@@ -20,7 +20,8 @@ class JudgeConfig:
     """Model name at the server, Hugging Face id or folder, or GGUF file (embedded; without one, the judge
     that comes with this package; base: the model that it was trained from)."""
     protocol: str | None = None
-    """Prompt and parser of the judge; guessed from the model's name if not given. See `jurist list`."""
+    """Prompt and parser of the judge; guessed from the model's name if not given. See `jurist list`;
+    your own: FILE.py:NAME."""
     family: Literal["instruct", "reasoning"] | None = None
     """Family of an RM-R1 checkpoint: instruct (Qwen2.5-Instruct) or reasoning (DeepSeek-distilled)."""
     rule: Literal["robust", "eval", "train"] = "robust"

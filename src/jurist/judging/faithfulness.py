@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from enum import StrEnum
 
-from jurist.core.answers import final_answer
 from jurist.core.types import Case, Judgment, response_text, winner
+from jurist.judging.claims import differ, named, own_answer, preferred, stated_answer
 from jurist.protocols.chain import Chain, read_chain
 from jurist.protocols.injection import restore
 from jurist.protocols.thinking_tags import split_thinking
@@ -23,48 +23,49 @@ class Fault(StrEnum):
     QUOTE = "quote"
     """A quotation occurs neither in the responses nor in the prompt."""
     OWNER = "owner"
-    """A quotation occurs, but not in the response that it is said to be from."""
+    """A quotation occurs in the other response or in the prompt, not where it is said to be from."""
     WEIGHTS = "weights"
     """The weights of the rubric do not sum to 100%."""
     ONE_SIDED = "one-sided"
     """The evaluation speaks of one response only."""
     CONTRADICTION = "contradiction"
-    """The evaluation's own scores, or its last comparison, prefer another response than the verdict."""
+    """The evaluation's own scores, or its last comparison, prefer another response than the verdict, or one
+    where the verdict is a tie."""
     SOLUTION = "solution"
-    """The judge's own solution has the final answer of the response that it rejects, and not the other's."""
+    """The judge's own answer is that of one response only, and the verdict is not for that one."""
 
 
 EXPLAINED = {
     Fault.QUOTE: "quotes a passage that occurs nowhere",
-    Fault.OWNER: "quotes one response's words as the other's",
+    Fault.OWNER: "quotes words as a response's that stand in the other or in the prompt",
     Fault.WEIGHTS: "the rubric's weights do not sum to 100%",
     Fault.ONE_SIDED: "the evaluation names one response only",
     Fault.CONTRADICTION: "the evaluation prefers another response than the verdict",
-    Fault.SOLUTION: "the judge's own solution agrees with the response that it rejects",
+    Fault.SOLUTION: "the judge's own answer is one response's only, and the verdict is not for it",
 }
 
 # Quotations shorter than this are names and single words, which are often not meant literally.
 _SHORTEST = 12
+BARE = 20
+"""Words that a judgment without reasons has at most: a verdict and what leads to it."""
 _CURLY = re.compile(r"“([^“”\n]{12,400})”")
-_PLAIN = str.maketrans("’‘“”", "''\"\"", "*_`")
+_MARKS = str.maketrans("", "", "*_`'\"‘’“”")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _VERDICT = re.compile(r"\[\[|<|\bverdict\b|\banswer is\b", re.I)
-_ELLIPSIS = re.compile(r"\s*(?:\[\s*)?(?:\.\.\.|…)(?:\s*\])?\s*")
-_NOUN = r"(?:chatbot|response|reply|answer|assistant|output|text|candidate)"
-_BETTER = re.compile(
-    rf"\b{_NOUN}\s+(?P<slot>[A-Z])\s+(?:is|was|does|performs)\s+(?:(?:clearly|overall|slightly|much|far|therefore|"
-    rf"thus|also|the|significantly|somewhat|a)\s+)*(?:better|superior|stronger|best|preferable|preferred)\b"
-    rf"(?!\s+(?:in|at|on|for|with)\b)",
+# What leaves words out of a quotation, or puts other words in: ..., [...], [they].
+_ELLIPSIS = re.compile(r"\[[^\[\]]{0,40}\]|\.\.\.|…")
+_LINK = re.compile(r"\(?\[?https?://\S{1,400}|\]\([^()\s]{1,400}\)")
+_EDGES = ".,;:!?()"
+# What says that a quotation follows; other words in quotation marks are a term, a title or a paraphrase.
+_SAID = re.compile(
+    r"\b(?:says?|said|saying|stat(?:es?|ed|ing)|writ(?:es?|ten|ing)|wrote|quot(?:es?|ed|ing)|mention(?:s|ed|ing)?"
+    r"|ask(?:s|ed|ing)?|repl(?:y|ies|ied)|respond(?:s|ed|ing)?|begin(?:s|ning)?|start(?:s|ing)?|end(?:s|ing)?"
+    r"|opens?|conclud(?:es?|ed|ing)|includ(?:es?|ed|ing)|phrases?|sentences?|lines?|words|statements?"
+    r"|claim(?:s|ed|ing)?|passages?|reads?)\b[^.\n]{0,60}$",
     re.I,
 )
-_TEN = re.compile(
-    rf"\b(?:{_NOUN}\s+)?(?P<slot>[A-Z])\b[^.\n]{{0,40}}?\b(?P<score>\d{{1,2}}(?:\.\d+)?)\s*/\s*10\b"
-)
-_TOTAL = re.compile(
-    rf"\b(?:total|final|overall)\s+score\b[^.\n]{{0,20}}?\b(?:{_NOUN}\s+)?(?P<slot>[A-Z])\b[^\d\n]{{0,15}}"
-    rf"(?P<score>\d{{1,3}}(?:\.\d+)?)",
-    re.I,
-)
+_REACH = 120
+"""Characters before a quotation in which it may be said to be one."""
 
 
 def faults(case: Case, judgment: Judgment, *, opens: bool = False) -> tuple[Fault, ...]:
@@ -93,11 +94,22 @@ def quotations(case: Case, judgment: Judgment, chain: Chain) -> Iterator[tuple[s
 
 
 def occurs(quotation: str, text: str) -> bool:
-    """Whether a quotation stands in a text; case and white space do not matter, "..." leaves words out."""
-    place, whole = 0, _folded(restore(text))
-    for piece in _ELLIPSIS.split(_folded(restore(quotation)).strip(" '\"“”‘’.,;:")):
-        at = whole.find(piece.strip(" '\"“”‘’.,;:"), place)
-        if at < 0:
+    """Whether a quotation stands in a text.
+
+    Case, white space, emphasis, links and quotation marks do not matter; "..." leaves words out, and so do
+    words in brackets, which stand for others.
+    """
+    wanted, whole = restore(quotation), restore(text)
+    return _in_order(wanted, whole) or _in_order(_LINK.sub(" ", wanted), _LINK.sub(" ", whole))
+
+
+def _in_order(quotation: str, text: str) -> bool:
+    whole = _folded(text)
+    if (plain := _folded(quotation).strip(_EDGES)) in whole:
+        return True
+    place = 0
+    for piece in _ELLIPSIS.split(plain):
+        if (at := whole.find(piece.strip(_EDGES), place)) < 0:
             return False
         place = at + len(piece)
     return True
@@ -112,18 +124,16 @@ def rubric_key(judgment: Judgment) -> str | None:
 
 def _faults(case: Case, judgment: Judgment, chain: Chain, evaluation: str) -> Iterator[Fault]:
     texts = [response_text(response) for response in case.responses]
-    everything = "\n".join(
-        [*(m.content for m in case.prompt), *texts, case.reference or "", case.rubric or ""]
-    )
+    shown = [*texts, *(m.content for m in case.prompt), case.reference or "", case.rubric or ""]
     tagged: set[str] = set()
-    for quotation, index, there in quotations(case, judgment, chain):
+    for quotation, _, there in quotations(case, judgment, chain):
         tagged.add(quotation)
         if not there:
-            yield Fault.OWNER if index is not None and occurs(quotation, everything) else Fault.QUOTE
+            yield Fault.OWNER if any(occurs(quotation, text) for text in shown) else Fault.QUOTE
     # Words in quotation marks may be the rubric's or the solution's own.
-    own = f"{chain.solution or ''} {' '.join(f'{c.name} {c.text}' for c in chain.criteria)}"
+    shown += [chain.solution or "", *(f"{c.name} {c.text}" for c in chain.criteria)]
     for words in _quoted(evaluation):
-        if words not in tagged and not occurs(words, f"{everything}\n{own}"):
+        if words not in tagged and not any(occurs(words, text) for text in shown):
             yield Fault.QUOTE
     weights = [criterion.weight for criterion in chain.criteria]
     if len(weights) > 1 and abs(sum(weights) - 100) > 1:
@@ -133,70 +143,45 @@ def _faults(case: Case, judgment: Judgment, chain: Chain, evaluation: str) -> It
 
 
 def _quoted(text: str) -> Iterator[str]:
-    """Passages in quotation marks that may be quotations: four words or more, not the verdict itself.
+    """Passages in quotation marks that are said to be quotations: four words or more, not the verdict itself.
 
     Straight marks are paired within a line; a line with an odd number of them has none.
     """
-    passages = [match[1] for match in _CURLY.finditer(text)]
-    for line in text.splitlines():
-        parts = line.split('"')
-        passages += parts[1::2] if len(parts) % 2 else []
-    for passage in passages:
-        if len(passage) >= _SHORTEST and len(_WORD.findall(passage)) > 3 and not _VERDICT.search(passage):
+    text = text.replace("'\"'", "   ")  # the character, named
+    passages = [(match[1], match.start()) for match in _CURLY.finditer(text)]
+    begin = 0
+    for line in text.splitlines(keepends=True):
+        parts, at = line.split('"'), begin
+        for place, part in enumerate(parts if len(parts) % 2 else ()):
+            if place % 2:
+                passages.append((part, at - 1))
+            at += len(part) + 1
+        begin += len(line)
+    for passage, at in passages:
+        long = len(passage) >= _SHORTEST and len(_WORD.findall(passage)) > 3
+        if long and not _VERDICT.search(passage) and _SAID.search(text[max(0, at - _REACH) : at]):
             yield passage
 
 
 def _pair_faults(judgment: Judgment, chain: Chain, evaluation: str, texts: list[str]) -> Iterator[Fault]:
     order, best = judgment.query.order, winner(judgment.verdict.scores)
-    named = {slot for slot in (0, 1) if _names(evaluation, slot)} | {e.slot for e in chain.evidence}
-    if chain.evaluation and len(named & {0, 1}) == 1:
+    speaks_of = named(evaluation) | {e.slot for e in chain.evidence} & {0, 1}
+    if len(speaks_of) == 1 and (chain.evaluation or len(evaluation.split()) > BARE):
         yield Fault.ONE_SIDED
-    if best is None:
-        return
     # Scores of a judgment are in ascending order of the responses that it was shown.
-    chosen = sorted(order)[best]
-    preferred = _preferred(evaluation)
-    if preferred is not None and order[preferred] != chosen:
+    chosen = None if best is None else sorted(order)[best]
+    slot = preferred(evaluation)
+    if slot is not None and order[slot] != chosen:
         yield Fault.CONTRADICTION
-    if chain.solution and (answer := final_answer(chain.solution)) is not None:
-        agree = {index for index in order if final_answer(texts[index]) == answer}
-        if agree and chosen not in agree:
+    own = stated_answer(chain.solution) if chain.solution else own_answer(evaluation)
+    if own is not None:
+        answers = {index: stated_answer(texts[index]) for index in order}
+        agree = [index for index in order if answers[index] == own]
+        others = [answers[index] for index in order if answers[index] != own]
+        if len(agree) == 1 and agree[0] != chosen and others[0] is not None and differ(own, others[0]):
             yield Fault.SOLUTION
 
 
-def _names(evaluation: str, slot: int) -> bool:
-    letter = "AB"[slot]
-    return (
-        bool(
-            re.search(
-                rf"\b{_NOUN}s?\s+{letter}\b|[_(\[]{letter}[>)\]]|^\W*{letter}\b", evaluation, re.I | re.M
-            )
-        )
-        or (
-            bool(
-                re.search(
-                    rf"\b{letter}(?:'s)?\s+(?:is|has|does|gives|says|and|also|fails|offers)\b", evaluation
-                )
-            )
-        )
-        or bool(re.search(r"\bboth\b", evaluation, re.I))
-    )
-
-
-def _preferred(evaluation: str) -> int | None:
-    """The slot that the evaluation prefers, by its scores or its last comparison; None if it does not say."""
-    for pattern in (_TOTAL, _TEN):
-        scores: dict[int, list[float]] = {}
-        for match in pattern.finditer(evaluation):
-            scores.setdefault(ord(match["slot"].upper()) - ord("A"), []).append(float(match["score"]))
-        if scores.keys() == {0, 1} and len(scores[0]) == len(scores[1]) == 1:
-            first, second = scores[0][0], scores[1][0]
-            return None if first == second else int(second > first)
-    last = [match["slot"].upper() for match in _BETTER.finditer(evaluation)]
-    slots = {"A": 0, "B": 1}
-    return slots.get(last[-1]) if last else None
-
-
 def _folded(text: str) -> str:
-    """Lower case, one space between words, plain quotation marks, no marks of emphasis."""
-    return " ".join(text.translate(_PLAIN).casefold().split())
+    """Lower case, without white space, quotation marks and marks of emphasis."""
+    return "".join(text.translate(_MARKS).casefold().split())

@@ -9,6 +9,7 @@ from typing import TypeVar, Unpack
 from msgspec.structs import replace
 
 from jurist.core.errors import EngineError
+from jurist.core.hash_set import HashSet
 from jurist.core.records import slim as slim_judgment
 from jurist.core.store import Store
 from jurist.core.types import (
@@ -31,9 +32,16 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class RunProgress:
-    """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now."""
+    """What a run has done so far: ``remembered`` judgments came from its folder, ``tokens`` were paid now.
+
+    ``kept`` decisions came from the folder; of the ``graded`` ones (with gold and a verdict) so many are
+    ``right``.
+    """
 
     decisions: int = 0
+    kept: int = 0
+    graded: int = 0
+    right: int = 0
     judgments: int = 0
     remembered: int = 0
     tokens: int = 0
@@ -44,11 +52,33 @@ class RunProgress:
         """Judgments without a verdict."""
         return sum(n for status, n in self.statuses.items() if status is not Status.OK)
 
+    def count(self, judgment: Judgment, *, paid: bool = True) -> None:
+        """Count a judgment."""
+        self.judgments += 1
+        self.tokens += judgment.usage.completion_tokens - judgment.reused.completion_tokens if paid else 0
+        status = judgment.verdict.status
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
+    def remember(self, decision: Decision) -> None:
+        """Count a decision that was there, and its judgments."""
+        self.kept += 1
+        self.recall(decision)
+
+    def recall(self, decision: Decision) -> None:
+        """Count the judgments of a decision that was counted when its case was passed over."""
+        self.remembered += len(decision.judgments)
+        for judgment in decision.judgments:
+            self.count(judgment, paid=False)
+
 
 Watch = Callable[[RunProgress], None]
 
 
-class _GiveUp:
+_PASSED_AT_ONCE = 256
+"""Cases that are passed over before others have their turn."""
+
+
+class GiveUp:
     """Stops a run after so many failed calls in a row: its engine is gone."""
 
     def __init__(self, after: int) -> None:
@@ -56,6 +86,7 @@ class _GiveUp:
         self._row = 0
 
     def see(self, judgment: Judgment) -> None:
+        """Count a judgment; raises ``EngineError`` where too many in a row failed."""
         failed = judgment.verdict.status is Status.FAILED
         self._row = self._row + 1 if failed else 0
         if self._after and self._row >= self._after:
@@ -78,14 +109,15 @@ async def decide_all(
     watch: Watch = lambda _: None,
     give_up_after: int = 100,
     slim: bool = False,
+    settled: HashSet | None = None,
 ) -> AsyncGenerator[Decision]:
     """Decisions as they fall, ``concurrency`` cases at a time; memory does not grow with the cases.
 
     With a store, cases that it has decided come back at once (``slim``: without texts) and are not asked
-    again. Raises
+    again; those whose digest is in ``settled`` do not come at all, and are taken out of it. Raises
     ``EngineError`` after ``give_up_after`` failed calls in a row (0: never).
     """
-    task = Task(ask, deliberate, store, slim=slim)
+    task = Task(ask, deliberate, store, slim=slim, settled=settled)
     stream = decide_tasks(
         ((task, case) for case in cases),
         concurrency=concurrency,
@@ -123,6 +155,8 @@ class Task:
     store: Store | None = None
     slim: bool = False
     """Decisions that the store remembers come without texts: enough for scores, and faster."""
+    settled: HashSet | None = None
+    """Digests of cases that are passed over, and taken out of it: 4 us each instead of 40."""
 
 
 async def decide_tasks(
@@ -135,26 +169,31 @@ async def decide_tasks(
 ) -> AsyncGenerator[tuple[Task, Decision]]:
     """As ``decide_all``, each case with its task; the next task begins while the last cases of one run."""
     progress = progress or RunProgress()
-    guard = _GiveUp(give_up_after)
+    guard = GiveUp(give_up_after)
 
-    async def one(item: tuple[Task, Case]) -> tuple[Task, Decision]:
+    async def one(item: tuple[Task, Case]) -> tuple[Task, Decision] | None:
         task, case = item
+        digest = case.digest
+        if task.settled is not None and task.settled.take(digest):
+            progress.decisions += 1
+            progress.kept += 1
+            if progress.decisions % _PASSED_AT_ONCE == 0:
+                watch(progress)
+                await asyncio.sleep(0)
+            return None
 
         async def watched(
             case: Case, order: Order | None = None, sample: int = 0, **options: Unpack[AskOptions]
         ) -> Judgment:
             judgment = await task.ask(case, order, sample, **options)
-            _count(progress, judgment)
+            progress.count(judgment)
             watch(progress)
             guard.see(judgment)
             return judgment
 
-        digest = case.digest
         known = task.store.decided(case.id, digest, texts=not task.slim) if task.store else None
         if known is not None:
-            progress.remembered += len(known.judgments)
-            for judgment in known.judgments:
-                _count(progress, judgment, paid=False)
+            progress.remember(known)
             return task, known
         if task.store:
             task.store.begin(case, digest)
@@ -166,18 +205,25 @@ async def decide_tasks(
     async with aclosing(_pooled(iter(work), one, concurrency)) as decided:
         async for both in decided:
             progress.decisions += 1
+            right = both[1].right
+            progress.graded += right is not None
+            progress.right += bool(right)
             watch(progress)
             yield both
 
 
-async def _pooled(work: Iterator[T], one: Callable[[T], Awaitable[R]], width: int) -> AsyncGenerator[R]:
-    """``one`` over all work, ``width`` at a time; the first error cancels the rest and is raised."""
+async def _pooled(
+    work: Iterator[T], one: Callable[[T], Awaitable[R | None]], width: int
+) -> AsyncGenerator[R]:
+    """What ``one`` finds in all work, ``width`` at a time; the first error cancels the rest and is raised."""
     done: asyncio.Queue[R | BaseException | None] = asyncio.Queue(maxsize=2 * width)
 
     async def worker() -> None:
         try:
             for item in work:
-                await done.put(await one(item))
+                found = await one(item)
+                if found is not None:
+                    await done.put(found)
             await done.put(None)
         except Exception as error:
             await done.put(error)
@@ -217,10 +263,3 @@ def spread(cases: Sequence[Case], limit: int | None, unit: str | None = None) ->
 def slim(decision: Decision) -> Decision:
     """The decision without its texts: all that scores need, for runs that do not fit into memory."""
     return replace(decision, judgments=tuple(map(slim_judgment, decision.judgments)))
-
-
-def _count(progress: RunProgress, judgment: Judgment, *, paid: bool = True) -> None:
-    progress.judgments += 1
-    progress.tokens += judgment.usage.completion_tokens - judgment.reused.completion_tokens if paid else 0
-    status = judgment.verdict.status
-    progress.statuses[status] = progress.statuses.get(status, 0) + 1

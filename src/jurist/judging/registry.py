@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
+from runpy import run_path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,6 +35,8 @@ PROTOCOLS: dict[str, str] = {
     "rm-r1": "RM-R1 checkpoints with their exact prompts (--family instruct or reasoning)",
     "rrm": "RRM checkpoints with their exact prompt",
 }
+
+OWN_PROTOCOL = ("FILE.py:NAME", "your own: a `Protocol` called NAME in a file of Python")
 
 ENGINES: dict[str, str] = {
     "embedded": "a small language model on this machine's CPU, offline (extra: embedded)",
@@ -137,7 +140,32 @@ def protocol(config: JudgeConfig, name: str) -> Protocol:
         return rm_r1.rm_r1(prompts("rm-r1", config.protocol_file), family, config.rule)
     if name == "rrm":
         return rrm.rrm(prompts("rrm", config.protocol_file), config.rule)
+    if is_own(name):
+        return _own(name)
     raise unknown("protocol", name, PROTOCOLS)
+
+
+def is_own(name: str) -> bool:
+    """Whether a protocol's name is ``FILE.py:NAME``."""
+    return name.rpartition(":")[0].endswith(".py")
+
+
+def _own(name: str) -> Protocol:
+    """The protocol of a user's file; the file is run."""
+    file, _, attribute = name.rpartition(":")
+    try:
+        found = run_path(file).get(attribute)
+    except Exception as error:
+        raise ConfigError(
+            f"the protocol's file {file} cannot be run: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(found, Protocol):
+        seen = "nothing" if found is None else f"{type(found).__name__}"
+        raise ConfigError(
+            f"--protocol {name}: {attribute!r} in {file} is {seen}, not a Protocol",
+            hint="NAME = Protocol(...) from jurist.protocols.base",
+        )
+    return found
 
 
 def engine(config: JudgeConfig) -> "EngineBase":
@@ -218,13 +246,14 @@ def _replay(run: Path) -> "EngineBase":
     from jurist.core.runs import open_run
     from jurist.engines.replay import ReplayEngine
 
-    with open_run(run) as recorded:
-        if recorded.config.get("aggregate"):
-            raise ConfigError(
-                f"{run} holds results of groups, and no judgment that could be replayed",
-                hint="import the outputs for single cases",
-            )
-        return ReplayEngine(recorded.judgments(), imported=bool(recorded.config.get("imported")))
+    recorded = open_run(run)
+    if recorded.config.get("aggregate"):
+        recorded.close()
+        raise ConfigError(
+            f"{run} holds results of groups, and no judgment that could be replayed",
+            hint="import the outputs for single cases",
+        )
+    return ReplayEngine(recorded)
 
 
 def _made(module: str, name: str, *arguments: Any, **options: Any) -> "EngineBase":

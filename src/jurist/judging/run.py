@@ -13,6 +13,7 @@ from jurist.benchmarks.fetch import place
 from jurist.core.files import Warn
 from jurist.core.hashing import seed_of
 from jurist.core.run_config import input_facts
+from jurist.core.runs import Kept
 from jurist.core.store import Store, write_scorecard
 from jurist.core.types import Case, Decision, Scorecard, Usage
 from jurist.judging.build import JudgeSetup
@@ -45,12 +46,15 @@ async def run(
 
     A case whose responses are all the same is a tie that nobody is asked about.
 
-    ``slim``: what is there comes without prompts and completions, which is much faster.
+    ``slim``: what is there comes without prompts and completions, and after all others: what is left to ask
+    is asked at once.
     """
     await setup.check()
     config = {**setup.fingerprint(), **input_facts(source), "benchmark": benchmark}
+    progress = progress or RunProgress()
     store = Store(out, config, warn=warn) if out else None
     try:
+        kept = Kept(store) if store and slim else None
         stream = decide_all(
             cases,
             setup.judge(store).ask,
@@ -61,6 +65,7 @@ async def run(
             watch=watch,
             give_up_after=setup.config.give_up_after,
             slim=slim,
+            settled=kept.left if kept else None,
         )
         async with aclosing(stream):
             async for decision in stream:
@@ -68,6 +73,9 @@ async def run(
     finally:
         if store:
             store.close()
+    for decision in kept.decisions() if kept else ():
+        progress.recall(decision)
+        yield decision
 
 
 @dataclass(slots=True)

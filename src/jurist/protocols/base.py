@@ -1,4 +1,4 @@
-"""What a protocol is: a renderer, a parser and the place where its verdict stands."""
+"""A protocol: a renderer, a parser, and the words around its verdict."""
 
 import math
 import re
@@ -18,17 +18,18 @@ Rule = Literal["robust", "eval", "train"]
 
 @dataclass(frozen=True, slots=True)
 class VerdictSlot:
-    """Where a verdict stands in the text: ``before``, one of ``labels``, ``after``.
+    """The words around a verdict: ``before``, one of ``labels``, ``after``.
 
     Labels are single tokens in the usual vocabularies. ``values`` turns them into a rating (its
     expectation); without values there is one label per response (the first n of them), and their
-    probabilities are the scores.
+    probabilities are the scores. ``decimals`` is how many a rating keeps: by less, two do not differ.
     """
 
     before: str
     labels: tuple[str, ...]
     after: str
     values: tuple[float, ...] | None = None
+    decimals: int | None = None
 
     def labels_of(self, n: int) -> tuple[str, ...]:
         """The labels that n responses can have."""
@@ -48,7 +49,8 @@ class VerdictSlot:
         shares = [w / sum(weights) for w in weights]
         if self.values is None:
             return tuple(shares)
-        return (sum(v * s for v, s in zip(self.values, shares, strict=True)),)
+        rating = sum(v * s for v, s in zip(self.values, shares, strict=True))
+        return (rating if self.decimals is None else round(rating, self.decimals),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Reads a written chain of rubrics as structure: task type, criteria, solution, evidence."""
 
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 from jurist.core.types import Completion, Record
@@ -18,9 +19,9 @@ _ITEM = re.compile(
     r"(?P<text>.*)",
     re.I,
 )
-EVIDENCE = re.compile(
+_EVIDENCE = re.compile(
     r"<\s*(?P<kind>quote|summary)_?(?P<slot>[A-Z])\s*>(?P<text>.*?)"
-    r"(?:<\s*/\s*(?P=kind)_?(?P=slot)\s*>|(?=<\s*(?:quote|summary)_)|$)",
+    r"(?:(?P<close><\s*/\s*(?P=kind)_?(?P=slot)\s*>)|(?=<\s*(?:quote|summary)_)|$)",
     re.I | re.S,
 )
 
@@ -72,7 +73,7 @@ def read_chain(completion: Completion, *, opens: bool = False) -> Chain:
         justification=_part(rubric or "", "justify") or _part(text, "justify"),
         solution=_part(text, "solution"),
         evaluation=evaluation,
-        evidence=tuple(_evidence(evaluation or "")),
+        evidence=tuple(found for found, _, _ in evidence_spans(evaluation or "")),
     )
 
 
@@ -95,12 +96,14 @@ def _criteria(rubric: str) -> list[Criterion]:
     return [Criterion(name, weight, " ".join(" ".join(lines).split())) for name, weight, lines in criteria]
 
 
-def _evidence(evaluation: str) -> list[Evidence]:
-    return [
-        Evidence(
-            "quote" if m["kind"].lower() == "quote" else "summary",
-            ord(m["slot"].upper()) - ord("A"),
-            m["text"].strip(),
-        )
-        for m in EVIDENCE.finditer(evaluation)
-    ]
+def evidence_spans(evaluation: str) -> Iterator[tuple[Evidence, int, int]]:
+    """(evidence, begin, end) of each tag in an evaluation; one that is not closed ends with its line."""
+    for match in _EVIDENCE.finditer(evaluation):
+        text, end = match["text"], match.end()
+        if match["close"] is None:
+            # Leading line breaks are the tag's own: "<quote_A>\nwords".
+            skipped = len(text) - len(text.lstrip())
+            text = text[: skipped + len(text[skipped:].partition("\n")[0])]
+            end = match.start("text") + len(text)
+        kind = "quote" if match["kind"].lower() == "quote" else "summary"
+        yield Evidence(kind, ord(match["slot"].upper()) - ord("A"), text.strip()), match.start(), end

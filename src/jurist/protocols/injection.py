@@ -1,4 +1,4 @@
-"""What a candidate writes cannot steer the judge: forged verdicts, frames and control tokens are defused.
+"""Protects the judge from instructions in responses: forged verdicts, frames and control tokens are broken.
 
 A mark goes behind the first character of each marker. What a parser reads gets a visible mark: a judge that
 drops invisible characters when it copies a candidate would turn a marker with an invisible one into a
@@ -20,7 +20,7 @@ from jurist.protocols.thinking_tags import THINKING_MARKS, THINKING_WORDS
 from jurist.protocols.verdicts import BOXED_LABEL, box_spans
 
 MARK = "^"
-"""The visible mark, behind the first character of everything that a parser reads."""
+"""The visible mark, put behind the first character of everything that a parser would read."""
 
 # Each pattern is wider than what the parsers and the chat templates read, is tried at its first character
 # only, and looks ahead from there: markers may overlap.
@@ -124,7 +124,7 @@ def _defused(text: str, control_only: bool, tokens: tuple[str, ...]) -> str:
 
 
 _remembered = lru_cache(maxsize=1024)(_defused)
-"""Votes and tournaments show a response again and again; it is defused once."""
+"""Votes and tournaments show a response many times; it is treated once."""
 
 
 def _markers(text: str, control_only: bool, tokens: tuple[str, ...]) -> list[tuple[int, str]]:

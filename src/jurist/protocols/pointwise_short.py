@@ -32,7 +32,8 @@ def pointwise_short() -> Protocol:
         arity=1,
         render=_render,
         parse=partial(parse_rating, low=1, high=5),
-        slot=VerdictSlot("<rating>", _LABELS, "</rating>", tuple(map(float, _LABELS))),
+        # With one decimal two replies with the same findings tie, however the model's last digits fall.
+        slot=VerdictSlot("<rating>", _LABELS, "</rating>", tuple(map(float, _LABELS)), decimals=1),
         sampling=Sampling(max_tokens=256),
     )
 

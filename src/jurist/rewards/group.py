@@ -49,7 +49,7 @@ from jurist.rewards.ranking import (
 )
 
 MANY = "balanced(4)"
-"""How a judge of pairs compares a group where nothing else was chosen: 4 judgments for each response, 3 in a
+"""The default deliberation of a judge of pairs on a group: 4 judgments for each response, 3 in a
 group of 4. How near its rewards come to the truth, beside other schemes: benchmarks/group_cost.py."""
 
 ORDERED = frozenset({"given", "published"})
@@ -192,6 +192,8 @@ class GroupJudge:
         """The decision, and whether the deadline cut it."""
         judgments: list[Judgment] = []
         ask = _recorded(self.setup.judge(self.memory).ask, ruled, judgments)
+        if deadline is None:
+            return await deliberate(ask, case), False
         limit = asyncio.timeout(deadline)
         try:
             async with limit:
@@ -278,6 +280,8 @@ class _Group:
 
     def _in_order_of_request(self, decision: Decision) -> Decision:
         """The decision in terms of the responses ``judged``, in the order in which they came."""
+        if self._order == self.judged:
+            return replace(decision, case_id=self._name)
         places = {i: self.judged.index(whole) for i, whole in enumerate(self._order)}
 
         def place(i: int) -> int:
@@ -389,14 +393,15 @@ def _so_far(case: Case, finished: Sequence[Judgment]) -> Decision:
 def _rate(decision: Decision, n: int, rating: Rating, *, cut: bool, teams: bool) -> _Rated:
     """Ratings of the n responses of a decision."""
     verdict, matches = decision.verdict, matches_of(decision) if n > 1 else []
-    singles = _singles(decision)
-    missing = [_missing(decision, i, cut=cut) for i in range(n)]
+    final = decision.final_judgments
+    singles = _singles(final)
+    missing = [_missing(decision, final, i, cut=cut) for i in range(n)]
     if singles:
         return _Rated([singles.get(i) for i in range(n)], missing, note=verdict.note)
     if matches:
-        ranked = ranking_of(decision, n, rating)
+        ranked = ranking_of(decision, n, rating, matches)
         met = {i for m in matches for i in (m.first, m.second)}
-        asked = {i for j in decision.final_judgments for i in j.query.order}
+        asked = {i for j in final for i in j.query.order}
         # A member of a team that was not asked about shares the rating of the one that was.
         known = [i in met or (teams and i not in asked) for i in range(n)]
         ratings = [r if k else None for r, k in zip(ranked.ratings, known, strict=True)]
@@ -405,20 +410,18 @@ def _rate(decision: Decision, n: int, rating: Rating, *, cut: bool, teams: bool)
     return _Rated(scores, missing, verdict.errors, 0, verdict.note)
 
 
-def _singles(decision: Decision) -> dict[int, float]:
+def _singles(final: Sequence[Judgment]) -> dict[int, float]:
     """Mean ratings of the responses that were rated alone."""
     by_response: dict[int, list[float]] = {}
-    for judgment in decision.final_judgments:
+    for judgment in final:
         if len(judgment.query.order) == 1 and judgment.verdict.scores:
             by_response.setdefault(judgment.query.order[0], []).append(judgment.verdict.scores[0])
     return {i: sum(ratings) / len(ratings) for i, ratings in by_response.items()}
 
 
-def _missing(decision: Decision, i: int, *, cut: bool) -> Verdict:
+def _missing(decision: Decision, final: Sequence[Judgment], i: int, *, cut: bool) -> Verdict:
     """Why response i has no rating, if it has none."""
-    verdicts = [
-        j.verdict for j in decision.final_judgments if i in j.query.order and j.verdict.scores is None
-    ]
+    verdicts = [j.verdict for j in final if j.verdict.scores is None and i in j.query.order]
     if cut:
         return Verdict(status=Status.TRUNCATED, note=decision.verdict.note)
     if verdicts or decision.verdict.scores is None:

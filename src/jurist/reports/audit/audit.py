@@ -1,13 +1,15 @@
 """The bias audit of one run: position, length, markup, calibration, and what was not answered."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from jurist.core.errors import InputError
+from jurist.core.runs import Run
 from jurist.core.types import Case, Decision, Record, Scores
 from jurist.judging.pool import slim
 from jurist.reports.audit.calibration import Reliability, calibration
 from jurist.reports.audit.cells import Matrix, cells
+from jurist.reports.audit.faithfulness import Reasons
 from jurist.reports.audit.findings import Finding, Item, Traits
 from jurist.reports.audit.leanings import Leaning, leanings, traits
 from jurist.reports.audit.position import position
@@ -36,11 +38,35 @@ class Audit(Record, frozen=True):
     confidence: tuple[Finding, ...]
     unanswered: tuple[Finding, ...]
     left_out: tuple[str, ...]
+    reasons: tuple[Finding, ...] = ()
 
 
 def known(cases: Iterable[Case]) -> dict[str, Known]:
     """The cases by id, without their texts."""
-    return {c.id: Known(c.digest, c.gold, tuple(map(traits, c.responses))) for c in cases}
+    return {c.id: _known(c) for c in cases}
+
+
+def _known(case: Case) -> Known:
+    return Known(case.digest, case.gold, tuple(map(traits, case.responses)))
+
+
+def read_run(run: Run, cases: Mapping[str, Known], reasons: Reasons) -> Iterator[Item]:
+    """The decisions of a run without their texts, joined with ``cases``, or else with those that it holds.
+
+    ``reasons`` counts the judgments of the cases that it holds.
+    """
+    digests = run.digests()
+    for decision in run.decisions():
+        case = run.case(decision.case_id)
+        if case is not None:
+            for judgment in decision.judgments:
+                reasons.add(case, judgment)
+        yield read_item(decision, cases.get(decision.case_id), case, digests.get(decision.case_id, ""))
+
+
+def read_item(decision: Decision, elsewhere: Known | None, case: Case | None, digest: str) -> Item:
+    """A decision without its texts, joined with its case from elsewhere, or else with the run's own."""
+    return _item(decision, elsewhere or (_known(case) if case is not None else None), digest)
 
 
 def read_items(
@@ -50,8 +76,11 @@ def read_items(
     return [_item(d, cases.get(d.case_id), digests.get(d.case_id, "")) for d in decisions]
 
 
-def audit(name: str, items: Iterable[Item]) -> Audit:
-    """Audit a run; raises ``InputError`` where it holds no decisions."""
+def audit(name: str, items: Iterable[Item], reasons: Reasons | None = None) -> Audit:
+    """Audit a run; raises ``InputError`` where it holds no decisions.
+
+    ``reasons``: what was counted while the items were read.
+    """
     listed = list(items)
     if not listed:
         raise InputError(f"{name}: no decisions to audit", hint="an empty run, or the wrong folder")
@@ -70,6 +99,7 @@ def audit(name: str, items: Iterable[Item]) -> Audit:
         confidence=tuple(confidence),
         unanswered=tuple(unanswered(listed)),
         left_out=tuple(_left_out(listed, positions, bins, confidence)),
+        reasons=reasons.findings() if reasons else (),
     )
 
 

@@ -3,61 +3,57 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from jurist.core.runs import Run
 from jurist.core.statistics import wilson
-from jurist.core.types import Judgment
-from jurist.judging.faithfulness import EXPLAINED, Fault, faults, rubric_key
+from jurist.core.types import Case, Judgment
+from jurist.judging.faithfulness import BARE, EXPLAINED, Fault, faults, rubric_key
 from jurist.protocols.chain import read_chain
 from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.audit.findings import Finding, percent
 
-_BARE = 20
-"""Words that a bare verdict has at most."""
 
+class Reasons:
+    """Counts the faults in the reasons of a run's judgments, those whose case is known."""
 
-def faithfulness(run: Run) -> tuple[Finding, ...]:
-    """Findings over the judgments that wrote reasons and whose case the run holds; empty without any."""
-    counts: Counter[Fault] = Counter()
-    rubrics: dict[str, set[str]] = {}
-    judged = quoted = flawed = 0
-    for decision in run.decisions():
-        case = run.case(decision.case_id)
-        if case is None:
-            continue
-        question = case.prompt[-1].content if case.prompt else ""
-        for judgment in decision.judgments:
-            if judgment.verdict.scores is None or not _reasoned(judgment):
-                continue
-            judged += 1
-            found = faults(case, judgment)
-            counts.update(found)
-            flawed += bool(found)
-            quoted += any(e.kind == "quote" for e in read_chain(judgment.completion).evidence)
-            if key := rubric_key(judgment):
-                rubrics.setdefault(key, set()).add(question)
-    if not judged:
-        return ()
-    return tuple(_findings(counts, rubrics, judged, quoted, flawed))
+    def __init__(self) -> None:
+        self._counts: Counter[Fault] = Counter()
+        self._rubrics: dict[str, set[str]] = {}
+        self._judged = self._quoted = self._flawed = 0
+
+    def add(self, case: Case, judgment: Judgment) -> tuple[Fault, ...]:
+        """Count a judgment, and say what is wrong with its reasons."""
+        if judgment.verdict.scores is None or not _reasoned(judgment):
+            return ()
+        self._judged += 1
+        found = faults(case, judgment)
+        self._counts.update(found)
+        self._flawed += bool(found)
+        self._quoted += any(e.kind == "quote" for e in read_chain(judgment.completion).evidence)
+        if key := rubric_key(judgment):
+            question = case.prompt[-1].content if case.prompt else ""
+            self._rubrics.setdefault(key, set()).add(question)
+        return found
+
+    def findings(self) -> tuple[Finding, ...]:
+        """All faults together, then each kind that occurred; empty where no reasons were written."""
+        return tuple(self._findings()) if self._judged else ()
+
+    def _findings(self) -> Iterator[Finding]:
+        yield _finding("unfaithful", "has a fault in its reasons", self._flawed, self._judged, "judgments")
+        for fault in Fault:
+            n = self._quoted if fault is Fault.OWNER else self._judged
+            if n and self._counts[fault]:
+                yield _finding(fault.value, EXPLAINED[fault], self._counts[fault], n, "judgments")
+        if self._rubrics:
+            copied = sum(len(questions) > 1 for questions in self._rubrics.values())
+            what = "was used for another question too"
+            yield _finding("copied-rubric", what, copied, len(self._rubrics), "rubrics")
 
 
 def _reasoned(judgment: Judgment) -> bool:
     """Whether a judgment wrote more than a verdict."""
     chain = read_chain(judgment.completion)
     _, answer = split_thinking(judgment.completion)
-    return bool(chain.criteria or chain.evaluation) or len(answer.split()) > _BARE
-
-
-def _findings(
-    counts: Counter[Fault], rubrics: dict[str, set[str]], judged: int, quoted: int, flawed: int
-) -> Iterator[Finding]:
-    yield _finding("unfaithful", "has a fault in its reasons", flawed, judged, "judgments")
-    for fault in Fault:
-        n = quoted if fault is Fault.OWNER else judged
-        if n and counts[fault]:
-            yield _finding(fault.value, EXPLAINED[fault], counts[fault], n, "judgments")
-    if rubrics:
-        copied = sum(len(questions) > 1 for questions in rubrics.values())
-        yield _finding("copied-rubric", "was used for another question too", copied, len(rubrics), "rubrics")
+    return bool(chain.criteria or chain.evaluation) or len(answer.split()) > BARE
 
 
 def _finding(name: str, what: str, k: int, n: int, of: str) -> Finding:

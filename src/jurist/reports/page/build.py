@@ -11,7 +11,7 @@ import msgspec
 from jurist.core.version import __version__
 from jurist.reports.page.collect import Page
 
-SCRIPTS = ("vendor/markdown-it.min.js", "vendor/purify.min.js", "page.js")
+SCRIPTS = ("vendor/markdown-it.min.js", "vendor/purify.min.js", "texts.js", "pictures.js", "page.js")
 """In the order in which they run; what the two of others are, and their licences, is in vendor/README.md."""
 
 
@@ -33,9 +33,10 @@ def build(page: Page, title: str, *, live: bool = False) -> str:
         f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
         "<noscript>This report needs JavaScript; nothing is loaded from elsewhere.</noscript>\n"
         '<div id="app"></div>\n'
-        f'<script type="application/json" id="index">{_json(index)}</script>\n{blocks}'
+        f'<script type="application/json" id="index">{_json(index)}</script>\n'
+        # The scripts draw the list before the browser has read the texts behind them.
         + "".join(f"<script>{script}</script>\n" for script in scripts)
-        + "</body>\n</html>\n"
+        + f"{blocks}</body>\n</html>\n"
     )
 
 

@@ -9,17 +9,19 @@ from typing import Any
 
 import msgspec
 
+from jurist.benchmarks.base import PairsTally
 from jurist.core.errors import InputError
 from jurist.core.runs import Run, open_run, read_scorecard
+from jurist.core.store import SCORECARD
 from jurist.core.types import Case, Decision, Judgment, Response, Scorecard, Status, winner
-from jurist.judging.faithfulness import EXPLAINED, Fault, faults, occurs
+from jurist.judging.faithfulness import EXPLAINED, Fault, occurs
 from jurist.protocols.chain import read_chain
 from jurist.protocols.injection import restore
 from jurist.protocols.thinking_tags import split_thinking
-from jurist.reports.audit.audit import Audit, audit, known, read_items
-from jurist.reports.audit.faithfulness import faithfulness
-from jurist.reports.audit.findings import Finding
-from jurist.reports.page.curves import METRICS, read_curves
+from jurist.reports.audit.audit import Audit, audit, read_item
+from jurist.reports.audit.faithfulness import Reasons
+from jurist.reports.audit.findings import Finding, Item
+from jurist.reports.page.curves import METRICS, POLICIES, read_curves, read_policies
 
 BLOCK = 50
 """Cases of one compressed block: what is inflated when one of them is opened."""
@@ -27,7 +29,7 @@ LONGEST = 2_000_000
 """Characters of a text that a report keeps; the rest is cut, and the cut is said."""
 SIDE = (
     "engine", "model", "served_model", "protocol", "family", "deliberation", "forced", "benchmark", "input",
-    "seed", "jurist",
+    "imported", "seed", "jurist",
 )  # fmt: skip
 """What of run.json the first screen shows, in this order."""
 
@@ -52,13 +54,10 @@ def collect(folders: Sequence[Path], *, prices: tuple[float, float] | None = Non
             {"runs": [], "cases": [], "block": BLOCK, "faults": {f.value: EXPLAINED[f] for f in Fault}}
         )
         names = _names(folders)
-        page.index["runs"] = [_summary(name, run, prices) for name, run in zip(names, runs, strict=True)]
-        for folder, shown in zip(folders, page.index["runs"], strict=True):
-            if curves := read_curves(folder):
-                shown["curves"] = curves
+        counts = [_Counts(run) for run in runs]
         pending: list[dict[str, Any]] = []
         for case_id in _ids(runs):
-            row, detail = _case(case_id, runs)
+            row, detail = _case(case_id, counts)
             page.index["cases"].append(row)
             pending.append(detail)
             if len(pending) == BLOCK:
@@ -66,6 +65,12 @@ def collect(folders: Sequence[Path], *, prices: tuple[float, float] | None = Non
                 pending = []
         if pending:
             page.blocks.append(_packed(pending))
+        page.index["runs"] = [_summary(*one, prices) for one in zip(names, counts, strict=True)]
+        for folder, shown in zip(folders, page.index["runs"], strict=True):
+            if curves := read_curves(folder):
+                shown["curves"] = curves
+            if policies := read_policies(folder):
+                shown["policies"] = policies
         return page
     finally:
         for run in runs:
@@ -93,7 +98,8 @@ def _ids(runs: Sequence[Run]) -> Iterator[str]:
             if case_id not in seen:
                 seen.add(case_id)
                 yield case_id
-    if not seen:
+    # A curve has judgments and no decisions of its own.
+    if not seen and not any((run.folder / POLICIES).exists() for run in runs):
         raise InputError("no decisions to report", hint="an empty run, or the wrong folder")
 
 
@@ -104,39 +110,53 @@ def _packed(details: list[dict[str, Any]]) -> str:
 # --- the first screen ------------------------------------------------------------------------------------
 
 
-def _summary(name: str, run: Run, prices: tuple[float, float] | None) -> dict[str, Any]:
-    card = _scorecard(run)
+class _Counts:
+    """A run, and what is counted of it while its cases are read."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.reasons = Reasons()
+        self.items: list[Item] = []
+        self.pairs = PairsTally()
+        self._digests = run.digests()
+
+    def add(self, decision: Decision, case: Case | None) -> None:
+        """Count a decision; its reasons are counted judgment by judgment."""
+        self.items.append(read_item(decision, None, case, self._digests.get(decision.case_id, "")))
+        self.pairs.add(self.items[-1].decision)
+
+
+def _summary(name: str, counts: _Counts, prices: tuple[float, float] | None) -> dict[str, Any]:
+    run, card = counts.run, _scorecard(counts)
     usage = card.usage
     cost = prices and (usage.prompt_tokens * prices[0] + usage.completion_tokens * prices[1]) / 1e6
-    found = _audit(name, run)
+    found = audit(name, counts.items, counts.reasons) if counts.items else None
     return {
         "name": name,
-        "config": [[key, str(run.config[key])] for key in SIDE if run.config.get(key) not in (None, "", [])],
+        "config": [[k, _shown(k, run.config[k])] for k in SIDE if run.config.get(k) not in (None, "", [])],
         "card": msgspec.to_builtins(card),
         "cost": cost or None,
         "lost": run.lost,
         "audit": _sections(found) if found else [],
         "calibration": msgspec.to_builtins(found.calibration) if found and found.calibration else None,
         "left_out": list(found.left_out) if found else [],
-        "faithfulness": [_finding(f) for f in faithfulness(run)],
+        "faithfulness": [_finding(f) for f in found.reasons] if found else [],
     }
 
 
-def _scorecard(run: Run) -> Scorecard:
+def _shown(key: str, value: Any) -> str:
+    """A fact of run.json; of the outputs that were imported the name, which says whose they are."""
+    return (
+        str(value).rstrip("/").rpartition("/")[2]
+        if key == "imported" and "#" not in str(value)
+        else str(value)
+    )
+
+
+def _scorecard(counts: _Counts) -> Scorecard:
     """The folder's scorecard; of a run that is still going on, one over what is there."""
-    from jurist.benchmarks.base import score_pairs
-
-    if (run.folder / "scorecard.json").exists():
-        return read_scorecard(run.folder)
-    return score_pairs(run.decisions(slim=True), run.folder.name)
-
-
-def _audit(name: str, run: Run) -> Audit | None:
-    cases = known(case for case_id in run.ids() if (case := run.case(case_id)) is not None)
-    try:
-        return audit(name, read_items(run.decisions(slim=True), cases, run.digests()))
-    except InputError:
-        return None
+    folder = counts.run.folder
+    return read_scorecard(folder) if (folder / SCORECARD).exists() else counts.pairs.scorecard(folder.name)
 
 
 def _sections(found: Audit) -> list[dict[str, Any]]:
@@ -162,7 +182,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 # --- one case --------------------------------------------------------------------------------------------
 
 
-def _case(case_id: str, runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _case(case_id: str, runs: Sequence[_Counts]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(a row of the index, the texts)."""
     case: Case | None = None
     cells: list[dict[str, Any] | None] = []
@@ -170,15 +190,17 @@ def _case(case_id: str, runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, 
     group: str | None = None
     prompts: list[list[list[str]]] = []
     rendered: list[list[str]] = []
-    for run in runs:
-        decision = run.decision(case_id)
-        case = case or (run.case(case_id) if decision else None)
+    for counts in runs:
+        decision = counts.run.decision(case_id)
+        own = counts.run.case(case_id) if decision else None
+        case = case or own
         if decision is None:
             cells.append(None)
             sides.append(None)
             continue
         group = group or decision.group
-        judgments = [_judgment(judgment, case, prompts) for judgment in decision.judgments]
+        counts.add(decision, own)
+        judgments = [_judgment(judgment, case, prompts, counts.reasons) for judgment in decision.judgments]
         if not rendered and prompts:
             rendered = prompts[0]
         cells.append(_cell(decision, judgments))
@@ -249,7 +271,9 @@ def _side(decision: Decision, judgments: list[dict[str, Any]]) -> dict[str, Any]
     return side
 
 
-def _judgment(judgment: Judgment, case: Case | None, prompts: list[list[list[str]]]) -> dict[str, Any]:
+def _judgment(
+    judgment: Judgment, case: Case | None, prompts: list[list[list[str]]], reasons: Reasons
+) -> dict[str, Any]:
     query, completion, verdict = judgment.query, judgment.completion, judgment.verdict
     thinking, answer = split_thinking(completion)
     one: dict[str, Any] = {
@@ -276,7 +300,7 @@ def _judgment(judgment: Judgment, case: Case | None, prompts: list[list[list[str
     chain = read_chain(completion)
     if chain.criteria or chain.solution or chain.evaluation:
         one["chain"] = _chain(judgment, case)
-    if case and (found := faults(case, judgment)):
+    if case and (found := reasons.add(case, judgment)):
         one["faults"] = [fault.value for fault in found]
     return one
 

@@ -1,10 +1,16 @@
-"""Curves of a training: the metrics that it logged, for the report."""
+"""Curves for the report: the metrics of a training, and accuracy against tokens of several deliberations."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from jurist.judging.curve import CurvePoint
+
 METRICS = "metrics.jsonl"
+POLICIES = "curve.json"
+"""What `jurist curve --out` leaves in its folder."""
 SHOWN = {
     "reward": "reward",
     "held_out/accuracy": "held-out accuracy",
@@ -43,3 +49,25 @@ def read_curves(folder: Path) -> list[dict[str, Any]]:
             curve["band"] = [[x["step"], x[low], x[high]] for x in lines if x.get(low) is not None]
         curves.append(curve)
     return curves
+
+
+def read_policies(folder: Path) -> list[dict[str, Any]]:
+    """What each deliberation of a `jurist curve` reached and cost; empty where the folder holds no curve.
+
+    ``x`` is tokens written a case, or judgments a case where no engine counted tokens.
+    """
+    path = folder / POLICIES
+    try:
+        points = msgspec.json.decode(path.read_bytes(), type=list[CurvePoint])
+    except (OSError, msgspec.DecodeError):
+        return []
+    counted = any(point.tokens for point in points)
+    unit = "tokens written a case" if counted else "judgments a case"
+    return [
+        {
+            "name": point.policy, "line": point.line, "x": point.tokens if counted else point.judgments,
+            "unit": unit, "value": point.score.value, "interval": point.score.interval,
+            "efficient": point.efficient,
+        }
+        for point in points
+    ]  # fmt: skip

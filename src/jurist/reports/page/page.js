@@ -1,110 +1,26 @@
 "use strict";
-// The report: an overview, a list of all cases with filters and search, and each case whole. Texts of prompts, responses
-// and judgments are put into the page as text, or as Markdown without HTML that DOMPurify has cleaned.
+// The report: an overview, a list of all cases with filters and search, and each case whole.
 (() => {
   const index = JSON.parse(document.getElementById("index").textContent);
-  const blocks = [...document.querySelectorAll("script.block")];
   const cases = index.cases, runs = index.runs;
   const place = new Map(cases.map((c, i) => [c.id, i]));
   const STATES = { right: ["✓", "right"], wrong: ["✗", "wrong"], tie: ["=", "tie"], unanswered: ["∅", "unanswered"], open: ["·", "no gold"] };
   const FEW = 0.75;
 
-  // --- elements ---------------------------------------------------------------------------------------------
-  function h(tag, attrs, ...children) {
-    const e = document.createElement(tag);
-    for (const [k, v] of Object.entries(attrs || {})) {
-      if (v === null || v === undefined || v === false) continue;
-      if (k.startsWith("on")) e.addEventListener(k.slice(2), v);
-      else if (k === "style") Object.assign(e.style, v);
-      else if (k === "class") e.className = v;
-      else e.setAttribute(k, v === true ? "" : v);
-    }
-    add(e, children);
-    return e;
-  }
-  function add(e, children) {
-    for (const c of children.flat(9)) if (c !== null && c !== undefined && c !== false && c !== "") e.append(c.nodeType ? c : String(c));
-    return e;
-  }
-  function svg(tag, attrs, ...children) {
-    const e = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [k, v] of Object.entries(attrs || {})) if (v !== null && v !== undefined) e.setAttribute(k, v);
-    return add(e, children);
-  }
-  const pct = (x, d = 1) => (100 * x).toFixed(d) + "%";
-  const num = x => x.toLocaleString("en-US");
-  const few = x => x.toFixed(2).replace(/\.?0+$/, "") || "0";
-
-  // --- texts ------------------------------------------------------------------------------------------------
-  const md = markdownit({ html: false, linkify: false, breaks: true }).disable(["image", "escape"]); // a backslash is part of a formula
-  const CLEAN = {
-    ALLOWED_TAGS: ["p", "br", "em", "strong", "s", "code", "pre", "ul", "ol", "li", "blockquote", "h1", "h2", "h3", "h4", "h5", "h6",
-      "hr", "table", "thead", "tbody", "tr", "th", "td", "a"],
-    ALLOWED_ATTR: ["start"], RETURN_DOM_FRAGMENT: true,
-  };
-  const LONG = 60000;
-  let plain = false;
-  function prose(text) {
-    const box = h("div", { class: "prose", dir: "auto" });
-    if (text.length > LONG) {
-      const pre = h("pre", { class: "plain" }, text.slice(0, LONG));
-      box.append(pre, h("button", { onclick: e => { pre.textContent = text; e.target.remove(); } },
-        `show all ${num(text.length)} characters`));
-    } else if (plain) box.append(h("pre", { class: "plain" }, text));
-    else {
-      const part = DOMPurify.sanitize(md.render(text), CLEAN);
-      // Headings of a text must not stand among those of the page.
-      for (const e of part.querySelectorAll("h1,h2,h3,h4,h5,h6")) e.replaceWith(h("p", { class: "heading" }, ...e.childNodes));
-      for (const e of part.querySelectorAll("a")) e.replaceWith(h("span", { class: "link" }, ...e.childNodes));
-      box.append(part);
-    }
-    return box;
-  }
-  // Marks a quotation in an element's text, white space and case aside.
-  function mark(root, quotation, cls) {
-    const fold = s => s.replace(/[‘’]/g, "'").replace(/[“”]/g, '"').toLowerCase();
-    const nodes = [], chars = [];
-    const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
-    let space = true;
-    for (let n = walk.nextNode(); n; n = walk.nextNode()) {
-      nodes.push(n);
-      for (let i = 0; i < n.data.length; i++) {
-        const c = n.data[i];
-        if (/\s/.test(c)) { if (!space) chars.push([" ", nodes.length - 1, i]); space = true; }
-        else { chars.push([fold(c), nodes.length - 1, i]); space = false; }
-      }
-      if (chars.length && !space) { chars.push([" ", nodes.length - 1, n.data.length]); space = true; }
-    }
-    const whole = chars.map(c => c[0]).join("");
-    const wanted = fold(quotation).replace(/[*_`#]/g, "").replace(/\s+/g, " ").trim().replace(/^["'.,;:]+|["'.,;:]+$/g, "");
-    const at = wanted.length < 3 ? -1 : whole.indexOf(wanted);
-    if (at < 0) return false;
-    const spans = new Map();
-    for (const [, n, i] of chars.slice(at, at + wanted.length)) {
-      const s = spans.get(n) || [i, i];
-      spans.set(n, [Math.min(s[0], i), Math.max(s[1], i)]);
-    }
-    for (const [n, [from, to]] of spans) {
-      const node = nodes[n];
-      if (from >= node.data.length) continue;
-      const range = document.createRange();
-      range.setStart(node, from);
-      range.setEnd(node, Math.min(to + 1, node.data.length));
-      const m = h("mark", { class: cls });
-      range.surroundContents(m);
-      nodes[n] = m.nextSibling && m.nextSibling.nodeType === 3 ? m.nextSibling : node;
-    }
-    return true;
-  }
-
   // --- blocks -----------------------------------------------------------------------------------------------
+  // Blocks stand behind this script; all are there once the document is read.
+  const blocks = new Promise(done => {
+    const all = () => done([...document.querySelectorAll("script.block")]);
+    if (document.readyState === "loading") addEventListener("DOMContentLoaded", all); else all();
+  });
   const inflated = new Map();
+  async function inflate(n) {
+    const bytes = Uint8Array.from(atob((await blocks)[n].textContent), c => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
   function block(n) {
-    if (!inflated.has(n)) inflated.set(n, (async () => {
-      const bytes = Uint8Array.from(atob(blocks[n].textContent), c => c.charCodeAt(0));
-      const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-      return JSON.parse(await new Response(stream).text());
-    })());
+    if (!inflated.has(n)) inflated.set(n, inflate(n));
     return inflated.get(n);
   }
   const detail = async i => (await block(Math.floor(i / index.block)))[i % index.block];
@@ -143,7 +59,7 @@
   // The hash holds all of it, so that every view has an address.
   const FILTERS = [
     ["wrong", "wrong", c => c && c.s === "wrong"],
-    ["tie", "tie", c => c && c.s === "tie"],
+    ["tie", "tie", c => c && c.w === null],
     ["unanswered", "unanswered", c => c && c.s === "unanswered"],
     ["order", "flipped by order", c => c && c.o],
     ["low", "low agreement", c => c && c.a !== undefined && c.a < FEW],
@@ -188,8 +104,8 @@
   function fill() {
     filling = filling || (async () => {
       const all = new Array(cases.length);
-      for (let b = 0; b < blocks.length; b++) {
-        (await block(b)).forEach((d, i) => {
+      for (let b = 0; b * index.block < cases.length; b++) {
+        (await (inflated.get(b) || inflate(b))).forEach((d, i) => {
           const parts = [d.id, ...d.prompt.map(m => m[1]), ...(d.responses || []).map(r => typeof r === "string" ? r : r.map(m => m[1]).join("\n"))];
           for (const side of d.runs) for (const j of side ? side.judgments : []) parts.push(j.text, j.thinking || "");
           all[b * index.block + i] = parts.join("\n").toLowerCase();
@@ -231,18 +147,6 @@
   const flipped = c => new Set(c.runs.filter(r => r && r.s !== "unanswered").map(r => r.w ?? "tie")).size > 1;
 
   // --- overview ---------------------------------------------------------------------------------------------
-  function bar(value, interval, mid) {
-    const box = h("span", { class: "bar", role: "img", "aria-label": pct(value) + (interval ? `, 95% interval ${pct(interval[0])} to ${pct(interval[1])}` : "") });
-    box.append(h("span", { class: "fill", style: { width: pct(Math.max(0, Math.min(1, value))) } }));
-    if (interval) box.append(h("span", { class: "whisker", style: { left: pct(interval[0]), width: pct(Math.max(0.004, interval[1] - interval[0])) } }));
-    if (mid !== null && mid !== undefined) box.append(h("span", { class: "mid", style: { left: pct(mid) } }));
-    return box;
-  }
-  const spans = x => x ? `${(100 * x[0]).toFixed(1)} to ${(100 * x[1]).toFixed(1)}` : "";
-  function duration(s) {
-    if (s < 90) return s.toFixed(s < 10 ? 1 : 0) + " s";
-    return s < 5400 ? Math.round(s / 60) + " min" : (s / 3600).toFixed(1) + " h";
-  }
   function runCard(run, r) {
     const card = run.card, head = card.headline, total = Object.values(card.statuses || {}).reduce((a, b) => a + b, 0);
     const ok = (card.statuses || {}).ok || 0, usage = card.usage || {};
@@ -261,8 +165,8 @@
     const reasons = Object.entries(card.reasons || {});
     if (reasons.length) bits.append(h("h3", {}, "What was not answered, and why"), h("table", {}, h("tbody", {}, reasons.map(([why, n]) => h("tr", {}, h("td", { class: "n" }, num(n)), h("td", {}, why))))));
     if (card.unresolved) bits.append(h("p", { class: "note" }, card.unresolved));
-    if ((card.groups || []).length) bits.append(h("h3", {}, "Accuracy by group"), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "accuracy by group" }, h("table", { class: "groups" },
-      h("thead", {}, h("tr", {}, h("th", {}, "group"), h("th", {}, "n"), h("th", {}, "score"), h("th", { class: "wide" }, "0 to 100%"))),
+    if ((card.groups || []).length) bits.append(h("h3", {}, "Accuracy by group"), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `accuracy of ${run.name} by group` }, h("table", { class: "groups" },
+      h("thead", {}, h("tr", {}, h("th", {}, "group"), h("th", { class: "n" }, "n"), h("th", { class: "n" }, "score"), h("th", { class: "wide" }, "0 to 100%"))),
       h("tbody", {}, card.groups.map(g => h("tr", {}, h("td", {}, cases.some(c => c.g === g.name) ? h("a", { href: address({ view: "cases", case: null, g: g.name, run: r, f: new Set() }) }, g.name) : g.name),
         h("td", { class: "n" }, num(g.n)), h("td", { class: "n" }, pct(g.value)), h("td", { class: "wide" }, bar(g.value, g.interval))))))));
     const counts = FILTERS.map(([key, name, test]) => [key, name, cases.filter(c => test(c.runs[r])).length]).filter(c => c[2]);
@@ -276,6 +180,7 @@
       bits.append(h("p", { class: "chips" }, names.map(f => h("a", { class: "chip", href: address({ view: "cases", case: null, run: r, f: new Set(), fault: f }) }, index.faults[f]))));
     }
     if (run.left_out.length) bits.append(h("p", { class: "note" }, "Not looked at: " + run.left_out.join("; ") + "."));
+    if (run.policies) bits.append(costs(run.policies, "Accuracy against tokens, for each way of deciding", run.policies[0].unit));
     if (run.curves) bits.append(training(run.curves));
     return bits;
   }
@@ -283,31 +188,6 @@
     return h("div", { class: "findings" }, h("h3", {}, title[0].toUpperCase() + title.slice(1)), h("ul", {}, list.map(f => h("li", { class: f.shown ? "shown" : "" },
       h("span", {}, f.sentence, f.shown ? h("b", { title: "the 95% interval leaves out what a judge without the habit shows" }, " shown") : ""),
       f.interval && f.value >= 0 && f.value <= 1 && f.interval[0] >= 0 ? bar(f.value, f.interval, f.neutral) : ""))));
-  }
-  function reliability(c) {
-    const W = 320, H = 220, x = v => 40 + (v - 0.5) * 2 * (W - 56), y = v => H - 30 - v * (H - 46);
-    const g = svg("svg", { viewBox: `0 0 ${W} ${H}`, class: "plot", role: "img", "aria-label": "share of right verdicts by confidence" });
-    for (const v of [0, 0.5, 1]) g.append(svg("line", { x1: 40, x2: W - 16, y1: y(v), y2: y(v), class: "grid" }), svg("text", { x: 34, y: y(v) + 4, "text-anchor": "end" }, pct(v, 0)));
-    for (const v of [0.5, 0.75, 1]) g.append(svg("text", { x: x(v), y: H - 10, "text-anchor": "middle" }, pct(v, 0)));
-    g.append(svg("line", { x1: x(0.5), y1: y(0.5), x2: x(1), y2: y(1), class: "ideal" }));
-    for (const b of c.bins) g.append(svg("line", { x1: x(b.confidence), x2: x(b.confidence), y1: y(b.interval[0]), y2: y(b.interval[1]), class: "error" }),
-      svg("circle", { cx: x(b.confidence), cy: y(b.accuracy), r: Math.max(3, Math.min(9, Math.sqrt(b.n))), class: "dot" }, svg("title", {}, `${pct(b.confidence)} sure: ${b.right} of ${b.n} right`)));
-    return h("figure", {}, g, h("figcaption", {}, "How often verdicts are right (up) by how sure they are (across); on the line, a judge is as right as it is sure."));
-  }
-  function training(curves) {
-    const box = h("div", { class: "curves" }, h("h3", {}, "Training"));
-    for (const c of curves) {
-      const W = 320, H = 150, xs = c.points.map(p => p[0]), ys = c.points.map(p => p[1]).concat((c.band || []).flatMap(b => [b[1], b[2]]));
-      const x0 = Math.min(...xs), x1 = Math.max(...xs), y0 = Math.min(...ys), y1 = Math.max(...ys), span = y1 - y0 || 1;
-      const x = v => 46 + (v - x0) / (x1 - x0 || 1) * (W - 60), y = v => H - 24 - (v - y0) / span * (H - 40);
-      const g = svg("svg", { viewBox: `0 0 ${W} ${H}`, class: "plot", role: "img", "aria-label": c.name });
-      for (const v of [y0, y1]) g.append(svg("line", { x1: 46, x2: W - 14, y1: y(v), y2: y(v), class: "grid" }), svg("text", { x: 42, y: y(v) + 4, "text-anchor": "end" }, Math.abs(v) >= 100 ? v.toFixed(0) : few(v)));
-      g.append(svg("text", { x: 46, y: H - 8 }, "step " + num(x0)), svg("text", { x: W - 14, y: H - 8, "text-anchor": "end" }, num(x1)));
-      if (c.band) g.append(svg("path", { class: "band", d: "M" + c.band.map(b => `${x(b[0])},${y(b[1])}`).join("L") + "L" + c.band.slice().reverse().map(b => `${x(b[0])},${y(b[2])}`).join("L") + "Z" }));
-      g.append(svg("path", { class: "line", d: "M" + c.points.map(p => `${x(p[0])},${y(p[1])}`).join("L") }));
-      box.append(h("figure", {}, h("figcaption", {}, c.name), g));
-    }
-    return box;
   }
   function choose(n, k) { let r = 1; for (let i = 1; i <= k; i++) r = r * (n - k + i) / i; return r; }
   function mcnemar(b, c) { // exact, two-sided
@@ -330,12 +210,16 @@
     const d = (gained - lost) / n, se = Math.sqrt(Math.max(0, gained + lost - (gained - lost) ** 2 / n)) / n;
     return h("section", { class: "run" }, h("h2", {}, `${runs[b].name} against ${runs[a].name}`),
       h("div", { class: "headline" }, h("strong", {}, `${d > 0 ? "+" : d < 0 ? "−" : ""}${Math.abs(100 * d).toFixed(1)} points`),
-        h("span", {}, ` on the same ${num(n)} cases `, h("small", {}, `95% interval ${(100 * (d - 1.96 * se)).toFixed(1)} to ${(100 * (d + 1.96 * se)).toFixed(1)}, McNemar p = ${mcnemar(gained, lost).toPrecision(2)}`))),
+        h("span", {}, ` on the same ${num(n)} cases `, h("small", {}, `95% interval ${spans([d - 1.96 * se, d + 1.96 * se])}, McNemar p = ${mcnemar(gained, lost).toPrecision(2)}`))),
       h("p", {}, `Only ${runs[b].name} is right in ${num(gained)}, only ${runs[a].name} in ${num(lost)}, both in ${num(both)}.`),
       h("p", { class: "chips" }, h("a", { class: "chip", href: address({ view: "cases", case: null, f: new Set(["flip"]), g: "", run: b }) }, "cases that they decide differently")));
   }
   function overview() {
-    return h("div", { class: "overview" }, runs.length > 1 ? runs.slice(1).map((_, i) => comparison(0, i + 1)) : "", h("div", { class: "runs" }, runs.map(runCard)));
+    // What each run reached for how many tokens a case.
+    const points = runs.map((run, r) => ({ run, n: cases.filter(c => c.runs[r]).length })).filter(x => x.run.card.headline && x.run.card.usage.completion_tokens && x.n)
+      .map(({ run, n }) => ({ name: run.name, line: run.name, x: run.card.usage.completion_tokens / n, value: run.card.headline.value, interval: run.card.headline.interval }));
+    return h("div", { class: "overview" }, runs.length > 1 ? runs.slice(1).map((_, i) => comparison(0, i + 1)) : "",
+      points.length > 1 ? h("section", { class: "run" }, h("h2", {}, "What the tokens buy"), costs(points, "Accuracy against tokens written a case", "tokens written a case")) : "", h("div", { class: "runs" }, runs.map(runCard)));
   }
 
   // --- list -------------------------------------------------------------------------------------------------
@@ -358,7 +242,7 @@
     const pick = (name, value, options, on) => h("label", {}, h("span", { class: "sr" }, name), h("select", { "aria-label": name, onchange: e => on(e.target.value) },
       options.map(([v, t]) => h("option", { value: v, selected: v === value }, t))));
     return h("div", { class: "filters" },
-      h("div", { class: "searching" }, h("input", { id: "search", type: "search", placeholder: "search prompts, responses, judgments  ( / )", "aria-label": "search", value: state.q,
+      h("div", { class: "searching" }, h("input", { id: "search", type: "search", placeholder: "search all texts  ( / )", "aria-label": "search", value: state.q,
         oninput: e => { clearTimeout(filters.t); filters.t = setTimeout(() => go({ q: e.target.value }, true), 120); } })),
       h("div", { class: "chips" }, all.map(([key, name, n], i) => n || state.f.has(key) ? h("button", { class: "chip", "aria-pressed": String(state.f.has(key)), title: i < 9 ? `key ${i + 1}` : null, onclick: () => toggle(key) }, `${name} ${num(n)}`) : "")),
       h("div", { class: "picks" },
@@ -403,7 +287,7 @@
     if (!side.scores) return "no verdict: " + side.status + (side.note ? ` (${side.note})` : "");
     if (side.scores.length === 1) return "rating " + few(side.scores[0]);
     const w = chosenBy(side);
-    return (w < 0 ? "tie" : `response ${w + 1}`) + ` (${side.scores.map(few).join(", ")})`;
+    return (w < 0 ? "tie" : `response ${w + 1}`) + (side.scores.length > 4 ? "" : ` (${side.scores.map(few).join(", ")})`);
   }
   function responses(d, i) {
     const gold = d.gold, best = gold && Math.max(...gold);
@@ -421,11 +305,12 @@
     if (scores) {
       const best = Math.max(...scores), top = scores.filter(s => s === best).length;
       verdict = scores.length === 1 ? "rating " + few(scores[0]) : top === 1 ? `response ${(ascending[scores.indexOf(best)] ?? scores.indexOf(best)) + 1}` : "tie";
-      if (scores.length > 1 && best < 1) verdict += ` (${few(best)})`;
+      if (top === 1 && scores.length > 1 && best < 1) verdict += ` (${few(best)})`;
+      if (j.note) verdict += ", " + j.note;
     }
     const chain = j.chain || {};
     const box = h("article", { class: "judgment" }, h("h4", {}, names || "judgment", j.sample ? `, vote ${j.sample + 1}` : "", j.judge ? `, ${j.judge} judge` : ""),
-      h("p", { class: "verdict" }, h("b", {}, verdict), ` · ${num(j.tokens || 0)} tokens`, j.via && j.via !== "text" ? ` · ${j.via === "logprobs" ? "read from the labels' log-probabilities" : j.via}` : "", j.finish ? ` · finish: ${j.finish}` : ""));
+      h("p", { class: "verdict" }, h("b", {}, verdict), j.tokens ? ` · ${num(j.tokens)} tokens` : "", j.via && j.via !== "text" ? ` · ${j.via === "logprobs" ? "read from the labels' log-probabilities" : j.via}` : "", j.finish ? ` · finish: ${j.finish}` : ""));
     for (const f of j.faults || []) box.append(h("p", { class: "fault" }, "⚑ ", index.faults[f]));
     if (chain.task) box.append(h("p", { class: "task" }, "task: ", chain.task));
     if (chain.criteria) box.append(h("table", { class: "rubric" }, h("thead", {}, h("tr", {}, h("th", {}, "weight"), h("th", {}, "criterion"), h("th", {}, "what it asks"))),
@@ -448,27 +333,15 @@
     let at = 0, n = 0;
     for (let m = tag.exec(text); m && m[0]; m = tag.exec(text)) {
       if (m.index > at) box.append(prose(text.slice(at, m.index)));
-      const [kind, index_, words, there] = quotes[n++] || [m[1].toLowerCase(), null, m[3].trim(), null];
+      const closed = /<\s*\/[^<>]*>$/.test(m[0]), from = m.index + m[0].indexOf(">") + 1;
+      const open_ = m[3].match(/^\s*[^\n]*/)[0]; // one that is not closed ends with its line
+      const [kind, index_, words, there] = quotes[n++] || [m[1].toLowerCase(), null, (closed ? m[3] : open_).trim(), null];
       box.append(h("blockquote", { class: `quote r${(index_ ?? 5) % 6}${there === false ? " missing" : ""}` }, kind === "quote" ? `“${words}”` : words,
         h("small", {}, index_ === null ? ` ${m[2]}` : ` response ${index_ + 1}`, there === false ? " · does not occur there" : kind === "summary" ? " · summary" : "")));
-      at = m.index + m[0].length;
+      at = closed ? m.index + m[0].length : from + open_.length;
     }
     if (at < text.length) box.append(prose(text.slice(at)));
     return box;
-  }
-  function ranking(side) {
-    const n = side.scores.length, max = Math.max(...side.scores), min = Math.min(...side.scores), span = max - min || 1;
-    const order = side.scores.map((s, i) => i).sort((a, b) => side.scores[b] - side.scores[a]);
-    const wins = Array.from({ length: n }, () => Array(n).fill(null));
-    for (const j of side.judgments) if (j.scores && j.scores.length === 2 && j.order.length === 2) {
-      const [a, b] = [...j.order].sort((x, y) => x - y);
-      wins[a][b] = (wins[a][b] || 0) + j.scores[0];
-      wins[b][a] = (wins[b][a] || 0) + j.scores[1];
-    }
-    const met = wins.some(r => r.some(v => v !== null));
-    return h("div", { class: "ranking" }, h("table", { class: "groups" }, h("tbody", {}, order.map((i, p) => h("tr", {}, h("td", { class: "n" }, p + 1), h("td", {}, `response ${i + 1}`), h("td", { class: "n" }, few(side.scores[i]), side.errors ? ` ± ${few(side.errors[i])}` : ""),
-      h("td", { class: "wide" }, bar((side.scores[i] - min) / span, side.errors ? [Math.max(0, (side.scores[i] - side.errors[i] - min) / span), Math.min(1, (side.scores[i] + side.errors[i] - min) / span)] : null)))))),
-      met ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "matches" }, h("table", { class: "matrix" }, h("caption", {}, "wins of the row over the column"), h("thead", {}, h("tr", {}, h("td", {}), order.map(i => h("th", {}, i + 1)))), h("tbody", {}, order.map(i => h("tr", {}, h("th", {}, i + 1), order.map(k => h("td", { class: wins[i][k] === null ? "" : wins[i][k] > (wins[k][i] || 0) ? "win" : "" }, i === k ? "" : wins[i][k] === null ? "·" : few(wins[i][k])))))))) : "");
   }
   let picked = {}, thinkingOpen = false;
   function sideOf(side, r, d, i) {
@@ -477,7 +350,12 @@
     const cell = cases[i].runs[r], [sign, word] = STATES[cell.s];
     box.firstChild.append(h("span", { class: "state " + cell.s }, sign, " ", word));
     if (side.agreement !== undefined && side.judgments.length > 1) box.append(h("p", { class: "facts" }, `${pct(side.agreement, 0)} of ${num(side.judgments.length)} judgments agree`, cell.o ? " · the two orders disagree" : ""));
-    if (side.scores && side.scores.length > 2) box.append(ranking(side));
+    if (side.scores && side.scores.length > 2) box.append(ranking(side, /^knockout/.test(Object.fromEntries(runs[r].config).deliberation || "knockout"), (a, b) => {
+      const found = side.judgments.map((j, n) => n).filter(n => [...side.judgments[n].order].sort((x, y) => x - y).join() === [a, b].sort((x, y) => x - y).join());
+      picked[i + "/" + r] = found.slice(0, 2);
+      draw();
+      setTimeout(() => { const e = document.querySelector(".pair"); if (e) e.scrollIntoView({ block: "nearest" }); }, 50);
+    }));
     // A grid: an order in each row, its votes across. What is picked is shown below, an order beside the other.
     const orders = [...new Set(side.judgments.map(j => j.order.join()))];
     const key = i + "/" + r;
@@ -497,6 +375,10 @@
     const found = matching(), at = found.indexOf(i), near = n => at >= 0 && found[at + n] !== undefined ? address({ case: found[at + n] }) : null;
     const pair = d.responses && d.responses.length > 1;
     const golds = d.responses ? (k => d.responses.map((_, n) => k === null ? 0.5 : n === k ? 1 : 0)) : null;
+    const given = [d.reference ? h("section", {}, h("h3", {}, "Reference"), prose(d.reference)) : "", d.rubric ? h("section", {}, h("h3", {}, "Rubric of the case"), prose(d.rubric)) : ""];
+    const decided = state.blind ? h("p", { class: "note" }, "The judge's verdict, its reasons and gold are hidden (x shows them).") : h("div", { class: "sides n" + Math.min(2, runs.length) }, d.runs.map((side, r) => sideOf(side, r, d, i)));
+    const answers = d.responses ? responses(d, i) : "";
+    const many = d.responses && d.responses.length > 4; // a ranking says more than the first of many responses
     const view = h("div", { class: "case" },
       h("header", {}, h("a", { class: "back", href: address({ case: null }) }, "← list"), h("h2", { tabindex: -1 }, c.id), c.g ? h("span", { class: "tag" }, c.g) : "",
         h("span", { class: "move" }, near(-1) ? h("a", { href: near(-1), rel: "prev", "aria-label": "previous case (k)" }, "↑") : "", near(1) ? h("a", { href: near(1), rel: "next", "aria-label": "next case (j)" }, "↓") : "", at >= 0 ? h("small", {}, ` ${num(at + 1)} of ${num(found.length)}`) : "")),
@@ -505,8 +387,7 @@
         h("button", { class: "chip", "aria-pressed": String(state.blind), onclick: () => go({ blind: !state.blind }, true) }, "blind (x)"),
         Object.keys(labels).length ? h("button", { class: "chip", onclick: exported }, `export ${num(Object.keys(labels).length)} labels`) : "") : "",
       h("section", { class: "prompt" }, h("h3", {}, d.rendered ? "Prompt as it was rendered (the run does not hold its cases)" : "Prompt"), turns(d.prompt)),
-      d.responses ? responses(d, i) : "", d.reference ? h("section", {}, h("h3", {}, "Reference"), prose(d.reference)) : "", d.rubric ? h("section", {}, h("h3", {}, "Rubric of the case"), prose(d.rubric)) : "",
-      state.blind ? h("p", { class: "note" }, "The judge's verdict, its reasons and gold are hidden (x shows them).") : h("div", { class: "sides n" + Math.min(2, runs.length) }, d.runs.map((side, r) => sideOf(side, r, d, i))));
+      many ? [decided, answers, given] : [answers, given, decided]);
     // Quotations of the judgments that are open, in the responses.
     if (!state.blind && d.responses) for (const [r, side] of d.runs.entries()) for (const n of (picked[i + "/" + r] || [])) {
       const chain = side && side.judgments[n] && side.judgments[n].chain;
@@ -552,7 +433,7 @@
       const fresh = listed !== shownKey + state.blind || !list || drawn !== "cases";
       const scroll = list ? list.scrollTop : 0;
       if (fresh) { list = listing(found); listed = shownKey + state.blind; }
-      const aside = h("aside", { class: "browse", "aria-label": "cases" }, bar_, h("p", { class: "count", role: "status" }, `${num(found.length)} of ${num(cases.length)} cases`, state.q && !texts ? " · reading the texts …" : ""), found.length ? list : h("p", { class: "note" }, "No case fits. ", h("button", { onclick: () => go({ f: new Set(), g: "", k: "", q: "", fault: "" }, true) }, "all cases")));
+      const aside = h("aside", { class: "browse", "aria-label": "cases", role: narrow() && state.case === null ? "main" : null }, bar_, h("p", { class: "count", role: "status" }, `${num(found.length)} of ${num(cases.length)} cases`, state.q && !texts ? " · reading the texts …" : ""), found.length ? list : h("p", { class: "note" }, "No case fits. ", h("button", { onclick: () => go({ f: new Set(), g: "", k: "", q: "", fault: "" }, true) }, "all cases")));
       holder.className = state.case === null ? "empty" : "open";
       app.replaceChildren(top, h("div", { class: "split" + (state.case === null ? "" : " one") }, aside, holder));
       if (!fresh && list) { list.scrollTop = scroll; const at = found.indexOf(state.case); if (at >= 0) list.toward(at); list.rows(); }
@@ -574,7 +455,7 @@
       "?": () => help.showModal(), "/": () => { if (state.view !== "cases") go({ view: "cases", case: null }); setTimeout(() => document.getElementById("search").focus(), 0); },
       j: () => open(at + 1), ArrowDown: () => open(at + 1), k: () => open(Math.max(0, at - 1)), ArrowUp: () => open(Math.max(0, at - 1)),
       Enter: () => { if (at < 0 && !/^(A|BUTTON|SUMMARY)$/.test(e.target.tagName)) open(0); else return true; }, g: () => go({ view: "overview" }), 0: () => go({ view: "cases", f: new Set(), g: "", k: "", q: "", fault: "" }, true),
-      Escape: () => go(state.case !== null ? { case: null } : { view: "overview" }), o: () => { thinkingOpen = !thinkingOpen; draw(); }, m: () => { plain = !plain; draw(); }, x: () => go({ blind: !state.blind }, true),
+      Escape: () => go(state.case !== null ? { case: null } : { view: "overview" }), o: () => { thinkingOpen = !thinkingOpen; draw(); }, m: () => { reading.plain = !reading.plain; draw(); }, x: () => go({ blind: !state.blind }, true),
       a: () => d && d.n > 1 && label(state.case, Array.from({ length: d.n }, (_, n) => +(n === 0))), b: () => d && d.n > 1 && label(state.case, Array.from({ length: d.n }, (_, n) => +(n === 1))), t: () => d && d.n > 1 && label(state.case, Array(d.n).fill(0.5)),
     }[e.key];
     const number = /^[1-9]$/.test(e.key) && filters.all()[Number(e.key) - 1];

@@ -33,6 +33,7 @@ def audit_view(audit: Audit) -> Group:
         parts += _section("style", [_matrix(audit.matrix), *_sentences(audit.style)])
     if audit.calibration and audit.confidence:
         parts += _section("calibration", [_bins(audit.calibration), *_sentences(audit.confidence)])
+    parts += _section("do the reasons hold", _sentences(audit.reasons))
     parts += _section("unanswered", _sentences(audit.unanswered))
     parts += [Text(""), Text(_NOTE, style="dim")]
     parts += [Text(f"Left out: {reason}.", style="yellow") for reason in audit.left_out]

@@ -1,37 +1,29 @@
-"""A decision as one flat JSON row for pipes: what was decided and the reasons, without the prompts."""
+"""A decision as one JSON row: the record itself, defaults written out, and what is computed from it."""
 
-from typing import Any
+from typing import Any, cast
 
-from jurist.core.types import Decision, Judgment, winner
+import msgspec
+
+from jurist.core.types import Decision
 
 
 def decision_row(decision: Decision) -> dict[str, Any]:
-    """The row of a decision; ``prefers`` is the index of the best response, null for a tie or no verdict."""
-    verdict = decision.verdict
+    """The row of a decision, by the schema ``core.schemas.schema("decision")``; it decodes as a ``Decision``.
+
+    Beside the record's fields: ``winner``, ``right`` and ``tokens`` (written for it).
+    """
     return {
-        "case_id": decision.case_id,
-        "prefers": winner(verdict.scores) if len(verdict.scores or ()) > 1 else None,
-        "scores": verdict.scores,
-        **({"errors": verdict.errors} if verdict.errors else {}),
-        "status": verdict.status,
-        **({"note": verdict.note} if verdict.note and not decision.judgments else {}),
-        "agreement": decision.agreement,
-        "gold": decision.gold,
-        "group": decision.group,
+        **_whole(decision),
+        "winner": decision.winner,
+        "right": decision.right,
         "tokens": decision.usage.completion_tokens,
-        "judgments": [_judgment_row(j) for j in decision.judgments],
     }
 
 
-def _judgment_row(judgment: Judgment) -> dict[str, Any]:
-    verdict = judgment.verdict
-    return {
-        "order": judgment.query.order,
-        "sample": judgment.query.sample,
-        "scores": verdict.scores,
-        "status": verdict.status,
-        "via": verdict.via,
-        "note": verdict.note,
-        "text": judgment.completion.text,
-        "thinking": judgment.completion.thinking,
-    }
+def _whole(value: Any) -> Any:
+    """Records as dictionaries with every field, also those that have their default."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _whole(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, tuple):
+        return [_whole(item) for item in cast("tuple[object, ...]", value)]
+    return value

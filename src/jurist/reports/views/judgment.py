@@ -9,8 +9,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from jurist.core.types import Case, Decision, Judgment, Order, Response, winner
-from jurist.protocols.chain import EVIDENCE as _EVIDENCE
-from jurist.protocols.chain import Chain, read_chain
+from jurist.protocols.chain import Chain, evidence_spans, read_chain
 from jurist.protocols.injection import restore
 from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.views.scorecard import grade, verdict_text
@@ -85,7 +84,8 @@ def _gold(decision: Decision) -> Text:
 def _judgment(judgment: Judgment, cut: _Cut) -> Group:
     """One judgment: its parts where it wrote a chain of rubrics, else its text."""
     order = judgment.query.order
-    shown = ", ".join(f"{_slot(place)} = response {r + 1}" for place, r in enumerate(order))
+    slots = (f"{_slot(place)} = response {r + 1}" for place, r in enumerate(order))
+    shown = f"of response {order[0] + 1}" if len(order) == 1 else ", ".join(slots)
     head = ", ".join(filter(None, (shown, _how(judgment))))
     parts: list[RenderableType] = [Text(""), Text(f"judgment  {head}", style="bold")]
     thinking, answer = split_thinking(judgment.completion)
@@ -154,14 +154,15 @@ def _evaluation(text: str, order: Order) -> Text:
     """The comparison as it was written, its quotations marked and told whose they are."""
     shown = Text()
     at = 0
-    for match in _EVIDENCE.finditer(text):
-        slot = ord(match["slot"].upper()) - ord("A")
-        whose = f"response {order[slot] + 1}" if slot < len(order) else f"response {match['slot']}"
-        quoted = restore(match["text"].strip())
-        shown.append(restore(text[at : match.start()]))
-        shown.append(f"“{quoted}”" if match["kind"].lower() == "quote" else quoted, "cyan")
+    for part, begin, end in evidence_spans(text):
+        whose = (
+            f"response {order[part.slot] + 1}" if part.slot < len(order) else f"response {_slot(part.slot)}"
+        )
+        quoted = restore(part.text)
+        shown.append(restore(text[at:begin]))
+        shown.append(f"“{quoted}”" if part.kind == "quote" else quoted, "cyan")
         shown.append(f" ({whose})", "dim")
-        at = match.end()
+        at = end
     return shown.append(restore(text[at:]).rstrip())
 
 
@@ -173,14 +174,15 @@ def _verdict(judgment: Judgment) -> Text:
         return Text(f"  no verdict, {verdict.status}{note}", style="yellow")
     judged = sorted(judgment.query.order) or list(range(len(verdict.scores)))
     best = winner(verdict.scores)
-    single = len(verdict.scores) == 1
-    if single:
-        whose = f"response {judged[0] + 1}: " if judged[0] else ""
-        what = f"{whose}rating {verdict.scores[0]:.2f}"
+    way = WAYS[verdict.via]
+    if len(verdict.scores) == 1:
+        what, sure = f"rating {verdict.scores[0]:.2f}", ""
+        way = "mean of the ratings by their probabilities" if verdict.via == "logprobs" else way
     else:
         what = "tie" if best is None else f"response {judged[best] + 1}"
-    sure = "" if single else f" ({max(verdict.scores):.2f})"
-    return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {WAYS[verdict.via]}", "dim"))
+        sure = f" ({max(verdict.scores):.2f})"
+    sure += f", {verdict.note}" if verdict.note else ""
+    return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {way}", "dim"))
 
 
 def _indented(text: str, style: str = "") -> Padding:

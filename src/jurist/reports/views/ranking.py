@@ -7,43 +7,33 @@ from rich.table import Table
 from rich.text import Text
 
 from jurist.core.types import Case, Decision, response_text
+from jurist.reports.views.json_rows import decision_row
 from jurist.reports.views.scorecard import grade
 from jurist.reports.views.style import borderless, label
-from jurist.rewards.ranking import Ranking, Rating, RewardMapping, ranking_of, rewards_of
+from jurist.rewards.ranking import Ranking, Rating, RewardMapping, best_of, ranking_of, rewards_of
 
 
 def ranking_row(decision: Decision, case: Case, rating: Rating, reward: RewardMapping) -> dict[str, Any]:
-    """A ranking as one flat JSON row."""
+    """A decision as a JSON row, with the ranking that follows from it."""
     ranking = ranking_of(decision, len(case.responses), rating)
     return {
-        "case_id": case.id,
+        **decision_row(decision),
         "ranking": ranking.order or None,
         "ratings": ranking.ratings or None,
         "errors": ranking.errors,
         "rewards": rewards_of(ranking, reward),
-        "status": decision.verdict.status,
-        "note": decision.verdict.note,
-        "gold": decision.gold,
         "matches": ranking.matches,
-        "tokens": decision.usage.completion_tokens,
     }
 
 
 def best_row(decision: Decision, case: Case) -> dict[str, Any]:
-    """The best response as one flat JSON row; of several that tie the first, all of them under ``tied``."""
-    scores = decision.verdict.scores
-    tied = [i for i, score in enumerate(scores) if score == max(scores)] if scores else []
+    """A decision as a JSON row, with the best response; of several that tie the first, all under ``tied``."""
+    best = best_of(decision, case)
     return {
-        "case_id": case.id,
-        "best": tied[0] if tied else None,
-        "tied": tied,
-        "response": response_text(case.responses[tied[0]]) if tied else None,
-        "scores": scores,
-        "status": decision.verdict.status,
-        "note": decision.verdict.note,
-        "gold": decision.gold,
-        "judgments": len(decision.judgments),
-        "tokens": decision.usage.completion_tokens,
+        **decision_row(decision),
+        "best": best.index,
+        "tied": best.tied,
+        "response": None if best.response is None else response_text(best.response),
     }
 
 

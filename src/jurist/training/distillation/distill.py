@@ -1,9 +1,10 @@
-"""One distillation: pairs in, rows out, every chain kept in a run folder and asked for once."""
+"""One distillation: reads pairs, asks for chains, writes rows; every chain is kept in a run folder."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace as changed
@@ -12,14 +13,15 @@ from jurist.core.errors import ConfigError, InputError, JuristError
 from jurist.core.files import Warn, write_whole
 from jurist.core.run_config import input_facts
 from jurist.core.store import Store
-from jurist.core.types import Ask, Case, Decision, winner
+from jurist.core.types import Ask, Case, Decision, Judgment, winner
 from jurist.data.rows import RowsInOrder
 from jurist.deliberation.combine import majority
 from jurist.deliberation.votes import decide
 from jurist.judging.build import JudgeSetup, Say, assemble
 from jurist.judging.config import JudgeConfig, config_of
-from jurist.judging.judge import Judge, check_arity
+from jurist.judging.judge import Judge, Memory, check_arity
 from jurist.judging.pool import Watch, decide_all
+from jurist.protocols.base import Protocol
 from jurist.training.distillation.passes import Method, Passes, Teacher
 from jurist.training.distillation.rows import row_of
 from jurist.training.distillation.tally import Summary, Tally
@@ -61,7 +63,7 @@ def teacher_of(config: JudgeConfig, method: Method, say: Say) -> JudgeSetup:
 
 
 def repairer_of(path: Path, teacher: JudgeConfig, say: Say) -> JudgeSetup:
-    """Who writes flawed chains anew, from a TOML file of options; it writes in the teacher's protocol."""
+    """The repairer, from a TOML file of options; it writes in the teacher's protocol."""
     legal = {f.name for f in fields(JudgeConfig)} - {*_SHARED, *_REFUSED}
     chosen = config_of(path, legal, cache=teacher.cache)
     shared = {name: getattr(teacher, name) for name in _SHARED}
@@ -91,14 +93,12 @@ async def distil(
     await setup.check()
     if repairer:
         await repairer.check()
-    config = {**setup.fingerprint(), "deliberation": None, **input_facts(source), "distil": True}
-    config["repairer"] = repairer.fingerprint() | {"deliberation": None} if repairer else None
+    config = facts_of(setup, repairer, source)
     with Store(out, config, warn=warn) as store, RowsInOrder(rows) as file:
-        teacher = Teacher(setup.judge(store), _repairer(setup, repairer, store))
-        work = _Work(Passes(teacher, method), store, file)
+        work = _Work(passes_of(setup, method, repairer, store), store, file)
         stream = decide_all(
             work.usable(cases, bad),
-            teacher.ask,
+            work.passes.teacher.ask,
             work.pair,
             concurrency=setup.concurrency,
             watch=watch,
@@ -113,11 +113,52 @@ async def distil(
     return summary
 
 
-def _repairer(setup: JudgeSetup, repairer: JudgeSetup | None, store: Store) -> Judge:
-    """The judge of the second pass; its name tells its queries apart in the store."""
+def facts_of(setup: JudgeSetup, repairer: JudgeSetup | None, source: str) -> dict[str, Any]:
+    """What run.json keeps of a distillation."""
+    config = {**setup.fingerprint(), "deliberation": None, **input_facts(source), "distil": True}
+    config["repairer"] = repairer.fingerprint() | {"deliberation": None} if repairer else None
+    return config
+
+
+def passes_of(setup: JudgeSetup, method: Method, repairer: JudgeSetup | None, memory: Memory) -> Passes:
+    """Both passes of a distillation, which remember in ``memory``."""
+    return Passes(Teacher(setup.judge(memory), _repairer(setup, repairer, memory)), method)
+
+
+def usable_pairs(cases: Iterable[Case], protocol: Protocol, bad: list[JuristError] | None) -> Iterator[Case]:
+    """The pairs that have a preferred response; others raise ``InputError`` or are added to ``bad``."""
+    for case in cases:
+        try:
+            check_pair(case, protocol)
+        except JuristError as error:
+            if bad is None:
+                raise
+            bad.append(error)
+            continue
+        if winner(case.gold) is not None:
+            yield case
+
+
+def check_pair(case: Case, protocol: Protocol) -> None:
+    """Raise ``ProtocolError`` or ``InputError`` for a case whose chains cannot be checked."""
+    check_arity(protocol, case, len(case.responses))
+    if case.gold is None:
+        raise InputError(
+            f"case {case.id!r} has no gold: nobody can say which of its chains are right",
+            hint='give each pair "gold", such as [1, 0], or leave such rows out with --skip-bad',
+        )
+
+
+def decision_of(case: Case, judgments: tuple[Judgment, ...]) -> Decision:
+    """What the first pass, which did not know the label, says about a pair."""
+    return decide(case, majority([j.verdict for j in judgments]), judgments)
+
+
+def _repairer(setup: JudgeSetup, repairer: JudgeSetup | None, memory: Memory) -> Judge:
+    """The judge of the second pass; its name tells its queries apart in the memory."""
     chosen = repairer or setup
     sampling = changed(chosen.sampling, thinking_budget=None)
-    return Judge(setup.protocol, chosen.engine, sampling, "never", chosen.config.seed, store, name="repair")
+    return Judge(setup.protocol, chosen.engine, sampling, "never", chosen.config.seed, memory, name="repair")
 
 
 @dataclass(slots=True)
@@ -134,7 +175,7 @@ class _Work:
         """The pairs that have a preferred response, their places noted; ties are counted."""
         for place, case in enumerate(cases):
             try:
-                self._check(case)
+                check_pair(case, self.passes.teacher.judge.protocol)
             except JuristError as error:
                 if bad is None:
                     raise
@@ -153,16 +194,8 @@ class _Work:
         self.tally.add(outcome)
         protocol = self.passes.teacher.judge.protocol
         self.file.add(self.places.pop(case.id), [row_of(draft, protocol) for draft in outcome.rows])
-        decision = decide(case, majority([j.verdict for j in judgments]), judgments)
+        decision = decision_of(case, judgments)
         known = self.store.decided(case.id, case.digest)
         if known is None or len(known.judgments) != len(judgments):
             self.store.decide(decision, case.digest)
         return decision
-
-    def _check(self, case: Case) -> None:
-        check_arity(self.passes.teacher.judge.protocol, case, len(case.responses))
-        if case.gold is None:
-            raise InputError(
-                f"case {case.id!r} has no gold: nobody can say which of its chains are right",
-                hint='give each pair "gold", such as [1, 0], or leave such rows out with --skip-bad',
-            )
