@@ -443,6 +443,15 @@ def test_a_model_over_several_gpus_takes_them_all():
         size_of(Cluster("ray"), config, {"CPU": 64.0, "GPU": 2.0}, 1)
 
 
+def test_workers_share_what_a_server_takes_in_a_minute():
+    work = Work(
+        JudgeConfig("http://h/v1", "m", requests_per_minute=500, tokens_per_minute=20), repairer=JUDGE
+    )
+    shared = work.shared_by(4)
+    assert (shared.config.requests_per_minute, shared.config.tokens_per_minute) == (125, 10)
+    assert shared.repairer == JUDGE
+
+
 def test_a_piece_travels_as_a_row():
     piece = Piece("p", array("q", [0, 1 << 40]).tolist(), [7])
     assert _piece_of(_row_of(piece)) == piece

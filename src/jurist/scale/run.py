@@ -187,7 +187,8 @@ class _Run(AbstractContextManager["_Run"]):
     def _decide(self, pool: Pool, pieces: list[Piece], progress: RunProgress, watch: Watch) -> None:
         keys = {name: os.environ[name] for name in KEY_VARIABLES if name in os.environ}
         cluster = self.cluster
-        post = Post(self.asking.work, self.out, self.parts, self.session, cluster.tries, cluster.stall, keys)
+        work = self.asking.work.shared_by(pool.size.workers)
+        post = Post(work, self.out, self.parts, self.session, cluster.tries, cluster.stall, keys)
         left = {piece.name: piece for piece in pieces}
         try:
             while left:
