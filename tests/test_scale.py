@@ -10,6 +10,7 @@ import textwrap
 from array import array
 from collections import Counter
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from jurist.scale import Cluster, decide_on, judge_all, judging
 from jurist.scale.part import BEGUN, Part, deaths, take_in
 from jurist.scale.pool import Size, _piece_of, _row_of, size_of
 from jurist.scale.work import Work
-from jurist.scale.worker import SESSION, Gate, Outcome, Piece, Post, Worker
+from jurist.scale.worker import SESSION, STARTS, Gate, Outcome, Piece, Post, Worker
 
 JUDGE = JudgeConfig(engine="scripted:<answer>[[A]]</answer>", protocol="rubrics", deliberation="swapped")
 CHAIN = """\
@@ -390,6 +391,26 @@ def test_a_worker_that_gets_no_answer_ends_itself(tmp_path):
     assert deaths(tmp_path / "parts" / "p") == Counter({case("1").digest: 1})
 
 
+def test_an_engine_that_is_never_ready_ends_the_run(tmp_path, monkeypatch):
+    async def hang(_self):
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr("jurist.engines.scripted.ScriptedEngine.check", hang)
+    piece = noted(tmp_path, case("1"))
+    outcome = Worker(replace(posted(tmp_path), stall=0.5)).work(piece)
+    assert "was not ready after" in outcome.error
+    assert "--stall" in outcome.hint
+
+
+def test_an_engine_that_kills_its_workers_ends_the_run(tmp_path):
+    piece, post = noted(tmp_path, case("1")), replace(posted(tmp_path), workers=2)
+    node = os.uname().nodename
+    (post.parts / STARTS).write_text(f"+ {node}\n* {node}\n" + f"+ {node}\n+ another\n" * 5)
+    assert not Worker(post).work(piece).error  # the sixth start since one was ready
+    (post.parts / STARTS).write_text(f"+ {node}\n" * 6)
+    assert f"workers on {node} died 6 times while their engine was loaded" in Worker(post).work(piece).error
+
+
 def test_a_part_in_other_hands_is_waited_for_and_then_refused(tmp_path):
     (tmp_path / "p").mkdir()
     with claim(tmp_path / "p"), pytest.raises(StoreError, match="another process is writing"):
@@ -441,6 +462,15 @@ def test_a_model_over_several_gpus_takes_them_all():
     assert size_of(Cluster("ray"), config, {"CPU": 64.0, "GPU": 8.0}, 1) == Size(2, 1.0, 4.0)
     with pytest.raises(ConfigError, match="a worker needs 4 GPUs, and the cluster has 2"):
         size_of(Cluster("ray"), config, {"CPU": 64.0, "GPU": 2.0}, 1)
+
+
+def test_workers_share_what_a_server_takes_in_a_minute():
+    work = Work(
+        JudgeConfig("http://h/v1", "m", requests_per_minute=500, tokens_per_minute=20), repairer=JUDGE
+    )
+    shared = work.shared_by(4)
+    assert (shared.config.requests_per_minute, shared.config.tokens_per_minute) == (125, 10)
+    assert shared.repairer == JUDGE
 
 
 def test_a_piece_travels_as_a_row():

@@ -26,7 +26,7 @@ from jurist.scale.part import GIVEN_UP, LOCK_SECONDS, take_in
 from jurist.scale.pool import Pool, Size
 from jurist.scale.shards import write_shards
 from jurist.scale.work import Asking
-from jurist.scale.worker import SESSION, Outcome, Piece, Post
+from jurist.scale.worker import SESSION, STARTS, Outcome, Piece, Post
 
 PARTS = "parts"
 """The folder, within the run folder, of what workers are working on; it is gone when a run has ended."""
@@ -110,6 +110,7 @@ class _Run(AbstractContextManager["_Run"]):
             self.parts.mkdir(exist_ok=True)
             # Workers of an earlier command stop at their next piece.
             write_whole(self.parts / SESSION, self.session.encode())
+            (self.parts / STARTS).unlink(missing_ok=True)
             self._gather(LOCK_SECONDS)
         except BaseException:
             self.store.close()
@@ -187,7 +188,17 @@ class _Run(AbstractContextManager["_Run"]):
     def _decide(self, pool: Pool, pieces: list[Piece], progress: RunProgress, watch: Watch) -> None:
         keys = {name: os.environ[name] for name in KEY_VARIABLES if name in os.environ}
         cluster = self.cluster
-        post = Post(self.asking.work, self.out, self.parts, self.session, cluster.tries, cluster.stall, keys)
+        work = self.asking.work.shared_by(pool.size.workers)
+        post = Post(
+            work,
+            self.out,
+            self.parts,
+            self.session,
+            cluster.tries,
+            cluster.stall,
+            pool.size.workers,
+            keys,
+        )
         left = {piece.name: piece for piece in pieces}
         try:
             while left:
