@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 from contextlib import nullcontext, suppress
@@ -266,6 +267,17 @@ async def test_an_index_is_made_again_where_it_is_gone(tmp_path: Path):
     assert not (tmp_path / "index.sqlite").exists()  # readers write nothing
     engine = prefers("good")
     assert await _run(tmp_path, engine) == whole
+    assert engine.queries == []
+
+
+async def test_an_index_of_before_there_were_blocks_is_made_again(tmp_path: Path):
+    whole = {i: slim(d) for i, d in (await _run(tmp_path)).items()}
+    with sqlite3.connect(tmp_path / "index.sqlite") as database:
+        database.execute("DROP TABLE blocks")
+        database.execute("PRAGMA application_id = 0")  # no checksum: as it was when its writer was killed
+    assert {d.case_id: slim(d) for d in read_decisions(tmp_path)} == whole
+    engine = prefers("good")
+    assert await _passed_over(tmp_path, engine, n=12) == whole
     assert engine.queries == []
 
 
