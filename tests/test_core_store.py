@@ -328,7 +328,7 @@ def test_kills_lose_nothing_and_nothing_is_asked_twice(tmp_path: Path):
     assert len(asked) + len(engine.queries) - 160 <= 4 * 16
 
 
-def test_a_kill_between_the_first_files_leaves_a_folder_that_goes_on(
+def test_a_kill_between_the_first_files_leaves_a_usable_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made: list[Path] = []
