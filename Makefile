@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 LOCAL := $(VENV)/.ready-local
 DOCS := $(VENV)/.ready-docs
+RELEASE := $(VENV)/.ready-release
 
-.PHONY: setup demo test check docs release-check clean help
+.PHONY: setup demo test faults check docs release-check clean help
 
 help:
 	@echo "make demo    set up, judge examples/pairs.jsonl with the embedded model, read one verdict"
 	@echo "make test    set up and run the tests"
+	@echo "make faults  set up with Ray, and kill workers, nodes and commands of a small cluster (minutes)"
 	@echo "make check   set up, then lint, format and types"
 	@echo "make docs    write the documentation site into site/ (strict: a broken link is an error)"
 	@echo "make release-check   build the packages, and try them in clean environments"
@@ -51,12 +53,24 @@ docs: $(DOCS)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "site/index.html"
 
+# Builds the packages into dist/, and tries the wheel with each Python from 3.11 to 3.13 that is here.
+$(RELEASE): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group release
+	@touch $@
+
+release-check: $(RELEASE)
+	@$(BIN)/python tools/release_check.py
+
 test: $(LOCAL)
 	@$(BIN)/python -m pytest -rs -n auto --dist loadfile
 
+faults: $(LOCAL)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group cluster
+	@JURIST_FAULTS=1 $(BIN)/python -m pytest -rs tests/faults
+
 check: setup
-	@$(BIN)/ruff check src tests benchmarks
-	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/ruff check src tests benchmarks tools docs/hooks.py
+	@$(BIN)/ruff format --check src tests benchmarks tools docs/hooks.py
 	@$(BIN)/pyright
 
 clean:

@@ -1,12 +1,12 @@
-"""Runs on a Ray cluster against runs in one process: a lost node, an interruption, speed, cost of a judgment.
+"""Runs on a Ray cluster against runs in one process: lost nodes, interruptions, speed, cost of a judgment.
 
     python benchmarks/scale.py cluster [--cases 100000] [--folder DIR]
     python benchmarks/scale.py speed [--cases 2000] [--seconds 0.5]
     python benchmarks/scale.py overhead [--cases 10000]
 
-The judge is benchmarks/scale_stub.py, whose verdicts are a function of the request. ``cluster``: three nodes of
-one CPU on this machine; at a third of the cases one is killed, at two thirds the command is interrupted and
-run again; then what it decided is compared with an undisturbed run's, judgment by judgment.
+The judge is benchmarks/scale_stub.py, whose verdicts are a function of the request. ``cluster``: three nodes
+of one CPU on this machine; at a third of the cases one is killed, at two thirds the command is interrupted
+and run again; then what it decided is compared with an undisturbed run's, judgment by judgment.
 """
 
 import argparse
@@ -18,10 +18,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from jurist.core.runs import open_run
 
@@ -74,7 +75,8 @@ def cluster(folder: Path, count: int, port: int) -> None:
             until(run, disturbed, 2 * count // 3)
             run.send_signal(signal.SIGINT)
             code = run.wait(180)
-            print(f"{time.monotonic() - started:6.0f} s: interrupted (exit {code}) at {decided(disturbed):,}")
+            spent = time.monotonic() - started
+            print(f"{spent:6.0f} s: interrupted (exit {code}) at {decided(disturbed):,}")
             again = judging(source, disturbed, url, *on)
             assert again.wait(3600) == 0, "the second command failed"
             asked = json.loads(urllib.request.urlopen(f"{url[:-3]}/asked").read())
@@ -96,33 +98,85 @@ def cluster(folder: Path, count: int, port: int) -> None:
 
 
 def speed(folder: Path, count: int, port: int, seconds: float) -> None:
-    """The same cases in one process and by two workers; a call takes ``seconds``, 32 are in flight in each."""
+    """The same cases in one process and by two workers; a call takes ``seconds``, each has 32 in flight."""
     import ray
 
     source = cases(folder / "cases.jsonl", count)
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    on = ["--on", "ray", "--address", ray.get_runtime_context().gcs_address, "--workers", "2"]
+    wide = ["--concurrency", "32", "-d", "once"]
     with stub(port, seconds) as url:
-        wide = ["--concurrency", "32", "-d", "once"]
-        started = time.monotonic()
-        assert judging(source, folder / "here", url, *wide).wait(3600) == 0
-        here = time.monotonic() - started
-        ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
-        address = ray.get_runtime_context().gcs_address
-        started = time.monotonic()
-        on = ["--on", "ray", "--address", address, "--workers", "2"]
-        assert judging(source, folder / "ray", url, *wide, *on).wait(3600) == 0
-        there = time.monotonic() - started
-        first, last = span(folder / "ray")
-        ray.shutdown()
+        here = pace(judging(source, folder / "here", url, *wide), folder / "here", count)
+        there = pace(judging(source, folder / "ray", url, *wide, *on), folder / "ray", count)
+    ray.shutdown()
     same(folder / "here", folder / "ray")
-    begun, ended = span(folder / "here")
-    print(f"one process: {here:.1f} s, of which judging {ended - begun:.1f} s")
-    print(f"two workers: {there:.1f} s, of which judging {last - first:.1f} s")
-    print(f"whole command {here / there:.2f} times, judging {(ended - begun) / (last - first):.2f} times")
+    print(f"one process: {here.rate:.1f} judgments/s, {here.seconds:.1f} s with its start")
+    print(f"two workers: {there.rate:.1f} judgments/s, {there.seconds:.1f} s with theirs")
+    print(f"{there.rate / here.rate:.2f} times; whole commands {here.seconds / there.seconds:.2f} times")
 
 
 def overhead(folder: Path, count: int, port: int) -> None:
-    """CPU of a judgment by a server that answers at once: what a run on Ray adds to one in one process."""
-    raise SystemExit(f"see tests: {folder} {count} {port}")
+    """Processor time of a judgment whose answer comes at once: the slope between two numbers of cases."""
+    import ray
+
+    sizes = (count // 5, count)
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    on = ["--on", "ray", "--address", ray.get_runtime_context().gcs_address, "--workers", "2"]
+    paid: dict[str, list[float]] = {"here": [], "command": [], "workers": []}
+    with stub(port) as url:
+        for size in sizes:
+            source = cases(folder / f"cases-{size}.jsonl", size)
+            run = judging(source, folder / f"here-{size}", url, "-d", "once")
+            paid["here"].append(processor(run)[0])
+            run = judging(source, folder / f"ray-{size}", url, "-d", "once", *on)
+            command, workers = processor(run)
+            paid["command"].append(command)
+            paid["workers"].append(workers)
+    ray.shutdown()
+    slope = {name: 1e3 * (b - a) / (sizes[1] - sizes[0]) for name, (a, b) in paid.items()}
+    print(f"one process: {slope['here']:.3f} ms of processor a judgment")
+    print(f"on Ray: {slope['workers']:.3f} ms in the workers, {slope['command']:.3f} ms in the command")
+    print(f"more by {slope['workers'] + slope['command'] - slope['here']:.3f} ms a judgment")
+
+
+class Pace(NamedTuple):
+    """Judgments a second between a tenth and nine tenths of the cases; seconds of the whole command."""
+
+    rate: float
+    seconds: float
+
+
+def pace(run: "subprocess.Popen[bytes]", out: Path, count: int) -> Pace:
+    """Watch a run from outside until it ends."""
+    started, seen = time.monotonic(), dict[float, tuple[float, int]]()
+    while run.poll() is None:
+        n = decided(out)
+        for share in (0.1, 0.9):
+            if n >= share * count:
+                seen.setdefault(share, (time.monotonic(), n))
+        time.sleep(0.1)
+    if run.returncode or len(seen) < 2:
+        raise SystemExit(f"the command ended with {run.returncode}: see {out.with_suffix('.log')}")
+    (begun, few), (ended, many) = seen[0.1], seen[0.9]
+    return Pace((many - few) / (ended - begun), time.monotonic() - started)
+
+
+def processor(run: "subprocess.Popen[bytes]") -> tuple[float, float]:
+    """Processor seconds of a command and of the workers that it has on this machine."""
+    workers: dict[int, float] = {}
+    while True:
+        pid, status, usage = os.wait4(run.pid, os.WNOHANG)
+        if pid:
+            run.returncode = os.waitstatus_to_exitcode(status)
+            break
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError, ValueError, IndexError):
+                if entry.name.isdigit() and b"RayWorker" in (entry / "cmdline").read_bytes():
+                    ticks = (entry / "stat").read_text().rpartition(")")[2].split()
+                    workers[int(entry.name)] = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
+        time.sleep(0.1)
+    assert run.returncode == 0, "the command failed"
+    return usage.ru_utime + usage.ru_stime, sum(workers.values())
 
 
 def cases(path: Path, count: int) -> Path:
@@ -201,11 +255,6 @@ def same(one: Path, other: Path) -> None:
             if told[0] != told[1]:
                 raise SystemExit(f"they differ: {told}")
     print(f"equal: {count:,} decisions with their judgments")
-
-
-def span(out: Path) -> tuple[float, float]:
-    """When the first and the last judgment were written, as the files of a run tell."""
-    raise NotImplementedError
 
 
 if __name__ == "__main__":

@@ -37,11 +37,13 @@ def printed(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     return call
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "data pairs", "data mix", "train sft", "train export"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "data pairs", "data mix", "train sft", "train export", "plan judge", "plan grpo"]
+)
 def test_every_command_shows_examples_and_its_own_options(command: str, printed: Printed):
     code, text, _ = printed("help", *command.split())
     assert code == 0
-    if command not in ("data", "train", "protocols"):
+    if command not in ("data", "train", "protocols", "plan"):
         assert text.count(f"jurist {command}") >= 2
     assert "--config FILE.toml" in text
 
@@ -131,7 +133,7 @@ def test_show_takes_the_beginning_of_an_id(printed: Printed, tmp_path: Path):
     assert "did you mean 'bee-case'" in printed("show", tmp_path / "run", "bea-case")[2]
 
 
-def test_a_damaged_run_is_counted_without_what_is_lost_and_says_so(printed: Printed, tmp_path: Path):
+def test_a_damaged_run_is_counted_without_its_lost_lines(printed: Printed, tmp_path: Path):
     pairs, out = tmp_path / "p.jsonl", tmp_path / "run"
     pairs.write_text("".join(f'{{"prompt":"{i}","chosen":"a","rejected":"b"}}\n' for i in range(3)))
     words = ["judge", str(pairs), "--engine", "scripted:<answer>[[A]]</answer>", "--deliberation", "given"]

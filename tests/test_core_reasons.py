@@ -15,6 +15,10 @@ def test_what_tells_single_calls_apart_is_left_out():
     ]
     assert len({reason_of(_judgment(note)) for note in notes}) == 1
     assert reason_of(_judgment("HTTP 401: wrong key")) == "failed: HTTP 401: wrong key"
+    first = "HTTP 429: request req_abc123 of 1,024 tokens; wait 3.5 s (tried for 12 s); mend: --retry-for 9"
+    second = "HTTP 429: request req_zzz of 7 tokens; wait 60 s (tried for 600 s); mend: --retry-for 9"
+    expected = "failed: HTTP 429: request ID of N tokens; wait N s; mend: --retry-for 9"
+    assert reason_of(_judgment(first)) == reason_of(_judgment(second)) == expected
     assert reason_of(_judgment("HTTP 401: x")) != reason_of(_judgment("HTTP 403: x"))
     assert reason_of(_judgment("", Status.UNPARSED)) == "unparsed"
 

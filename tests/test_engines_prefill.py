@@ -402,10 +402,10 @@ async def test_a_word_that_is_continued_keeps_its_space(tmp_path: Path) -> None:
 
 async def test_the_embedded_model_goes_on_as_it_would_have(embedded_engine: EmbeddedEngine) -> None:
     engine = embedded_engine
-    whole = await engine(begun(None, max_tokens=24))
+    whole = await engine(begun(None, max_tokens=16))
     words = whole.text.split(" ")
-    starts = [" ".join(words[:n]) for n in (3, 9)]
-    rests = [await engine(begun(start, max_tokens=8)) for start in starts]
+    starts = [" ".join(words[:n]) for n in (3, 7)]
+    rests = [await engine(begun(start, max_tokens=4)) for start in starts]
     assert whole.text
     for start, rest in zip(starts, rests, strict=True):
         assert whole.text.startswith((start + rest.text)[: len(whole.text)]), start

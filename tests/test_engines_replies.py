@@ -13,7 +13,6 @@ from stub_server import Reply, StubServer, chat, html, message, models, problem
 
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
 from jurist.core.types import Completion, Message, Query, Sampling
-from jurist.engines.base import reason_of
 from jurist.engines.openai.address import Address, is_address, read_address
 from jurist.engines.openai.client import HttpEngine
 from jurist.engines.openai.replies import finish_of
@@ -236,14 +235,6 @@ async def test_an_error_says_how_to_mend_it(server: StubServer, make: Make, repl
     assert got.finish == "error"
     assert error in (got.error or "")
     assert len(server.requests) == 1
-
-
-def test_equal_failures_have_one_reason() -> None:
-    first = "HTTP 429: request req_abc123 of 1,024 tokens; wait 3.5 s (tried for 12 s); mend: --retry-for 9"
-    second = "HTTP 429: request req_zzz of 7 tokens; wait 60 s (tried for 600 s); mend: --retry-for 9"
-    assert reason_of(first) == reason_of(second)
-    assert reason_of(first).startswith("HTTP 429: ")
-    assert reason_of(first).endswith("mend: --retry-for 9")
 
 
 @pytest.mark.parametrize(

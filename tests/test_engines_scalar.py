@@ -4,6 +4,7 @@ import asyncio
 import math
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -137,14 +138,18 @@ async def test_it_is_the_first_judge_of_a_cascade(threshold: float, asked: int) 
 TURNS = [("hi", "yes"), ("why ?", "b" * 30), ("q", ""), ("one", "two", "three", "four"), ("end", "<|end|> x")]
 
 
+@lru_cache(maxsize=1)
+def loaded(folder: Path) -> tuple[Any, Any]:
+    """The tokenizer and the model of a folder, as transformers loads them."""
+    transformers = pytest.importorskip("transformers")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32")
+    return transformers.AutoTokenizer.from_pretrained(folder), model.eval()
+
+
 def by_hand(folder: Path, *contents: str) -> float:
     """The score of one conversation without control tokens in its texts, as transformers gives it."""
     torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32
-    ).eval()
+    tokenizer, model = loaded(folder)
     turns = [{"role": m.role, "content": m.content} for m in query(*contents).messages]
     text = tokenizer.apply_chat_template(turns, tokenize=False)
     with torch.inference_mode():

@@ -532,7 +532,7 @@ def legal_cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(legal_cases(), min_size=1, max_size=4, unique_by=lambda c: c.id))
 def test_what_we_write_we_read(tmp_path: Path, cases: list[Case]) -> None:
     assert load(tmp_path, *cases) == cases

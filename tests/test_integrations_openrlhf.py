@@ -186,15 +186,15 @@ def test_options_out_of_range_are_refused(options, message):
 
 
 async def test_in_a_running_loop_samples_wait_without_threads(server):
-    """500 samples of one call each wait for one sibling that comes last."""
+    """150 samples, five times the threads of a loop, each wait for one sibling that comes last."""
     reward = group_reward(server.url, size=2)
     before = threading.active_count()
-    calls = [asyncio.to_thread(reward, [f"{i} answer 1"], [f"{i} "], [None]) for i in range(500)]
+    calls = [asyncio.to_thread(reward, [f"{i} answer 1"], [f"{i} "], [None]) for i in range(150)]
     waiting = asyncio.gather(*calls)
-    await server.until(lambda: server.service.cohorts.counts.waiting == 500)
+    await server.until(lambda: server.service.cohorts.counts.waiting == 150)
     assert threading.active_count() <= before + 3
     assert await asyncio.to_thread(lambda: 7) == 7  # other calls have threads
-    siblings = [asyncio.to_thread(reward, [f"{i} answer 2"], [f"{i} "], [None]) for i in range(500)]
+    siblings = [asyncio.to_thread(reward, [f"{i} answer 2"], [f"{i} "], [None]) for i in range(150)]
     assert {lists(fields)["rewards"][0] for fields in await asyncio.gather(*siblings)} == {1}
     assert {lists(fields)["rewards"][0] for fields in await waiting} == {0}
     reward.close()

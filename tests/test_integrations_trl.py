@@ -385,8 +385,8 @@ import torch.distributed as dist
 from test_integrations_trl import rewarding
 dist.init_process_group("gloo")
 rank, n = dist.get_rank(), dist.get_world_size()
-prompts, completions = list("aaaabbbb"), [f"answer {{k}}" for k in (3, 9, 1, 4, 7, 2, 8, 5)]
-each = 8 // n
+from test_integrations_trl import COMPLETIONS as completions, PROMPTS as prompts
+each = len(prompts) // n
 part = slice(rank * each, (rank + 1) * each)
 reward = rewarding(num_generations=4)
 found = [reward(prompts[part], completions[part]) for _ in range(2)]
@@ -401,26 +401,29 @@ pathlib.Path({out!r}, f"{{n}}-{{rank}}").write_text(json.dumps(found))
 """
 
 
+PROMPTS = list("aaaabbbbcccc")
+COMPLETIONS = [f"answer {k}" for k in (3, 9, 1, 4, 7, 2, 8, 5, 6, 12, 11, 10)]
+"""Three groups of four; the second one lies on both of two processes."""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not find_spec("torch"), reason="torch is not installed")
-def test_four_real_processes_share_groups_over_torch_distributed(tmp_path):
-    """Twice two groups of four on one process and on four; then one process has a row that cannot be read."""
+def test_two_real_processes_share_groups_over_torch_distributed(tmp_path):
+    """Twice the same call, then one process has a row that cannot be read."""
     script = tmp_path / "process.py"
     script.write_text(PROCESS.format(here=str(HERE), out=str(tmp_path)))
-    found = {}
-    for n in (1, 4):
-        command = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={n}", str(script)]
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        ran = {"capture_output": True, "text": True, "timeout": 240, "env": env}
-        done = subprocess.run([sys.executable, *command], check=False, **ran)
-        assert done.returncode == 0, done.stderr
-        told = [json.loads((tmp_path / f"{n}-{rank}").read_text()) for rank in range(n)]
-        found[n] = [[*chain.from_iterable(t[call] for t in told)] for call in (0, 1)]
-        assert told[0][2].startswith("InputError row 0, completion")
-        assert all(t[2].startswith("JuristError process 0: InputError: row 0") for t in told[1:])
-        assert [t[3] for t in told] == [[]] * n, "threads that may abort the process when it ends"
-    assert found[1] == found[4]
-    assert found[1][0][:4] == pytest.approx([1 / 3, 1, 0, 2 / 3])
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ran = {"capture_output": True, "text": True, "timeout": 240, "env": env}
+    done = subprocess.run([sys.executable, *command], check=False, **ran)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"2-{rank}").read_text()) for rank in (0, 1))
+    alone = called(rewarding(num_generations=4), PROMPTS, COMPLETIONS)
+    assert alone[:4] == pytest.approx([1 / 3, 1, 0, 2 / 3])
+    assert [first[call] + second[call] for call in (0, 1)] == [alone, alone]
+    assert first[2].startswith("InputError row 0, completion")
+    assert second[2].startswith("JuristError process 0: InputError: row 0")
+    assert first[3] == second[3] == [], "threads that may abort the process when it ends"
 
 
 # --- a server, and TRL itself ------------------------------------------------------------------------

@@ -13,8 +13,9 @@ import pytest
 from make import A_WINS
 from shared import ROOT, shared
 
-from jurist.benchmarks.base import Benchmark, PinnedFile, score_pairs, scored
+from jurist.benchmarks.base import Benchmark, score_pairs, scored
 from jurist.benchmarks.fetch import place
+from jurist.benchmarks.files import PinnedFile
 from jurist.core.errors import ConfigError, InputError, ProtocolError
 from jurist.core.run_config import read_config
 from jurist.core.runs import read_decisions

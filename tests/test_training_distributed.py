@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from trainings import A, pairs, rows, tiny
 
+from jurist.cli.main import run
 from jurist.core.errors import ConfigError
 from jurist.training.config import SftOptions
 from jurist.training.distributed import destroy
@@ -57,14 +58,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(
-    place: Path, processes: int, command: list[str], out: str, jurist: tuple[str, ...] = ("-m", "jurist")
+    place: Path, command: list[str], out: str, jurist: tuple[str, ...] = ("-m", "jurist")
 ) -> subprocess.CompletedProcess[str]:
-    """`jurist train` on the CPU, by torchrun where there are several processes."""
-    run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    """`jurist train` on the CPU, by torchrun in two processes."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     more = ["--model", "base", "--held-out", "held.jsonl", "--out", out, *COMMON]
-    several = run if processes > 1 else []
     return subprocess.run(
-        [sys.executable, *several, *jurist, "train", *command, *more],
+        [sys.executable, *torchrun, *jurist, "train", *command, *more],
         cwd=place,
         check=False,
         env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
@@ -84,9 +84,16 @@ def course(out: Path, name: str) -> list[float | None]:
     return [line.metrics[name] for line in read_metrics(out / "metrics.jsonl") if name in line.metrics]
 
 
-def test_two_processes_learn_what_one_does_and_leave_one_folder(place: Path):
-    one, two = train(place, 1, SFT, "one"), train(place, 2, SFT, "two")
-    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+def test_two_processes_learn_what_one_does_and_leave_one_folder(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    more = ["--model", "base", "--held-out", "held.jsonl", "--out", "one", *COMMON]
+    assert run(["train", *SFT, *more]) == 0
+    printed = capsys.readouterr().out
+    two = train(place, SFT, "two")
+    assert two.returncode == 0, two.stderr
     out = place / "one", place / "two"
     assert course(out[1], "loss") == pytest.approx(course(out[0], "loss"), rel=1e-5)
     assert len(course(out[1], "loss")) == 4
@@ -97,22 +104,22 @@ def test_two_processes_learn_what_one_does_and_leave_one_folder(place: Path):
     # Each process keeps its own random state.
     assert [n for n in names[1] if "rng_state" not in n] == [n for n in names[0] if "rng_state" not in n]
     assert sum("rng_state" in n for n in names[1]) == 4
-    timeless = [re.sub(r"[\d.]+ s\b", "T s", done.stdout) for done in (one, two)]
+    timeless = [re.sub(r"[\d.]+ s\b", "T s", text) for text in (printed, two.stdout)]
     assert timeless[1] == timeless[0].replace("one", "two"), "said once"
 
-    refused = train(place, 2, [*SFT, "--seed", "3"], "two")
+    refused = train(place, [*SFT, "--seed", "3"], "two")
     assert refused.returncode != 0
     assert "seed was 0, now 3" in refused.stderr
 
 
 def test_two_processes_reward_their_own_groups_and_resume(place: Path):
-    assert (done := train(place, 2, GRPO, "grpo")).returncode == 0, done.stderr
+    assert (done := train(place, GRPO, "grpo")).returncode == 0, done.stderr
     out, again = place / "grpo", place / "again"
     assert len(course(out, "reward")) == 4
     assert max(course(out, "reward_std")) > 0, "there was something to learn"
     spoilt = shutil.ignore_patterns("model", "checkpoint-4", "result.json", "after")
     shutil.copytree(out, again, ignore=spoilt)
-    done = train(place, 2, GRPO, "again", ("leaving.py",))
+    done = train(place, GRPO, "again", ("leaving.py",))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("threads of the group: 0") == 2, done.stderr
     assert "resumed from again/checkpoints/checkpoint-2" in done.stderr

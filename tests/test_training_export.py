@@ -12,10 +12,10 @@ from tiny import TOKENIZER_TEXT, save_bpe_model, scalar_model
 from jurist.cli.main import run as jurist
 from jurist.core.errors import ConfigError, EngineError
 from jurist.core.types import Message
-from jurist.engines.embedded import EmbeddedEngine
+from jurist.engines.embedded import EmbeddedEngine, embedded_chat
 from jurist.engines.gguf import packaged
 from jurist.training.export import GGUF, _cutting, export
-from jurist.training.model import embedded_folder
+from jurist.training.model import embedded_folder, embedded_tokenizer
 
 torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
 tokenizers, peft = pytest.importorskip("tokenizers"), pytest.importorskip("peft")
@@ -35,7 +35,7 @@ def written(file: Path, ids: list[list[int]]) -> tuple[list[list[int]], list[lis
 
     async def ask():
         await engine.check()
-        shown = [engine._runtime.chat_ids((Message("user", p),), None) for p in PROMPTS]
+        shown = [engine._runtime.chat.ids((Message("user", p),), None) for p in PROMPTS]
         settings = {"max_new_tokens": 16, "do_sample": False}
         outputs = await asyncio.gather(*[engine._runtime.submit(i, settings) for i in ids])
         await engine.aclose()
@@ -70,7 +70,7 @@ def test_embedded_engine_and_transformers_agree_on_tokens(tmp_path, monkeypatch,
     assert len({tuple(g) for g in greedy}) == len(PROMPTS)
 
 
-def test_tokenizer_of_the_embedded_models_folder_matches_engine():
+def test_tokenizer_of_the_embedded_model_matches_engine():
     pytest.importorskip("openvino_genai", reason="the extra 'embedded' is not installed")
     try:
         packaged()
@@ -78,18 +78,26 @@ def test_tokenizer_of_the_embedded_models_folder_matches_engine():
         pytest.skip(str(error))
     draw = random.Random(0)
     texts = [*TOKENIZER_TEXT, *PROMPTS, "a  1", "a   12\n    3", "\t 4", "  5"]
-    texts += ["".join(draw.choices("  1a9.\n\té½'²", k=draw.randint(1, 12))) for _ in range(1000)]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_folder())
-    engine = EmbeddedEngine("base")
-
-    async def read() -> list[list[int]]:
-        await engine.check()
-        ids = [engine._runtime._encode(text) for text in texts]
-        await engine.aclose()
-        return ids
-
-    assert [tokenizer(text, add_special_tokens=False).input_ids for text in texts] == asyncio.run(read())
+    texts += ["".join(draw.choices("  1a9.\n\té½'²", k=draw.randint(1, 12))) for _ in range(500)]
+    source = packaged()
+    tokenizer = embedded_tokenizer(source.parent, source.name)
+    chat = embedded_chat("base")
+    for text in texts:
+        assert tokenizer(text, add_special_tokens=False).input_ids == chat._encode(text), text
     assert _cutting(json.loads(tokenizer.backend_tokenizer.to_str())) == "smollm"
+
+
+def test_a_gguf_file_becomes_a_folder_once(tmp_path, monkeypatch):
+    pytest.importorskip("gguf")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = save_bpe_model(tmp_path / "model", "smollm", "Llama", tie_word_embeddings=True)
+    export(tmp_path, tmp_path / "to", gguf=True)
+    unpacked = embedded_folder(tmp_path / "to" / GGUF)
+    assert embedded_folder(tmp_path / "to" / GGUF) == unpacked
+    before, after = (transformers.AutoModelForCausalLM.from_pretrained(f).eval() for f in (folder, unpacked))
+    ids = torch.tensor([[70, 80, 90]])
+    with torch.no_grad():
+        assert torch.allclose(before(ids).logits, after(ids).logits, atol=1e-3)
 
 
 @pytest.mark.parametrize(

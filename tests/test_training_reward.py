@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trainings import OPENS, TEMPLATE, chat
 
-from jurist.core.types import Case, Completion, Message, Query, Sampling, Status, Verdict, agrees
+from jurist.core.types import Case, Completion, Message, Query, Sampling, Status, Verdict
 from jurist.judging.judge import to_case_order
 from jurist.protocols.base import Protocol
 from jurist.protocols.rubrics import rubrics, rubrics_short
@@ -23,18 +23,35 @@ WRITTEN = [g for g in PAIRS if g.thinking is None and g.finish in ("stop", "leng
 CASE = Case("1", (Message("user", "?"),), ("a", "b"), gold=(1.0, 0.0))
 
 
-@pytest.mark.parametrize("golden", PAIRS, ids=ids)
+@pytest.mark.parametrize(
+    ("scores", "gold", "value"),
+    [
+        ((1.0, 0.0), (1.0, 0.0), 1.0),
+        ((0.7, 0.3), (1.0, 0.0), 1.0),
+        ((0.0, 1.0), (0.0, 1.0), 1.0),
+        ((0.0, 1.0), (1.0, 0.0), -1.0),
+        ((0.5, 0.5), (1.0, 0.0), -1.0),
+        ((1.0, 0.0), (0.5, 0.5), None),
+        ((0.5, 0.5), (0.5, 0.5), None),
+        ((1.0, 0.0), None, None),
+    ],
+)
+def test_reward_of_a_verdict(scores: tuple[float, ...], gold: tuple[float, ...] | None, value: float | None):
+    assert reward(Verdict(scores), gold) == value
+
+
 @pytest.mark.parametrize("rule", ["robust", "eval", "train"])
-def test_reward_is_positive_where_the_verdict_agrees_with_gold(golden: Golden, rule: str):
-    verdict = protocol(golden.protocol, rule).parse(golden.completion)
-    for gold in ((1.0, 0.0), (0.0, 1.0)):
-        right = verdict.scores is not None and agrees(verdict.scores, gold)
-        assert reward(verdict, gold) == (1.0 if right else -1.0)
-    assert sum(reward(verdict, gold) == 1.0 for gold in ((1.0, 0.0), (0.0, 1.0))) == (
-        verdict.status is Status.OK and len(set(verdict.scores or ())) == 2
-    )
-    assert reward(verdict, (0.5, 0.5)) is None
-    assert reward(verdict, None) is None
+def test_reward_of_each_golden_text(rule: str):
+    """What a rule must read from a text is written beside it: scores, or why there is none."""
+    wrong: list[str] = []
+    for golden in PAIRS:
+        expected = {"eval": golden.eval, "train": golden.train}.get(rule) or golden.verdict
+        read = protocol(golden.protocol, rule).parse(golden.completion)
+        for gold in ((1.0, 0.0), (0.0, 1.0)):
+            value = 1.0 if isinstance(expected, tuple) and expected == gold else -1.0
+            if reward(read, gold) != value:
+                wrong.append(f"{ids(golden)}: {reward(read, gold)} for gold {gold}, expected {value}")
+    assert not wrong, "\n".join(wrong)
 
 
 def member(golden: Golden, judged: Protocol, template: str, order: tuple[int, int]) -> Any:
@@ -50,31 +67,32 @@ def member(golden: Golden, judged: Protocol, template: str, order: tuple[int, in
     return sampler.groups([(example,)], 0, 0, lambda *_: [[(written, [0.0] * len(written))]])[0].members[0]
 
 
-@pytest.mark.parametrize("golden", WRITTEN, ids=ids)
-def test_a_rollout_is_rewarded_by_what_evaluation_reads(golden: Golden):
-    judged = protocol(golden.protocol)
-    for order in ((0, 1), (1, 0)):
-        made = member(golden, judged, TEMPLATE, order)
-        verdict = to_case_order(judged.parse(golden.completion), order)
-        assert made.judgment.verdict == verdict
-        assert made.reward == reward(verdict, CASE.gold)
-        assert made.right == (made.reward > 0)
-        measured = HeldOut([CASE], judged, chat(), out=None, limit=1, max_tokens=9, context=99, facts={},  # type: ignore[arg-type]
-                           eos=chat().reply("")[-1:])._completion([0], made.written[0])  # fmt: skip
-        assert measured == made.judgment.completion
+@pytest.mark.parametrize("name", sorted({golden.protocol for golden in WRITTEN}))
+def test_a_rollout_is_rewarded_by_what_evaluation_reads(name: str):
+    judged = protocol(name)
+    held_out = HeldOut([CASE], judged, chat(), out=None, limit=1, max_tokens=9, context=99, facts={},  # type: ignore[arg-type]
+                       eos=chat().reply("")[-1:])  # fmt: skip
+    for golden in (golden for golden in WRITTEN if golden.protocol == name):
+        for order in ((0, 1), (1, 0)):
+            rollout = member(golden, judged, TEMPLATE, order)
+            verdict = to_case_order(judged.parse(golden.completion), order)
+            assert rollout.judgment.verdict == verdict, golden.name
+            assert rollout.reward == reward(verdict, CASE.gold), golden.name
+            assert rollout.right == (rollout.reward > 0), golden.name
+            measured = held_out._completion([0], rollout.written[0])
+            assert measured == rollout.judgment.completion, golden.name
 
 
-@pytest.mark.parametrize("golden", [g for g in WRITTEN if g.protocol == "rm-r1-instruct"], ids=ids)
-def test_no_verdict_is_read_inside_thinking_the_template_opened(golden: Golden):
-    judged = protocol(golden.protocol)
-    made = member(golden, judged, OPENS, (0, 1))
-    assert made.judgment.completion.text.startswith("<think>\n")
-    if "</think>" not in golden.text:
-        assert made.reward == -1.0
-    else:
-        assert made.judgment.verdict == judged.parse(
-            Completion("<think>\n" + golden.text, finish=golden.finish)
-        )  # type: ignore[arg-type]
+def test_no_verdict_is_read_inside_thinking_the_template_opened():
+    judged = protocol("rm-r1-instruct")
+    for golden in (golden for golden in WRITTEN if golden.protocol == "rm-r1-instruct"):
+        rollout = member(golden, judged, OPENS, (0, 1))
+        assert rollout.judgment.completion.text.startswith("<think>\n"), golden.name
+        if "</think>" not in golden.text:
+            assert rollout.reward == -1.0, golden.name
+        else:
+            whole = Completion("<think>\n" + golden.text, finish=golden.finish)  # type: ignore[arg-type]
+            assert rollout.judgment.verdict == judged.parse(whole), golden.name
 
 
 @given(st.lists(st.tuples(*[st.sampled_from([-1.0, 1.0, 1.5, None])] * 2)))

@@ -108,10 +108,11 @@ def test_a_training_goes_on_as_if_it_had_not_been_interrupted(
     # This model writes no verdicts: the length of its texts is rewarded.
     monkeypatch.setattr(rollouts_module, "well_formed", lambda completion, _: len(completion.text) % 2 == 0)
     data = str(pairs(tmp_path / "t.jsonl", 5))
-    chosen = options(folder, rollouts=rollouts, learning_rate=1e-3, format_reward=1.0, held_out=held)
+    short = {"steps": 2, "save_every": 1, "learning_rate": 1e-3}
+    chosen = options(folder, rollouts=rollouts, format_reward=1.0, held_out=held, **short)
     whole = train_grpo(chosen, data, tmp_path / "whole", print)
     with monkeypatch.context() as patch:
-        stopping(patch, 3, KeyboardInterrupt)
+        stopping(patch, 2, KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             train_grpo(chosen, data, tmp_path / "cut", print)
     assert train_grpo(chosen, data, tmp_path / "cut", print).steps == whole.steps

@@ -107,11 +107,10 @@ def test_rows_of_another_protocol_are_refused(model: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("stop", "more"),
     [
-        (3, {}),
         (1, {}),
         (5, {"steps": None, "epochs": 2.0, "adapter": "lora", "lora_rank": 4}),
     ],
-    ids=["between two checkpoints", "before the first", "in the second epoch, adapters"],
+    ids=["before the first checkpoint", "in the second epoch, adapters"],
 )
 def test_resuming_an_interrupted_sft_run_changes_nothing(
     stop: int, more: dict[str, Any], model: Path, held: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,7 @@ from jurist.core.types import Message
 from jurist.training.config import TrainOptions
 from jurist.training.distributed import package
 from jurist.training.generation import generate
-from jurist.training.model import Learner, load
+from jurist.training.model import PolicyModel, load
 
 SHOTS = (("23 + 45", 68), ("58 + 21", 79), ("64 + 19", 83))
 AT_ONCE = 8
@@ -40,7 +40,7 @@ def questions(n: int, seed: int) -> list[tuple[str, str]]:
 
 
 def answered(
-    policy: Learner, asked: list[str], samples: int, temperature: float, seed: int
+    policy: PolicyModel, asked: list[str], samples: int, temperature: float, seed: int
 ) -> Iterator[list[str]]:
     """For each question what the policy says, up to the first line's end."""
     torch = package("torch")

@@ -35,7 +35,7 @@ T = TypeVar("T")
 class JudgeOptions(TypedDict, total=False):
     """The options of a judge as keywords: the fields of ``JudgeConfig``, which the flags are named after."""
 
-    engine: str
+    engine: str | list[str]
     model: str | None
     protocol: str | None
     family: Literal["instruct", "reasoning"] | None
@@ -54,6 +54,8 @@ class JudgeOptions(TypedDict, total=False):
     concurrency: int | None
     timeout: float
     retry_for: float
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
     samples_per_request: int
     extra: str | None
     cache: Path | None
@@ -199,7 +201,8 @@ def _config(config: JudgeConfig | None, options: JudgeOptions) -> JudgeConfig:
             near = get_close_matches(name, legal, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"options are {', '.join(legal)}"
             raise ConfigError(f"there is no option {name!r}", hint)
-    return dataclasses.replace(config or JudgeConfig(), **options)
+    given: dict[str, Any] = dict(options)
+    return dataclasses.replace(config or JudgeConfig(), **given)
 
 
 def _folder(out: str | Path | None) -> Path | None:

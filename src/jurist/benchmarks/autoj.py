@@ -13,30 +13,14 @@ from jurist.benchmarks.base import (
     demand,
     grouped,
     headline_name,
-    on_github,
     pair_winner,
     proportion,
-    read_lines,
-    statuses,
-    transcribed,
-    usage,
+    scorecard,
 )
+from jurist.benchmarks.files import on_github, published_file, read_lines
+from jurist.benchmarks.transcripts import PAIR, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
-from jurist.core.types import (
-    Case,
-    Completion,
-    Decision,
-    Judgment,
-    Message,
-    Order,
-    Query,
-    Sampling,
-    Scorecard,
-    Scores,
-    Verdict,
-    winner,
-)
-from jurist.inputs.lines import NoDataError
+from jurist.core.types import Case, Decision, Judgment, Message, Order, Scorecard, Verdict, winner
 
 GROUPS = {
     "Summarization": "post_summarization text_summarization note_summarization",
@@ -71,8 +55,8 @@ UNRESOLVED = (
     "verdict says nothing, so its pair is neither right nor consistent."
 )
 
-_SCORES: tuple[Scores, ...] = ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5))
-"""What a label says: the first is better, the second, neither."""
+_SCORES = (PAIR.first, PAIR.second, PAIR.tie)
+"""What a label says."""
 
 Label = Literal[0, 1, 2]
 
@@ -99,19 +83,19 @@ def load(path: Path) -> Iterator[Case]:
 def recorded(path: Path) -> Iterator[Decision]:
     """Decisions of another judge: the folder of the published layout, or a ``pairwise_*`` file of outputs.
 
-    Beside the file stands ``pairwise_exchange_*``, of the exchanged order, and in ``../test`` the pairs.
+    Its folder also has ``pairwise_exchange_*``, with the responses exchanged; the pairs are in ``../test``.
     """
     given = _find(path, "outputs", OUTPUT)
     exchanged = given.with_name(given.name.replace("pairwise_", "pairwise_exchange_", 1))
-    outputs = [list(read_lines(file, _Output)) for file in (given, exchanged)]
+    labels, labels_exchanged = (list(read_lines(file, _Output)) for file in (given, exchanged))
     cases = list(load(given.parent.parent / "test" / FILE))
-    if {len(rows) for rows in outputs} != {len(cases)}:
+    if not len(labels) == len(labels_exchanged) == len(cases):
         raise InputError(
-            f"{given}: {len(outputs[0])} predictions and {len(outputs[1])} for the exchanged order, "
+            f"{given}: {len(labels)} predictions and {len(labels_exchanged)} for the exchanged order, "
             f"expected one for each of {len(cases)} pairs"
         )
-    for case, *said in zip(cases, *outputs, strict=True):
-        yield transcribed(case, [_judgment(case, o, s.output) for o, s in zip(ORDERS, said, strict=True)])
+    for case, *games in zip(cases, labels, labels_exchanged, strict=True):
+        yield transcribed(case, [_judgment(case, o, game) for o, game in zip(ORDERS, games, strict=True)])
 
 
 def score(decisions: Iterable[Decision]) -> Scorecard:
@@ -123,18 +107,14 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     listed = demand(decisions, "autoj")
     rows = grouped(listed, tuple(GROUPS))
     consistency = {f"consistency/{group}": _consistency(ds) for group, ds in rows.items()}
-    return Scorecard(
-        name="autoj",
+    statistics = {"consistency": _consistency(listed), **consistency}
+    return scorecard(
+        "autoj",
+        listed,
         headline=proportion(headline_name("agreement", len(listed), SIZE), [_right(d) for d in listed]),
-        groups=tuple(proportion(group, [_right(d) for d in ds]) for group, ds in rows.items()),
-        statistics={
-            name: value
-            for name, value in {"consistency": _consistency(listed), **consistency}.items()
-            if value is not None
-        },
-        statuses=statuses(listed),
-        unresolved=f"{UNRESOLVED} {_single_orders(listed)}".strip(),
-        usage=usage(listed),
+        groups=(proportion(group, [_right(d) for d in ds]) for group, ds in rows.items()),
+        statistics={name: value for name, value in statistics.items() if value is not None},
+        unresolved=f"{UNRESOLVED} {_single_orders(listed)}",
     )
 
 
@@ -165,15 +145,7 @@ def _single_orders(decisions: Sequence[Decision]) -> str:
 
 
 def _find(path: Path, folder: str, name: str) -> Path:
-    if not path.is_dir():
-        return path
-    for place in (path, path / "data" / folder, path / folder):
-        if (place / name).is_file():
-            return place / name
-    raise NoDataError(
-        f"{path}: no file {name} here or in data/{folder}",
-        hint="git clone https://github.com/GAIR-NLP/auto-j, and give its folder",
-    )
+    return published_file(path, name, (f"data/{folder}", folder), "GAIR-NLP/auto-j")
 
 
 def _case(row: _Row, number: int, file: Path) -> Case:
@@ -189,11 +161,8 @@ def _case(row: _Row, number: int, file: Path) -> Case:
     )
 
 
-def _judgment(case: Case, order: Order, label: Label) -> Judgment:
-    """A recorded label, from slot order to the order of the case."""
-    slots = _SCORES[label]
-    verdict = Verdict((slots[order.index(0)], slots[order.index(1)]), via="recorded")
-    return Judgment(Query(case.id, order, 0, (), Sampling()), Completion(), verdict)
+def _judgment(case: Case, order: Order, game: _Output) -> Judgment:
+    return recorded_judgment(case.id, order, recorded_verdict(_SCORES[game.output], order))
 
 
 AUTOJ = Benchmark(

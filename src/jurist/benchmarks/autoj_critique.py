@@ -5,40 +5,15 @@ The official judge is GPT-4, whose recorded comparisons are imported. Any judge 
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from jurist.benchmarks.autoj import GROUPS, SCENARIOS
-from jurist.benchmarks.base import (
-    Benchmark,
-    demand,
-    grouped,
-    headline_name,
-    on_github,
-    one_file,
-    proportion,
-    read_lines,
-    statuses,
-    usage,
-)
+from jurist.benchmarks.base import Benchmark, demand, grouped, headline_name, proportion, scorecard
+from jurist.benchmarks.files import missing, on_github, one_file, read_lines
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict
 from jurist.core.errors import InputError
-from jurist.core.types import (
-    Case,
-    Completion,
-    Decision,
-    Judgment,
-    Message,
-    Order,
-    Query,
-    Sampling,
-    Scorecard,
-    Scores,
-    Status,
-    Verdict,
-    winner,
-)
-from jurist.inputs.lines import NoDataError
+from jurist.core.types import Case, Decision, Message, Order, Scorecard, Verdict, winner
 
 PROMPTS, REFERENCE = "testdata_critique.jsonl", "reference_chatgpt_critique.jsonl"
 CRITIC = "critique_example_output.jsonl"
@@ -51,7 +26,7 @@ SIZE = 232
 SOURCE = "GAIR-NLP/auto-j @2ae17a3, no licence stated"
 UNRESOLVED = "A tie and an unresolved verdict are no win."
 
-_LETTERS: tuple[tuple[str, Scores], ...] = (("A:", (1.0, 0.0)), ("B:", (0.0, 1.0)), ("C:", (0.5, 0.5)))
+_LETTERS = {"A:": PAIR.first, "B:": PAIR.second, "C:": PAIR.tie}
 """What the first line of a comparison names, and what it says in slot order."""
 
 
@@ -61,9 +36,13 @@ class _Prompt(msgspec.Struct):
     response: str = ""
 
 
+class _Meta(msgspec.Struct):
+    exchange: bool | int | str | None = None
+
+
 class _Output(msgspec.Struct):
     output: str
-    meta: dict[str, Any] = {}
+    meta: _Meta = msgspec.field(default_factory=_Meta)
 
 
 def load(path: Path) -> Iterator[Case]:
@@ -103,12 +82,11 @@ def recorded(path: Path) -> Iterator[Decision]:
     if len(rows) != len(prompts):
         raise InputError(f"{file}: {len(rows)} comparisons of {len(prompts)} responses in {test}")
     for number, (row, prompt) in enumerate(zip(rows, prompts, strict=True), 1):
-        order: Order = (1, 0) if row.meta.get("exchange") else (0, 1)
-        query = Query(str(number), order, 0, (), Sampling())
+        order: Order = (1, 0) if row.meta.exchange else (0, 1)
         verdict = _verdict(row.output, order)
-        judgment = Judgment(query, Completion(row.output), verdict)
+        judgment = recorded_judgment(str(number), order, verdict, row.output)
         group = _group(prompt, test, number)
-        yield Decision(query.case_id, verdict, (judgment,), None, None, group, {"scenario": prompt.scenario})
+        yield Decision(str(number), verdict, (judgment,), None, None, group, {"scenario": prompt.scenario})
 
 
 def score(decisions: Iterable[Decision]) -> Scorecard:
@@ -119,14 +97,13 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     """
     listed = demand(decisions, "autoj-critique")
     rows = grouped(listed, tuple(GROUPS))
-    return Scorecard(
-        name="autoj-critique",
+    return scorecard(
+        "autoj-critique",
+        listed,
         headline=proportion(headline_name("win rate", len(listed), SIZE), _wins(listed)),
-        groups=tuple(proportion(group, _wins(members)) for group, members in rows.items()),
+        groups=(proportion(group, _wins(members)) for group, members in rows.items()),
         statistics={"ties": sum(bool(d.verdict.scores) and winner(d.verdict.scores) is None for d in listed)},
-        statuses=statuses(listed),
         unresolved=UNRESOLVED,
-        usage=usage(listed),
     )
 
 
@@ -137,11 +114,10 @@ def _wins(decisions: Iterable[Decision]) -> list[bool]:
 def _verdict(text: str, order: Order) -> Verdict:
     """The one letter that the first line names, from slot order to the order of the case."""
     first = text.partition("\n")[0]
-    named = [scores for letter, scores in _LETTERS if letter in first]
+    named = [scores for letter, scores in _LETTERS.items() if letter in first]
     if len(named) != 1:
-        note = "the first line names no letter" if not named else "the first line names several letters"
-        return Verdict(status=Status.UNPARSED, note=note, via="recorded")
-    return Verdict((named[0][order.index(0)], named[0][order.index(1)]), via="recorded")
+        return no_verdict(f"the first line names {'several letters' if named else 'no letter'}")
+    return recorded_verdict(named[0], order)
 
 
 def _group(row: _Prompt, file: Path, number: int) -> str:
@@ -154,10 +130,7 @@ def _folder(path: Path) -> Path:
     for folder in (path, path / "data"):
         if (folder / "test" / PROMPTS).is_file():
             return folder
-    raise NoDataError(
-        f"{path}: no file {PROMPTS} in test or data/test",
-        hint="git clone https://github.com/GAIR-NLP/auto-j, and give its folder",
-    )
+    raise missing(path, f"file {PROMPTS}", ("test", "data/test"), "GAIR-NLP/auto-j")
 
 
 AUTOJ_CRITIQUE = Benchmark(

@@ -1,28 +1,22 @@
 """What a benchmark is, and the counting that all of them share."""
 
-import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from typing import Any, TypeVar, cast
 
 import msgspec
 
+from jurist.benchmarks.files import PinnedFile
 from jurist.core.errors import InputError
 from jurist.core.reasons import Reasons
 from jurist.core.statistics import wilson
 from jurist.core.types import (
     IDENTICAL,
     Case,
-    Completion,
     Decision,
     Judgment,
     Order,
-    Query,
-    Sampling,
     Scorecard,
     ScoreRow,
     Status,
@@ -31,38 +25,7 @@ from jurist.core.types import (
     agrees,
     winner,
 )
-from jurist.deliberation.combine import majority, mean
-from jurist.inputs import read_rows as read_source
-from jurist.inputs.lines import Row as SourceRow
-
-Row = TypeVar("Row")
-
-RAW = "https://raw.githubusercontent.com"
-HUB = "https://huggingface.co/datasets"
-
-
-@dataclass(frozen=True, slots=True)
-class PinnedFile:
-    """A published file: its address, where it stands below the benchmark's folder, and its hash."""
-
-    url: str
-    path: str
-    sha256: str
-
-
-def on_hub(dataset: str, revision: str, files: dict[str, tuple[str, str]]) -> tuple[PinnedFile, ...]:
-    """Files of a dataset of the Hugging Face Hub at a commit, as for ``on_github``."""
-    return tuple(
-        PinnedFile(f"{HUB}/{dataset}/resolve/{revision}/{there}", here, sha)
-        for there, (here, sha) in files.items()
-    )
-
-
-def on_github(repository: str, commit: str, files: dict[str, tuple[str, str]]) -> tuple[PinnedFile, ...]:
-    """Files of a repository at a commit: path there, and (path below the benchmark's folder, sha256)."""
-    return tuple(
-        PinnedFile(f"{RAW}/{repository}/{commit}/{there}", here, sha) for there, (here, sha) in files.items()
-    )
+from jurist.deliberation.combine import majority
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +77,26 @@ def usage(decisions: Iterable[Decision]) -> Usage:
     return sum((d.usage for d in decisions), Usage())
 
 
+def scorecard(
+    name: str,
+    decisions: Sequence[Decision],
+    headline: ScoreRow | None,
+    groups: Iterable[ScoreRow] = (),
+    statistics: Mapping[str, float] | None = None,
+    unresolved: str = "",
+) -> Scorecard:
+    """The scorecard of decisions, with their statuses and tokens; ``unresolved`` as in ``Benchmark``."""
+    return Scorecard(
+        name=name,
+        headline=headline,
+        groups=tuple(groups),
+        statistics=dict(statistics or {}),
+        statuses=statuses(decisions),
+        unresolved=unresolved.strip(),
+        usage=usage(decisions),
+    )
+
+
 def proportion(name: str, right: Sequence[bool]) -> ScoreRow:
     """A row of a scorecard: the share that is right, with its Wilson 95% interval."""
     k, n = sum(right), len(right)
@@ -134,7 +117,7 @@ def scored(score: Callable[[Iterable[Decision]], Scorecard], decisions: Sequence
     """The official scorecard and, where a verdict is missing, what it would be otherwise.
 
     ``if_wrong``: every judgment without a verdict had been wrong. ``if_dropped``: cases without a verdict
-    were left out. Both only where they can be told (the scorer may need all of a case's parts).
+    were left out. Both only where they can be computed (the scorer may need all parts of a case).
     """
     card, reasons = score(decisions), Reasons()
     for decision in decisions:
@@ -153,7 +136,7 @@ def scored(score: Callable[[Iterable[Decision]], Scorecard], decisions: Sequence
 
 
 def _wronged(decision: Decision) -> Decision:
-    """The decision, what has no verdict in it answered against gold."""
+    """The decision, with each missing verdict replaced by the wrong one."""
     gold = decision.gold
     if gold is None or len(gold) < 2:
         return decision
@@ -177,23 +160,11 @@ def headline_name(name: str, judged: int, whole: int, unit: str = "pairs") -> st
 
 
 def unique(names: Iterable[str]) -> Iterator[str]:
-    """The names, from the second time on with how often they came: ``a``, ``b``, ``a#2``."""
+    """The names, repeated ones numbered: ``a``, ``b``, ``a#2``."""
     seen = Counter[str]()
     for name in names:
         seen[name] += 1
         yield name if seen[name] == 1 else f"{name}#{seen[name]}"
-
-
-def hub_files(path: Path, dataset: str, split: str) -> list[Path]:
-    """Files of a split as a dataset's repository holds them: ``data/SPLIT-*`` or ``SPLIT-*``.
-
-    ``path`` is the repository, or a folder in which it has the dataset's name.
-    """
-    for folder in (path, path / dataset):
-        for place in (folder / "data", folder):
-            if found := sorted(place.glob(f"{split}-*")):
-                return found
-    return []
 
 
 def demand(decisions: Iterable[Decision], benchmark: str) -> list[Decision]:
@@ -223,27 +194,6 @@ def pair_winner(decision: Decision) -> int | None:
             hint="gold is (1, 0), (0, 1) or a tie, (0.5, 0.5)",
         )
     return winner(decision.gold)
-
-
-def transcribed(case: Case, judgments: Sequence[Judgment]) -> Decision:
-    """The decision that recorded games amount to: the mean of those that were resolved.
-
-    So one clear order decides alone, and two that contradict each other are a tie.
-    """
-    verdict = mean([j.verdict for j in judgments])
-    said = [winner(j.verdict.scores) for j in judgments if j.verdict.scores]
-    agreement = said.count(winner(verdict.scores)) / len(said) if said else None
-    return Decision(case.id, verdict, tuple(judgments), agreement, case.gold, case.group, case.meta)
-
-
-def rated(case: Case, scores: tuple[float, ...]) -> Decision:
-    """The decision that recorded scores amount to, each of a response that was judged alone."""
-    judgments = tuple(
-        Judgment(Query(case.id, (i,), 0, (), Sampling()), Completion(), Verdict((score,), via="recorded"))
-        for i, score in enumerate(scores)
-    )
-    verdict = Verdict(scores, via="recorded")
-    return Decision(case.id, verdict, judgments, None, case.gold, case.group, case.meta)
 
 
 def score_pairs(decisions: Iterable[Decision], name: str = "pairs") -> Scorecard:
@@ -331,92 +281,3 @@ class PairsTally:
             "first_shown_wins": (self._first, self._games),
         }
         return counts | {name: k / n for name, (k, n) in shares.items() if n}
-
-
-def read_rows(path: Path, row: type[Row]) -> Iterator[Row]:
-    """The rows of a file of any format, a folder or an ``hf:`` name; raises naming file, line and field."""
-
-    def typed(found: SourceRow) -> Row:
-        try:
-            return msgspec.convert(found.fields, row)
-        except msgspec.ValidationError as error:
-            raise InputError(str(error)) from error
-
-    return read_source(str(path), typed)
-
-
-def read_lines(path: Path, row: type[Row]) -> Iterator[Row]:
-    """The rows of a JSON-lines file; raises ``InputError`` naming file, line and field."""
-    for number, line in enumerate(read_bytes(path).splitlines(), 1):
-        if line.strip():
-            yield decoded(line, row, f"{path}, line {number}")
-
-
-def read_list(path: Path, row: type[Row]) -> list[Row]:
-    """The rows of a file that is one JSON array; raises ``InputError`` naming file and field."""
-    return decoded(read_bytes(path), list[row], str(path))
-
-
-def decoded(data: bytes, kind: type[Row], place: str) -> Row:
-    """A JSON value of a type; raises ``InputError`` with the place, and with a field that is NaN or infinite.
-
-    Python's own writer, which most official code uses, writes those as ``NaN`` and ``Infinity``.
-    """
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
-        field = _not_finite(data)
-        if field is None:
-            raise InputError(f"{place}: {error}") from error
-        raise InputError(
-            f"{place}: {field} is no finite number",
-            "the program that wrote it failed there: run it again, or take the entry out",
-        ) from error
-
-
-def _not_finite(data: bytes) -> str | None:
-    """Where the first NaN or infinity stands in what Python's JSON writer wrote; None where there is none."""
-    if not re.search(rb"\b(NaN|Infinity)\b", data):
-        return None
-    try:
-        value: Any = json.loads(data)
-    except ValueError:
-        return None
-    found: list[tuple[str, Any]] = [("", value)]
-    while found:
-        name, item = found.pop(0)
-        if isinstance(item, dict):
-            entries = cast("dict[str, Any]", item).items()
-            found += [(f"{name}.{key}" if name else key, entry) for key, entry in entries]
-        elif isinstance(item, list):
-            found += [(f"{name}[{i}]", entry) for i, entry in enumerate(cast("list[Any]", item))]
-        elif isinstance(item, float) and not isfinite(item):
-            return f"{name or 'the value'} ({item})"
-    return None
-
-
-def one_file(path: Path, *patterns: str) -> Path:
-    """A file of results: ``path`` itself, or the one file in a folder that fits the first fitting pattern.
-
-    Raises ``InputError`` where a folder has none, or several.
-    """
-    if not path.is_dir():
-        return path
-    for pattern in patterns:
-        files = sorted(file for file in path.glob(pattern) if file.is_file())
-        if len(files) == 1:
-            return files[0]
-        if files:
-            names = ", ".join(file.name for file in files[:4]) + (", ..." if len(files) > 4 else "")
-            raise InputError(
-                f"{path} holds {len(files)} files of results: {names}", "name the one that is meant"
-            )
-    raise InputError(f"{path}: no file of results ({' or '.join(patterns)}) in this folder", "name the file")
-
-
-def read_bytes(path: Path) -> bytes:
-    """What a file holds; raises ``InputError`` where it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error

@@ -8,21 +8,12 @@ from statistics import fmean
 
 import msgspec
 
-from jurist.benchmarks.base import (
-    Benchmark,
-    demand,
-    grouped,
-    headline_name,
-    on_github,
-    read_lines,
-    statuses,
-    usage,
-)
+from jurist.benchmarks.base import Benchmark, demand, grouped, headline_name, scorecard
+from jurist.benchmarks.files import on_github, published_file, read_lines
 from jurist.core.answers import final_answer
 from jurist.core.errors import InputError
 from jurist.core.statistics import wilson
 from jurist.core.types import Case, Decision, Message, Scorecard, ScoreRow, Scores, winner
-from jurist.inputs.lines import NoDataError
 
 FILE = "example_model_solutions.jsonl"
 SIZE = 731
@@ -33,7 +24,7 @@ UNRESOLVED = (
 )
 
 _CALCULATOR = re.compile(r"<<.*?(?:>>|$)", re.MULTILINE)
-"""What a calculator noted in a solution; the sum stands before it in words, the result behind it."""
+"""A note of a calculator in a solution; the sum in words comes before it, the result behind it."""
 
 
 class _Solution(msgspec.Struct):
@@ -68,7 +59,8 @@ def load(path: Path) -> Iterator[Case]:
     final ``answer`` and the solvers in the order of the responses; no judge sees either. Groups are how
     many of the four are right.
     """
-    file = _find(path)
+    folders = ("gsm8k", "grade_school_math/data")
+    file = published_file(path, FILE, folders, "openai/grade-school-math")
     for number, row in enumerate(read_lines(file, _Row), 1):
         solved = sum(s.is_correct for s in row.solutions.values())
         answer = final_answer(row.ground_truth)
@@ -90,29 +82,17 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     """
     listed = demand(decisions, "gsm8k")
     pick = _row(headline_name("accuracy of the pick", len(listed), SIZE, "questions"), listed)
-    return Scorecard(
-        name="gsm8k",
+    return scorecard(
+        "gsm8k",
+        listed,
         headline=pick,
-        groups=tuple(_row(name, ds) for name, ds in grouped(listed, _GROUPS).items()),
+        groups=(_row(name, ds) for name, ds in grouped(listed, _GROUPS).items()),
         statistics={**_baselines(listed, pick.value), **_matches(listed), **_costs(listed)},
-        statuses=statuses(listed),
         unresolved=UNRESOLVED,
-        usage=usage(listed),
     )
 
 
 _GROUPS = ("1 of 4 right", "2 of 4 right", "3 of 4 right")
-
-
-def _find(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for folder in (path, path / "gsm8k", path / "grade_school_math" / "data"):
-        if (folder / FILE).is_file():
-            return folder / FILE
-    raise NoDataError(
-        f"{path}: no file {FILE} here", hint="git clone https://github.com/openai/grade-school-math"
-    )
 
 
 def _case(name: str, row: _Row, solved: int, answer: str) -> Case:

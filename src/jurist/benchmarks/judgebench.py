@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -16,33 +16,24 @@ from jurist.benchmarks.base import (
     gold_winner,
     grouped,
     headline_name,
-    on_github,
-    one_file,
     proportion,
-    read_lines,
-    statuses,
-    transcribed,
+    scorecard,
     unique,
-    usage,
 )
+from jurist.benchmarks.files import on_github, one_file, published_file, read_lines
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
 from jurist.core.types import (
     Case,
-    Completion,
     Conversation,
     Decision,
     Judgment,
     Message,
     Order,
-    Query,
-    Sampling,
     Scorecard,
-    Scores,
-    Status,
     Verdict,
     winner,
 )
-from jurist.inputs.lines import NoDataError
 
 GROUPS = {
     "mmlu-pro": "knowledge",
@@ -61,16 +52,21 @@ UNRESOLVED = (
     "above zero, so a pair without any verdict is wrong."
 )
 
-_SCORES: dict[str, Scores] = {"A>B": (1.0, 0.0), "B>A": (0.0, 1.0), "A=B": (0.5, 0.5)}
+_SCORES = {"A>B": PAIR.first, "B>A": PAIR.second, "A=B": PAIR.tie}
 """What a label says, in slot order."""
 _LABEL = re.compile(r"\[\[([AB](?:>>|>|=)[AB])\]\]")
 MUCH_BETTER = "much better"
 """The note of a verdict that a judge called a strong one."""
 
 
+class _Call(msgspec.Struct):
+    response: object = None
+    prompt: object = None
+
+
 class _Game(msgspec.Struct):
     decision: str | None
-    judgment: dict[str, Any] | None = None
+    judgment: _Call | None = None
 
 
 class _Row(msgspec.Struct):
@@ -114,14 +110,13 @@ def score(decisions: Iterable[Decision], name: str, size: int) -> Scorecard:
     """
     listed = demand(decisions, name)
     rows = grouped(listed, tuple(GROUPS.values()))
-    return Scorecard(
-        name=name,
+    return scorecard(
+        name,
+        listed,
         headline=proportion(headline_name("overall", len(listed), size), [_right(d) for d in listed]),
         groups=tuple(proportion(group, [_right(d) for d in ds]) for group, ds in rows.items()),
         statistics=_statistics(listed),
-        statuses=statuses(listed),
         unresolved=f"{UNRESOLVED} {_single_games(listed)}".strip(),
-        usage=usage(listed),
     )
 
 
@@ -172,16 +167,8 @@ def _same(a: Verdict, b: Verdict) -> bool:
 
 def _find(path: Path, model: str) -> Path:
     """The file of a split: ``path`` itself, or below it in the published layout."""
-    if not path.is_dir():
-        return path
     pattern = f"dataset=judgebench,response_model={model}*.jsonl"
-    for folder in (".", "data", "judgebench", "judgebench/data"):
-        if files := sorted(path.joinpath(folder).glob(pattern)):
-            return files[0]
-    raise NoDataError(
-        f"{path}: no file {pattern} here or in its data folder",
-        hint="git clone https://github.com/ScalerLab/JudgeBench, and give its folder",
-    )
+    return published_file(path, pattern, ("data", "judgebench", "judgebench/data"), "ScalerLab/JudgeBench")
 
 
 def _rows(path: Path, model: str) -> Iterator[_Row]:
@@ -214,14 +201,14 @@ def _case(row: _Row) -> Case:
 
 
 def _judgment(case: Case, order: Order, game: _Game | None) -> Judgment:
-    said = (game.judgment if game else None) or {}
-    text = str(said.get("response") or "")
-    query = Query(case.id, order, 0, _messages(str(said.get("prompt") or ""), text), Sampling())
-    return Judgment(query, Completion(text), _verdict(game.decision if game else None, order, text))
+    call = (game.judgment if game else None) or _Call()
+    text = str(call.response or "")
+    verdict = _verdict(game.decision if game else None, order, text)
+    return recorded_judgment(case.id, order, verdict, text, _messages(str(call.prompt or ""), text))
 
 
 def _messages(prompt: str, text: str) -> Conversation:
-    """The prompt, where the file has it: the Arena-Hard runs wrote the judge's own answer in its field."""
+    """The prompt, if the file has it: the Arena-Hard runs have the judge's own answer in its field."""
     return (Message("user", prompt),) if prompt.strip() and prompt.strip() not in text else ()
 
 
@@ -231,13 +218,12 @@ def _verdict(label: str | None, order: Order, text: str) -> Verdict:
     The record has two strengths less than Arena-Hard's judges say: ``[[A>>B]]`` is kept as the note.
     """
     if label in _SCORES:
-        slots = _SCORES[label]
-        said = _LABEL.findall(text)
-        note = MUCH_BETTER if said and said[-1].replace(">>", ">") == label != said[-1] else ""
-        return Verdict((slots[order.index(0)], slots[order.index(1)]), note=note, via="recorded")
+        labels = _LABEL.findall(text)
+        stronger = labels and labels[-1].replace(">>", ">") == label != labels[-1]
+        return recorded_verdict(_SCORES[label], order, MUCH_BETTER if stronger else "")
     known = ", ".join(_SCORES)
     note = "recorded as null" if label is None else f"recorded label {label!r} is none of {known}"
-    return Verdict(status=Status.UNPARSED, note=note, via="recorded")
+    return no_verdict(note)
 
 
 def _benchmark(name: str, model: str, size: int, summary: str, release: str, sha256: str) -> Benchmark:

@@ -8,19 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from jurist.benchmarks.base import (
-    Benchmark,
-    by_order,
-    demand,
-    gold_winner,
-    grouped,
-    headline_name,
-    on_github,
-    read_list,
-    statuses,
-    transcribed,
-    usage,
-)
+from jurist.benchmarks.base import Benchmark, by_order, demand, gold_winner, grouped, headline_name, scorecard
+from jurist.benchmarks.files import missing, on_github, read_list
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
 from jurist.core.statistics import cohen_kappa, macro_interval, wilson
 from jurist.core.types import (
@@ -31,16 +21,12 @@ from jurist.core.types import (
     Judgment,
     Message,
     Order,
-    Query,
-    Sampling,
     Scorecard,
     ScoreRow,
-    Scores,
     Status,
     Verdict,
     winner,
 )
-from jurist.inputs.lines import NoDataError
 
 SETS = {
     "natural": "Natural",
@@ -58,6 +44,8 @@ SHA256 = {
     "manual": "0d9598769a39cdbbd265778c37e49939d41d5f76dcfb17bd75dcfa07516d3837",
 }
 
+ROOTS = ("llmbar", "Dataset/LLMBar", "LLMBar")
+"""Where the sets may lie below the folder that is given."""
 SIZE = 419
 SOURCE = "princeton-nlp/LLMBar @900616b, MIT"
 UNRESOLVED = (
@@ -66,7 +54,7 @@ UNRESOLVED = (
 )
 
 _ORDERS: dict[bool, Order] = {False: (0, 1), True: (1, 0)}
-_SCORES: dict[str, Scores] = {"1": (1.0, 0.0), "2": (0.0, 1.0)}
+_SCORES = {"1": PAIR.first, "2": PAIR.second}
 _FINISH: dict[str, Finish] = {"length": "length", "content management policy": "filter"}
 _REASON: dict[Finish, Status] = {"length": Status.TRUNCATED, "filter": Status.REFUSED}
 
@@ -127,14 +115,13 @@ def score(decisions: Iterable[Decision]) -> Scorecard:
     macros = {k: _macro(k, sets, names) for k, names in means.items() if all(name in sets for name in names)}
     average = _macro(headline_name("average", len(listed), SIZE, "cases"), sets, tuple(sets))
     partial = _macro(f"mean of {', '.join(sets)}", sets, tuple(sets))
-    return Scorecard(
-        name="llmbar",
+    return scorecard(
+        "llmbar",
+        listed,
         headline=average if "average" in macros else partial,
         groups=tuple(_row(name, items) for name, items in sets.items()),
         statistics={**{name: row.value for name, row in macros.items()}, **statistics},
-        statuses=statuses(listed),
-        unresolved=f"{UNRESOLVED} {_single_orders(sets)}".strip(),
-        usage=usage(listed),
+        unresolved=f"{UNRESOLVED} {_single_orders(sets)}",
     )
 
 
@@ -208,13 +195,10 @@ def _single_orders(sets: Mapping[str, Sequence[_Item]]) -> str:
 
 
 def _root(path: Path) -> Path:
-    for folder in (path, path / "llmbar", path / "Dataset" / "LLMBar", path / "LLMBar"):
+    for folder in (path, *(path / name for name in ROOTS)):
         if (folder / SETS["natural"]).is_dir():
             return folder
-    raise NoDataError(
-        f"{path}: no folder Natural, with Adversarial beside it",
-        hint="git clone https://github.com/princeton-nlp/LLMBar, and give its folder",
-    )
+    raise missing(path, "folder Natural, with Adversarial beside it,", ROOTS, "princeton-nlp/LLMBar")
 
 
 def _runs(path: Path) -> list[str]:
@@ -266,8 +250,8 @@ def _judgment(case: Case, result: dict[str, Any], swap: bool) -> Judgment:
     game: dict[str, Any] = result[f"swap = {swap}"]
     completion = _completion(result, game, swap)
     prompt = (Message("user", game["prompt"]),) if "prompt" in game else ()
-    query = Query(case.id, _ORDERS[swap], 0, prompt, Sampling())
-    return Judgment(query, completion, _verdict(game["winner"], completion.finish))
+    verdict = _verdict(game["winner"], completion.finish)
+    return recorded_judgment(case.id, _ORDERS[swap], verdict, completion, prompt)
 
 
 def _completion(result: dict[str, Any], game: dict[str, Any], swap: bool) -> Completion:
@@ -283,8 +267,8 @@ def _verdict(label: str | None, finish: Finish) -> Verdict:
     """A recorded winner; the official program has mapped it back to the order of the case already."""
     if label is None:
         status = _REASON.get(finish, Status.UNPARSED)
-        return Verdict(status=status, note="recorded as null", via="recorded")
-    return Verdict(_SCORES[label], via="recorded")
+        return no_verdict("recorded as null", status)
+    return recorded_verdict(_SCORES[label])
 
 
 LLMBAR = Benchmark(

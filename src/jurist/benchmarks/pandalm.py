@@ -13,32 +13,14 @@ from jurist.benchmarks.base import (
     demand,
     grouped,
     headline_name,
-    on_github,
-    one_file,
     pair_winner,
     proportion,
-    read_list,
-    statuses,
-    transcribed,
-    usage,
+    scorecard,
 )
+from jurist.benchmarks.files import on_github, one_file, published_file, read_list
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
-from jurist.core.types import (
-    Case,
-    Completion,
-    Decision,
-    Judgment,
-    Message,
-    Order,
-    Query,
-    Sampling,
-    Scorecard,
-    Scores,
-    Status,
-    Verdict,
-    winner,
-)
-from jurist.inputs.lines import NoDataError
+from jurist.core.types import Case, Decision, Judgment, Message, Order, Scorecard, Verdict, winner
 
 FILE = "testset-v1.json"
 SIZE = 999
@@ -46,7 +28,7 @@ GIVEN: Order = (0, 1)
 SOURCE = "WeOpenML/PandaLM @3871806, Apache-2.0"
 UNRESOLVED = "A pair without a verdict counts as judged a tie, which is right where people call it one."
 
-_SCORES: dict[str, Scores] = {"0": (0.5, 0.5), "1": (1.0, 0.0), "2": (0.0, 1.0)}
+_SCORES = {"0": PAIR.tie, "1": PAIR.first, "2": PAIR.second}
 _TIES = ("0", "tie")
 
 Label = Literal[0, 1, 2]
@@ -81,7 +63,7 @@ def load(path: Path) -> Iterator[Case]:
     ``meta`` has their three labels, the application that the task imitates and the published ``order``.
     Groups are the pairs of models that answer.
     """
-    file = _find(path)
+    file = published_file(path, FILE, ("data", "pandalm"), "WeOpenML/PandaLM")
     for row in read_list(file, _Row):
         yield _case(row, file)
 
@@ -103,19 +85,18 @@ def recorded(path: Path) -> Iterator[Decision]:
 def score(decisions: Iterable[Decision]) -> Scorecard:
     """Accuracy, and macro precision, recall and F1 over tie, first and second.
 
-    Source: WeOpenML/PandaLM @3871806, ``data/compute_metrics.py``; a class that nobody names has
+    Source: WeOpenML/PandaLM @3871806, ``data/compute_metrics.py``; a class that is never predicted has
     precision and F1 of 0. Values are shares in [0, 1].
     """
     listed = demand(decisions, "pandalm")
     rows = grouped(listed)
-    return Scorecard(
-        name="pandalm",
+    return scorecard(
+        "pandalm",
+        listed,
         headline=proportion(headline_name("accuracy", len(listed), SIZE), _right(listed)),
-        groups=tuple(proportion(g, _right(ds)) for g, ds in rows.items()) if len(rows) > 1 else (),
+        groups=[proportion(g, _right(ds)) for g, ds in rows.items()] if len(rows) > 1 else (),
         statistics=macro([_labels(d) for d in listed]),
-        statuses=statuses(listed),
-        unresolved=f"{UNRESOLVED} {_other_orders(listed)}".strip(),
-        usage=usage(listed),
+        unresolved=f"{UNRESOLVED} {_other_orders(listed)}",
     )
 
 
@@ -131,7 +112,7 @@ def macro(labels: Sequence[tuple[Label, Label]]) -> dict[str, float]:
 
 
 def _class(best: int | None) -> Label:
-    """The class of who is better; nobody is a tie, as in the official count, also without a verdict."""
+    """The class of a winner; without one it is a tie, as in the official count, also without a verdict."""
     return 0 if best is None else (1 if best == 0 else 2)
 
 
@@ -151,18 +132,6 @@ def _other_orders(decisions: Sequence[Decision]) -> str:
         return ""
     return (
         f"{other} of {len(decisions)} pairs were not judged in the given order alone; published scores are."
-    )
-
-
-def _find(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    for folder in (path, path / "data", path / "pandalm"):
-        if (folder / FILE).is_file():
-            return folder / FILE
-    raise NoDataError(
-        f"{path}: no file {FILE} here or in its data folder",
-        hint="git clone https://github.com/WeOpenML/PandaLM, and give its folder",
     )
 
 
@@ -193,14 +162,14 @@ def _judgment(case: Case, output: _Output, file: Path) -> Judgment:
             hint="raw output of a judge is meant, not the pairs themselves",
         )
     text = output.gpt_reason or output.pandalm_reason or ""
-    return Judgment(Query(case.id, GIVEN, 0, (), Sampling()), Completion(text), _verdict(str(result)))
+    return recorded_judgment(case.id, GIVEN, _verdict(str(result)), text)
 
 
 def _verdict(label: str) -> Verdict:
     scores = _SCORES["0"] if label.lower() in _TIES else _SCORES.get(label)
     if scores is None:
-        return Verdict(status=Status.UNPARSED, note=f"recorded as {label!r}", via="recorded")
-    return Verdict(scores, via="recorded")
+        return no_verdict(f"recorded as {label!r}")
+    return recorded_verdict(scores)
 
 
 PANDALM = Benchmark(

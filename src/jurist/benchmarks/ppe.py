@@ -19,13 +19,11 @@ from jurist.benchmarks.base import (
     demand,
     grouped,
     headline_name,
-    hub_files,
     pair_winner,
     proportion,
-    read_rows,
-    statuses,
-    usage,
+    scorecard,
 )
+from jurist.benchmarks.files import hub_files, read_rows
 from jurist.core.errors import InputError
 from jurist.core.statistics import Z95, macro_interval
 from jurist.core.types import Case, Decision, Message, Scorecard, ScoreRow, Scores, winner
@@ -122,16 +120,15 @@ def score_human(decisions: Iterable[Decision]) -> Scorecard:
     listed = demand(decisions, "ppe-human")
     decided = [d for d in listed if pair_winner(d) is not None]
     rows = {c: [d for d in decided if c in d.meta.get("categories", ())] for c in CATEGORIES}
-    return Scorecard(
-        name="ppe-human",
+    return scorecard(
+        "ppe-human",
+        listed,
         headline=_accuracy(headline_name("accuracy", len(listed), VOTES, "votes"), decided)
         if decided
         else None,
-        groups=tuple(_accuracy(name, ds) for name, ds in rows.items() if ds),
+        groups=(_accuracy(name, ds) for name, ds in rows.items() if ds),
         statistics={"tied_votes": len(listed) - len(decided), **rankings(listed)},
-        statuses=statuses(listed),
         unresolved=UNRESOLVED,
-        usage=usage(listed),
     )
 
 
@@ -146,14 +143,13 @@ def score_correctness(decisions: Iterable[Decision]) -> Scorecard:
     bounds = macro_interval(values)
     interval = (max(0.0, bounds[0]), min(1.0, bounds[1])) if bounds else None
     name = "mean of the five sets" if tuple(sets) == SETS else f"mean of {', '.join(sets)}"
-    return Scorecard(
-        name="ppe-correctness",
+    return scorecard(
+        "ppe-correctness",
+        listed,
         headline=ScoreRow(name, fmean(map(fmean, values)), len(listed), interval),
-        groups=tuple(_accuracy(name, ds) for name, ds in sets.items()),
+        groups=(_accuracy(name, ds) for name, ds in sets.items()),
         statistics={"micro": fmean(_right(listed))},
-        statuses=statuses(listed),
         unresolved=UNRESOLVED_CORRECTNESS,
-        usage=usage(listed),
     )
 
 
@@ -175,13 +171,13 @@ def rankings(decisions: Iterable[Decision]) -> dict[str, float]:
     people = [_match(d, models, d.gold) for d in named]
     judge = [_match(d, models, d.verdict.scores) for d in named]
     human, ours = (_strengths(len(models), matches) for matches in (people, judge))
-    found = {
+    statistics = {
         "spearman": spearman(human.values, ours.values),
         "kendall": kendall(human.values, ours.values),
         "row_pearson": _row_pearson(len(models), people, judge),
         **_of_model_pairs(human, ours),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in statistics.items() if value is not None}
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
@@ -201,13 +197,13 @@ def _sources(path: Path) -> Iterator[tuple[str, Path]]:
     if text == f"hf:{ORG}":
         yield from ((name, Path(f"hf:{ORG}/PPE-{name}-Best-of-K")) for name in SETS)
     elif path.is_dir() and _set_of(path) is None:
-        found = {_set_of(entry): entry for entry in sorted(path.iterdir())}
-        if missing := [name for name in SETS if name not in found]:
+        by_set = {_set_of(entry): entry for entry in sorted(path.iterdir())}
+        if missing := [name for name in SETS if name not in by_set]:
             raise NoDataError(
                 f"{path}: nothing here is named after {', '.join(missing)}",
                 hint="files or folders as the datasets are named: PPE-MATH-Best-of-K; or give one set",
             )
-        yield from ((name, found[name]) for name in SETS)
+        yield from ((name, by_set[name]) for name in SETS)
     elif (name := _set_of(path)) is not None:
         yield name, path
     else:
@@ -255,8 +251,8 @@ def _match(decision: Decision, models: Sequence[str], scores: Scores | None) -> 
 
 def _strengths(n: int, matches: Iterable[Match]) -> Strengths:
     """Strengths with their errors against the mean of all, without that of the mean, which is the prior's."""
-    found = bradley_terry(n, matches, PRIOR)
-    return Strengths(found.values, tuple(sqrt(max(e * e - PRIOR**2 / n, 1e-18)) for e in found.errors))
+    fitted = bradley_terry(n, matches, PRIOR)
+    return Strengths(fitted.values, tuple(sqrt(max(e * e - PRIOR**2 / n, 1e-18)) for e in fitted.errors))
 
 
 def _rates(n: int, matches: Iterable[Match]) -> list[dict[int, float]]:
@@ -273,8 +269,8 @@ def _row_pearson(n: int, people: Sequence[Match], judge: Sequence[Match]) -> flo
         _pearson(list(human.values()), [ours[other] for other in human])
         for human, ours in zip(_rates(n, people), _rates(n, judge), strict=True)
     ]
-    found = [value for value in rows if value is not None]
-    return fmean(found) if found else None
+    defined = [value for value in rows if value is not None]
+    return fmean(defined) if defined else None
 
 
 def _of_model_pairs(people: Strengths, judge: Strengths) -> dict[str, float]:

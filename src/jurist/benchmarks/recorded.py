@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
 
 from msgspec.structs import replace
 
-from jurist.benchmarks.base import Benchmark, demand, rated, unique
+from jurist.benchmarks.base import Benchmark, demand, unique
 from jurist.benchmarks.fetch import place
+from jurist.benchmarks.transcripts import no_verdict, rated
 from jurist.core.errors import ConfigError, InputError
-from jurist.core.types import Case, Decision, Status, Verdict
+from jurist.core.types import Case, Decision
 from jurist.inputs import read_rows
 from jurist.inputs.files import READERS
 from jurist.inputs.lines import Fields, Row, seen
@@ -68,11 +68,10 @@ def _scored(benchmark: Benchmark, path: Path, data: Path | None) -> Iterator[Dec
 
 
 def _rated(case: Case, fields: Fields) -> Decision:
-    if fields["scores"] is None:
-        verdict = Verdict(status=Status.UNPARSED, note="recorded as null", via="recorded")
-        return replace(rated(case, ()), verdict=verdict)
-    scores = cast("list[Any]", fields["scores"] if isinstance(fields["scores"], list) else [])
-    if len(scores) != len(case.responses):
+    scores = fields["scores"]
+    if scores is None:
+        return replace(rated(case, ()), verdict=no_verdict("recorded as null"))
+    if not isinstance(scores, list) or len(scores) != len(case.responses):
         raise InputError(
             f"scores: the case {case.id!r} has {len(case.responses)} responses, saw {seen(scores)}",
             "one number for each, or null",

@@ -12,37 +12,27 @@ import msgspec
 from jurist.benchmarks.base import (
     Benchmark,
     PairsTally,
-    decoded,
     demand,
     gold_winner,
     grouped,
     headline_name,
-    on_hub,
-    one_file,
-    read_bytes,
-    read_lines,
-    read_rows,
     statuses,
     unique,
     usage,
 )
 from jurist.benchmarks.fetch import place
+from jurist.benchmarks.files import decoded, on_hub, one_file, read_bytes, read_lines, read_rows
 from jurist.benchmarks.mt19937 import numpy_rand
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict
 from jurist.core.errors import InputError, unknown
 from jurist.core.statistics import wilson
 from jurist.core.types import (
     Case,
-    Completion,
     Decision,
-    Judgment,
     Message,
     Order,
-    Query,
-    Sampling,
     Scorecard,
     ScoreRow,
-    Scores,
-    Status,
     Verdict,
     conversation,
     winner,
@@ -88,7 +78,6 @@ UNRESOLVED = (
     "in both orders is counted by its mean verdict; the official code asks once, in a random order."
 )
 
-_RIGHT, _WRONG, _TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
 _UNCOUNTED = frozenset({"anthropic_harmless", "mtbench_gpt4", "mtbench_human"})
 """Prior sets that are recorded beside the others, and that no official score counts."""
 
@@ -146,7 +135,7 @@ def load(path: Path) -> Iterator[Case]:
             id=name,
             prompt=conversation(row.prompt),
             responses=(row.chosen, row.rejected),
-            gold=_RIGHT,
+            gold=PAIR.first,
             group=subset,
             meta={**meta, "order": order} if order else meta,
         )
@@ -226,7 +215,7 @@ def score_subsets(results: Mapping[str, object]) -> Scorecard:
     return _scorecard({name: parts[name] for name in (*SIZES, *PRIOR) if name in parts})
 
 
-def official_results(decisions: Iterable[Decision], model: str, *, scalar: bool = False) -> dict[str, Any]:
+def official_results(decisions: Iterable[Decision], model: str, *, scalar: bool = False) -> dict[str, object]:
     """The benchmark's own results file, ``eval-set/ORG/MODEL.json``: accuracies in [0, 1] by subset name.
 
     ``scalar``: the judge is a scalar reward model; recorded scores of single responses say so themselves.
@@ -266,7 +255,9 @@ def columns_or_rows(path: Path) -> list[dict[str, Any]]:
     value = decoded(read_bytes(path), kind, str(path))
     if isinstance(value, list):
         return value
-    columns = {name: cast("list[Any]", column) for name, column in value.items() if isinstance(column, list)}
+    columns = {
+        name: cast("list[object]", column) for name, column in value.items() if isinstance(column, list)
+    }
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) != 1:
         raise InputError(
@@ -360,21 +351,20 @@ def _with_subsets(rows: list[dict[str, Any]], path: Path) -> list[dict[str, Any]
 
 def _transcribed(name: str, row: _Result) -> Decision:
     chosen, rejected = _scalar(row.scores_chosen), _scalar(row.scores_rejected)
+    text = row.answers or ""
     if chosen is not None and rejected is not None:
-        verdict = Verdict((chosen, rejected), via="recorded")
-        shown: list[tuple[Order, Verdict]] = [
-            ((i,), Verdict((s,), via="recorded")) for i, s in enumerate((chosen, rejected))
+        verdict = recorded_verdict((chosen, rejected))
+        games = [
+            recorded_judgment(name, (i,), recorded_verdict((s,)), text)
+            for i, s in enumerate((chosen, rejected))
         ]
     else:
         verdict = _verdict(row)
-        # Without the flag nobody knows which order was shown, so it says nothing of position.
-        shown = [({None: (), False: (0, 1), True: (1, 0)}[row.shuffled], verdict)]
-    judgments = [
-        Judgment(Query(name, order, 0, (), Sampling()), Completion(row.answers or ""), said)
-        for order, said in shown
-    ]
+        # Without the flag the order that was shown is unknown, and so is the position.
+        orders: dict[bool | None, Order] = {None: (), False: (0, 1), True: (1, 0)}
+        games = [recorded_judgment(name, orders[row.shuffled], verdict, text)]
     meta = {"id": row.id, "result": row.results}
-    return Decision(name, verdict, tuple(judgments), None, _RIGHT, row.subset, meta)
+    return Decision(name, verdict, tuple(games), None, PAIR.first, row.subset, meta)
 
 
 def _scalar(value: float | list[float] | None) -> float | None:
@@ -384,12 +374,11 @@ def _scalar(value: float | list[float] | None) -> float | None:
 
 def _verdict(row: _Result) -> Verdict:
     """What a generative judge said; a text that names both or neither said nothing, whatever it was worth."""
-    said: Scores = {1.0: _RIGHT, 0.0: _WRONG}.get(row.results, _TIE)
+    said = {1.0: PAIR.first, 0.0: PAIR.second}.get(row.results, PAIR.tie)
     text = row.answers
     if text is not None and row.results != 1 and ("[[A]]" in text) == ("[[B]]" in text):
-        note = f"the text names both or neither; recorded as {row.results:g}"
-        return Verdict(status=Status.UNPARSED, note=note, via="recorded")
-    return Verdict(said, via="recorded")
+        return no_verdict(f"the text names both or neither; recorded as {row.results:g}")
+    return recorded_verdict(said)
 
 
 def _worths(decisions: Sequence[Decision]) -> dict[str, list[float]]:

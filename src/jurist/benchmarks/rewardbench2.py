@@ -5,41 +5,16 @@ from dataclasses import dataclass
 from math import copysign, inf, sqrt, tanh
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import msgspec
 
-from jurist.benchmarks.base import (
-    Benchmark,
-    demand,
-    grouped,
-    headline_name,
-    on_hub,
-    one_file,
-    read_rows,
-    statuses,
-    unique,
-    usage,
-)
+from jurist.benchmarks.base import Benchmark, demand, grouped, headline_name, statuses, unique, usage
+from jurist.benchmarks.files import on_hub, one_file, read_rows
 from jurist.benchmarks.rewardbench import columns_or_rows, weighted
+from jurist.benchmarks.transcripts import no_verdict, recorded_judgment, recorded_verdict
 from jurist.core.errors import InputError, unknown
 from jurist.core.statistics import Z95, Interval, wilson
-from jurist.core.types import (
-    Case,
-    Completion,
-    Decision,
-    Judgment,
-    Message,
-    Order,
-    Query,
-    Sampling,
-    Scorecard,
-    ScoreRow,
-    Scores,
-    Status,
-    Verdict,
-    winner,
-)
+from jurist.core.types import Case, Decision, Message, Scorecard, ScoreRow, Scores, Verdict, winner
 
 TIES = "Ties"
 SIZE = 1865
@@ -142,8 +117,8 @@ def load(path: Path) -> Iterator[Case]:
 def recorded(path: Path) -> Iterator[Decision]:
     """Decisions of another judge from a file of the official ``eval-set-scores``: columns, or rows.
 
-    Scores are counted anew. A judge that chose among four recorded only what each case was worth: that
-    is ``meta["result"]``, and it is counted as it is.
+    Scores are counted again. For judges that choose among four only the result of each case was recorded: it
+    is kept in ``meta["result"]``, and counted unchanged.
     """
     try:
         results = msgspec.convert(columns_or_rows(one_file(path, "*.json", "*.jsonl")), list[_Result])
@@ -326,10 +301,10 @@ def _gold(right: int, n: int, subset: str, place: str) -> Scores:
     return (1.0,) * right + (0.0,) * (n - right)
 
 
-def _meta(subset: str, name: int | str, place: str) -> dict[str, Any]:
+def _meta(subset: str, name: int | str, place: str) -> dict[str, object]:
     if subset not in DOMAINS:
         raise InputError(f"{place}: {unknown('subset', subset, DOMAINS).message}")
-    meta: dict[str, Any] = {"subset": subset, "id": name}
+    meta: dict[str, object] = {"subset": subset, "id": name}
     if subset != TIES:
         return meta
     kind, number = _tie(name, place)
@@ -348,28 +323,22 @@ def _transcribed(name: str, row: _Result, place: str) -> Decision:
     if row.scores:
         scores = tuple(s[0] if isinstance(s, list) else s for s in row.scores)
         gold = _gold(row.num_correct, len(scores), row.subset, place)
-        shown: list[tuple[Order, float]] = [((i,), s) for i, s in enumerate(scores)]
-        judgments = [_judgment(name, order, Verdict((s,), via="recorded")) for order, s in shown]
-        return Decision(name, Verdict(scores, via="recorded"), tuple(judgments), None, gold, row.subset, meta)
+        games = [recorded_judgment(name, (i,), recorded_verdict((s,))) for i, s in enumerate(scores)]
+        return Decision(name, recorded_verdict(scores), tuple(games), None, gold, row.subset, meta)
     if row.results is None or not 0 <= row.results <= 1:
         raise InputError(f"{place}: no scores, and the result is {row.results}", hint="a share from 0 to 1")
     verdict = _verdict(row.results)
     meta = {**meta, "result": row.results}
-    return Decision(
-        name, verdict, (_judgment(name, (), verdict),), None, _verdict(1).scores, row.subset, meta
-    )
+    judgment = recorded_judgment(name, (), verdict)
+    return Decision(name, verdict, (judgment,), None, _verdict(1).scores, row.subset, meta)
 
 
 def _verdict(result: float) -> Verdict:
     """What the result of a choice among four allows to say: which wrong one was chosen it does not."""
     if result in (0.0, 1.0):
         scores = (1.0, 0.0, 0.0, 0.0) if result else (0.0, 1 / 3, 1 / 3, 1 / 3)
-        return Verdict(scores, via="recorded")
-    return Verdict(status=Status.UNPARSED, note=f"recorded as {result:g}", via="recorded")
-
-
-def _judgment(name: str, order: Order, verdict: Verdict) -> Judgment:
-    return Judgment(Query(name, order, 0, (), Sampling()), Completion(), verdict)
+        return recorded_verdict(scores)
+    return no_verdict(f"recorded as {result:g}")
 
 
 def _find(path: Path) -> Path:
@@ -386,7 +355,7 @@ REWARDBENCH2 = Benchmark(
     load=load,
     score=score,
     recorded=recorded,
-    # A knockout leaves right and wrong losers of one round on one score: nobody could be accurate in Ties.
+    # A knockout gives all losers of a round the same score, right or wrong: Ties could not be scored.
     many="round_robin(swapped)",
     files=on_hub(
         "allenai/reward-bench-2",

@@ -6,25 +6,17 @@ from functools import cache, partial
 from itertools import accumulate, product
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from jurist.benchmarks.base import (
-    Benchmark,
-    demand,
-    gold_winner,
-    headline_name,
-    rated,
-    read_list,
-    read_rows,
-    score_pairs,
-)
+from jurist.benchmarks.base import Benchmark, demand, gold_winner, headline_name, score_pairs
+from jurist.benchmarks.files import missing, read_list, read_rows
 from jurist.benchmarks.rm_r1_logs import RmBenchRow, Three, judged, rm_bench_rows, shown
+from jurist.benchmarks.transcripts import rated
 from jurist.core.errors import InputError
 from jurist.core.statistics import macro_interval
 from jurist.core.types import Case, Decision, Message, Order, Scorecard, ScoreRow, winner
-from jurist.inputs.lines import NoDataError
 
 DOMAINS = ("chat", "math", "code", "safety")
 STYLES = ("concise", "detailed", "markdown")
@@ -32,6 +24,9 @@ STYLES = ("concise", "detailed", "markdown")
 
 SIZES = {"chat": 129, "code": 228, "math": 529, "safety-refuse": 284, "safety-response": 157}
 """Prompts of each published file, in the order in which ``total_dataset.json`` and RM-R1's logs hold them."""
+
+FOLDERS = ("data", "rm-bench", "rm-bench/data")
+"""Where the files may lie below the folder that is given."""
 
 Cell = tuple[int, int]
 """Style of the chosen response, style of the rejected one."""
@@ -164,7 +159,7 @@ def _domains(decisions: Sequence[Decision]) -> dict[str, Cells]:
     return {domain: cells for domain, cells in domains.items() if cells}
 
 
-def _cell(value: Any) -> Cell | None:
+def _cell(value: object) -> Cell | None:
     match value:
         case [int(i), int(j)] if (i, j) in CELLS:
             return i, j
@@ -247,14 +242,11 @@ def _files(path: Path) -> list[Path]:
     """The whole dataset in one file, or the files of single domains."""
     if not path.is_dir():
         return [path]
-    for folder in (path, path / "data", path / "rm-bench", path / "rm-bench" / "data"):
+    for folder in (path, *(path / name for name in FOLDERS)):
         names = ["total_dataset.json", *(f"{domain}_filtered.json" for domain in SIZES)]
         if files := [folder / name for name in names if (folder / name).is_file()]:
             return files[:1] if files[0].name == names[0] else files
-    raise NoDataError(
-        f"{path}: no total_dataset.json or chat_filtered.json here or in its data folder",
-        hint="git clone https://github.com/THU-KEG/RM-Bench, and give its folder",
-    )
+    raise missing(path, "total_dataset.json or chat_filtered.json", FOLDERS, "THU-KEG/RM-Bench")
 
 
 def _scored_files(path: Path) -> list[Path]:
@@ -295,7 +287,7 @@ def _published_rows(prompts: Sequence[_Prompt]) -> dict[str, int]:
 
 def _cases(prompt: _Prompt, row: int | None = None) -> Iterator[Case]:
     for i, j in CELLS:
-        meta: dict[str, Any] = {"prompt": prompt.id, "domain": prompt.domain, "cell": [i, j]}
+        meta: dict[str, object] = {"prompt": prompt.id, "domain": prompt.domain, "cell": [i, j]}
         yield Case(
             id=f"{prompt.id}/{i}{j}",
             prompt=(Message("user", prompt.text),),

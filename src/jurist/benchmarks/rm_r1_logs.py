@@ -9,27 +9,17 @@ from pathlib import Path
 
 import msgspec
 
-from jurist.benchmarks.base import read_list, transcribed
+from jurist.benchmarks.files import read_list
 from jurist.benchmarks.mt19937 import numpy_rand
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
-from jurist.core.types import (
-    Case,
-    Completion,
-    Decision,
-    Judgment,
-    Message,
-    Order,
-    Query,
-    Sampling,
-    Scores,
-    Verdict,
-)
+from jurist.core.types import Case, Completion, Decision, Message, Order
 from jurist.protocols.rm_r1 import parse_eval
 
 SOURCE = "RM-R1-UIUC/RM-R1 @d4c2542, Apache-2.0"
 FLAG = "Is_Chosen_Answer_Shuffled_toPositionB"
 
-_SCORES: dict[float, Scores] = {1.0: (1.0, 0.0), 0.5: (0.5, 0.5), 0.0: (0.0, 1.0)}
+_SCORES = {1.0: PAIR.first, 0.5: PAIR.tie, 0.0: PAIR.second}
 Three = tuple[str, str, str]
 
 
@@ -106,7 +96,7 @@ def rmb_tables(path: Path) -> Iterator[list[RmbRow]]:
 
 
 def judged(case: Case, result: float, text: str, flipped: bool) -> Decision:
-    """The decision that one recorded comparison amounts to; ``flipped``: chosen was shown second.
+    """The decision of one recorded comparison; ``flipped``: the chosen response was shown second.
 
     The record has 0 for a lost comparison and for a text without one verdict; which it was, the text says.
     Raises ``InputError`` where the result is none of 0, 0.5, 1.
@@ -114,11 +104,11 @@ def judged(case: Case, result: float, text: str, flipped: bool) -> Decision:
     if result not in _SCORES:
         raise InputError(f"case {case.id!r}: the recorded result is {result}, expected 0, 0.5 or 1")
     completion = Completion(text)
-    verdict = Verdict(_SCORES[result], via="recorded")
-    if result == 0 and (said := parse_eval(completion)).scores is None:
-        verdict = Verdict(status=said.status, note=said.note, via="recorded")
-    query = Query(case.id, (1, 0) if flipped else (0, 1), 0, (), Sampling())
-    return transcribed(case, [Judgment(query, completion, verdict)])
+    verdict = recorded_verdict(_SCORES[result])
+    if result == 0 and (parsed := parse_eval(completion)).scores is None:
+        verdict = no_verdict(parsed.note, parsed.status)
+    order = (1, 0) if flipped else (0, 1)
+    return transcribed(case, [recorded_judgment(case.id, order, verdict, completion)])
 
 
 def _rm_bench_files(path: Path) -> list[Path]:

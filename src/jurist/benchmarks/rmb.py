@@ -6,22 +6,14 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
-from jurist.benchmarks.base import (
-    Benchmark,
-    demand,
-    gold_winner,
-    grouped,
-    headline_name,
-    rated,
-    read_list,
-    read_rows,
-    score_pairs,
-)
+from jurist.benchmarks.base import Benchmark, demand, gold_winner, grouped, headline_name, score_pairs
+from jurist.benchmarks.files import missing, read_list, read_rows
 from jurist.benchmarks.rm_r1_logs import RmbRow, judged, rmb_tables, shown
+from jurist.benchmarks.transcripts import rated
 from jurist.core.errors import InputError
 from jurist.core.statistics import mean_interval
 from jurist.core.types import (
@@ -35,7 +27,6 @@ from jurist.core.types import (
     Scores,
     winner,
 )
-from jurist.inputs.lines import NoDataError
 
 COMPARISONS = {
     "pairwise helpfulness": 10067,
@@ -49,6 +40,8 @@ UNITS = 17131 + 3786
 """Pairs, and best-of-n items."""
 
 PAIRS, BEST = "Pairwise_set", "BoN_set"
+FOLDERS = ("RMB_dataset", "rmb-sample")
+"""Where those may lie below the folder that is given."""
 _KINDS = {PAIRS: "pairwise", BEST: "bon"}
 
 SOURCE = "Zhou-Zoey/RMB-Reward-Model-Benchmark @2be3180, no licence stated"
@@ -110,7 +103,7 @@ def load(path: Path) -> Iterator[Case]:
 
     ``path`` is the published folder, a part of it, or one of its files. ``meta["order"]`` are the orders
     of RM-R1's runs, dealt out to the files sorted by path. Those runs took the files as their file system
-    listed them, so the published orders of single pairs cannot be had; their sequence is the same.
+    listed them, so the published order of a single pair is unknown; the sequence of orders is the same.
     """
     orders = {group: iter(shown(n)) for group, n in COMPARISONS.items()}
     seen: Counter[str] = Counter()
@@ -247,15 +240,13 @@ def _files(path: Path) -> list[Path]:
     """All files of rows below ``path``, sorted."""
     if path.is_file():
         return [path]
-    for folder in (path, path / "RMB_dataset", path / "rmb-sample"):
+    for folder in (path, *(path / name for name in FOLDERS)):
         inside = {PAIRS, BEST} & set(folder.absolute().parts)
         parts = [folder] if inside else [folder / PAIRS, folder / BEST]
         if files := sorted(file for part in parts for file in part.rglob("*.json")):
             return files
-    raise NoDataError(
-        f"{path}: no folder {PAIRS} or {BEST} with files of rows",
-        hint="git clone https://github.com/Zhou-Zoey/RMB-Reward-Model-Benchmark, and give its folder",
-    )
+    repository = "Zhou-Zoey/RMB-Reward-Model-Benchmark"
+    raise missing(path, f"folder {PAIRS} or {BEST} with files of rows", FOLDERS, repository)
 
 
 def _file_cases(file: Path, seen: Counter[str]) -> Iterator[Case]:
@@ -302,7 +293,7 @@ def _scalar_pairs(table: Sequence[_Reward], seen: Counter[str]) -> Iterator[tupl
     sizes = Counter(row.bon_uid for row in table)
     places: Counter[str] = Counter()
     for row in table:
-        item: dict[str, Any] = {}
+        item: dict[str, str | int] = {}
         if row.bon_uid is None:
             if row.pair_uid is None:
                 raise InputError(
@@ -335,7 +326,7 @@ def _case(
     category: str,
     prompt: Conversation,
     sides: tuple[_Answer, _Answer],
-    item: Mapping[str, Any] | None = None,
+    item: Mapping[str, str | int] | None = None,
 ) -> Case:
     """A pair whose first response is the better one; also where the better one is a refusal."""
     kind, _, rest = category.partition("/")

@@ -83,6 +83,7 @@ def ablate(
         for line in notes(table):
             screen.print(line, style="dim", soft_wrap=True)
     say(f"the table: {folder / TABLE}, {folder / DATA}")
+    next_step("read the judgments of the last arm", "jurist", "show", table.rows[-1].run)
     return 0
 
 

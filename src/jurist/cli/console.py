@@ -136,15 +136,22 @@ def watching(
     total: int | None, latest: Callable[[], RenderableType | None] = lambda: None, *, bar: bool = True
 ) -> Generator["Callable[[Counted], None]"]:
     """Progress on standard error: on a terminal a bar below what ``latest`` shows, else lines."""
-    started = time.monotonic()
-    pause, last = min(FIRST, EVERY), started
+    since = last = time.monotonic()
+    pause = min(FIRST, EVERY)
+
+    def begin(now: "Counted") -> None:
+        nonlocal since
+        # What a run remembers says nothing about its pace.
+        if now.decisions == now.kept and now.judgments == now.remembered:
+            since = time.monotonic()
 
     def line(now: "Counted") -> None:
         nonlocal last, pause
+        begin(now)
         if time.monotonic() - last >= pause:
             last, pause = time.monotonic(), min(2 * pause, EVERY)
             of = f"/{total:,}" if total else ""
-            facts = _pace(now, last - started, total)
+            facts = _pace(now, last - since, total)
             left = f"about {_clock(facts.left)} left" if facts.left is not None else ""
             words = (f"{now.decisions:,}{of} decided", facts.rate, facts.right, facts.unanswered, left)
             say(", ".join(filter(None, words)))
@@ -172,7 +179,8 @@ def watching(
     with Live(get_renderable=shown, console=err, transient=True):
 
         def draw(now: "Counted") -> None:
-            facts = _pace(now, time.monotonic() - started, total)
+            begin(now)
+            facts = _pace(now, time.monotonic() - since, total)
             left = "" if facts.left is None else f"{_clock(facts.left)} left"
             progress.update(
                 task,

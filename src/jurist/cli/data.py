@@ -209,6 +209,7 @@ def split(source: Source, /, *, parts: str, out: Out, seed: int = 0) -> int:
 
         jurist data split pairs.jsonl --parts distill=0.4,rl=0.4,held_out=0.2 -o data
         jurist data split pairs.jsonl --parts train=0.9,held_out=0.1 --seed 1 -o data
+        jurist data split hf:ORG/NAME --parts train=0.98,held_out=0.02 --skip-bad -o data
 
     Parameters
     ----------
@@ -256,6 +257,7 @@ def mix(
 
         jurist data mix chat.jsonl=5 math.jsonl=1 -o mix.jsonl
         jurist data mix chat.jsonl=5 math.jsonl=1 --rows 10000 --repeat -o mix.jsonl
+        jurist data mix chat.jsonl=1 math.jsonl=1 --format trl -o trl.jsonl
 
     Parameters
     ----------
@@ -317,6 +319,7 @@ def difficulty(
 
         jurist data difficulty pairs.jsonl -o rated.jsonl -e http://localhost:8000/v1
         jurist data difficulty pairs.jsonl --k 8 --keep 0.1..0.9 -o hard.jsonl -e http://localhost:8000/v1
+        jurist data difficulty pairs.jsonl --limit 100 -o tried.jsonl -e http://localhost:8000/v1
 
     Parameters
     ----------
@@ -376,6 +379,7 @@ def released(source: Source, /, *, out: Out, skip_bad: SkipBad = False) -> int:
 
         jurist data released hf:gaotang/filtered_sky_code_8k_math_10k_rest_wo_rubric -o pairs.jsonl
         jurist data released released.jsonl --skip-bad -o pairs.jsonl
+        jurist data released hf:gaotang/RM-R1-Entire-RLVR-Train -o rlvr.jsonl
 
     Parameters
     ----------
@@ -488,4 +492,6 @@ def _done(
     say(f"report: {write_report(report, beside or writers[0].path)}")
     if len(writers) == 1:
         next_step("write chains for them", "jurist", "distill", writers[0].path, "--out", "RUN")
+    else:
+        next_step("train on one", "jurist", "train", "grpo", writers[0].path, "--out", "RUN")
     return 0

@@ -151,6 +151,8 @@ def _asked_on(
     from jurist.scale import distilling, fill, remembered_only
     from jurist.training.distillation.distill import usable_pairs
 
+    if cluster.shards is not None:
+        raise ConfigError("--shards are decisions, and a distillation makes rows", hint="--rows FILE")
     # Rows that are left out are counted when the rows are made.
     cases = load_cases(plan.source, skip_bad=plan.skip_bad)
     fill(

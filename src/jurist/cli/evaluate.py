@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from jurist.cli.console import describe, exit_code, next_step, say, watching, write_json
 from jurist.cli.console import out as screen
 from jurist.cli.options import CASES, OUTPUT, Data, Json, Judge, Limit, MaybeOut
+from jurist.cli.planning import NONE, KnownRates, Only, plan_benchmarks
 from jurist.core.types import Scorecard
 from jurist.judging.config import DEFAULTS
 
@@ -21,6 +22,8 @@ def evaluate(
     limit: Limit = None,
     known: Annotated[bool, Parameter(group=OUTPUT)] = True,
     json: Json = False,
+    plan: Only = False,
+    rates: KnownRates = NONE,
     config: Judge = DEFAULTS,
 ) -> int:
     """Measure a judge on benchmarks: official scores, intervals, and what was not answered.
@@ -46,7 +49,11 @@ def evaluate(
         Below each scorecard, the published scores of known judges.
     json
         Scorecards as JSON lines on standard output.
+    plan
+        Say what it will take (calls, tokens, hours, money, disk), and ask nobody.
     """
+    if plan:
+        return plan_benchmarks(benchmarks, config, rates, data=data, limit=limit, out=out, json=json)
     from jurist.judging.build import JudgeSetup, assemble
     from jurist.judging.registry import benchmark
     from jurist.judging.run import measure

@@ -37,6 +37,7 @@ from jurist.cli.options import (
     SkipBad,
     Source,
 )
+from jurist.cli.planning import NONE, KnownRates, Only, Reading, plan_source
 from jurist.core.errors import ConfigError, InputError, ProtocolError
 from jurist.core.types import Case, Decision, conversation
 from jurist.judging.config import DEFAULTS, JudgeConfig
@@ -53,6 +54,9 @@ Decided = tuple[Decision, Case]
 LATEST = 6
 """How many of the decisions that fell last are on the screen while it goes on."""
 
+PASSING = 1024
+"""How many cases in work are held for that; more are in work at no engine."""
+
 
 def judge(
     source: Source | None = None,
@@ -65,6 +69,8 @@ def judge(
     as_completed: AsCompleted = False,
     skip_bad: SkipBad = False,
     limit: Limit = None,
+    plan: Only = False,
+    rates: KnownRates = NONE,
     config: Judge = DEFAULTS,
     cluster: OnCluster = HERE,
 ) -> int:
@@ -95,7 +101,13 @@ def judge(
         Leave out rows that cannot be read, and list them, instead of stopping.
     limit
         Judge the first so many cases only.
+    plan
+        Say what it will take (calls, tokens, hours, money, disk), and ask nobody.
     """
+    if plan:
+        if source is None or prompt is not None:
+            raise ConfigError("a plan is about a source of cases", hint="jurist judge pairs.jsonl --plan")
+        return plan_source(Reading(source, limit, skip_bad), config, rates, out=out, json=json)
     from jurist.reports.views.json_rows import decision_row
     from jurist.reports.views.scorecard import decisions_view
 
@@ -183,7 +195,9 @@ def judge_in(
     if not progress.decisions:
         raise InputError("no case was judged: the source has no readable row")
     # What is remembered took its time in an earlier run.
-    card = listing.tally.scorecard(name, 0.0 if progress.remembered else time.monotonic() - started)
+    card = listing.tally.scorecard(
+        name, 0.0 if progress.kept or progress.remembered else time.monotonic() - started
+    )
     if source is None:
         listing.print_one()
     else:
@@ -218,7 +232,7 @@ async def _judged(
     setup = assemble(config, say, listing.form.pairs)
     say(describe(setup.config))
     if not setup.takes_many:
-        cases = _fitting(cases, setup.protocol, bad)
+        cases = _fitting(cases, setup.protocol, bad, source)
     try:
         with watching(total, listing.latest, bar=not (listing.as_data and sys.stdout.isatty())) as watch:
             stream = run(
@@ -258,7 +272,7 @@ def _judged_on(
     setup = assemble(config, say, listing.form.pairs)
     say(describe(setup.config))
     if not setup.takes_many:
-        cases = _fitting(cases, setup.protocol, bad)
+        cases = _fitting(cases, setup.protocol, bad, source)
     stream = decide_on(
         cluster,
         judging(setup),
@@ -274,10 +288,6 @@ def _judged_on(
     for place, (case, decision) in enumerate(stream):
         listing.note(place, case)
         listing.add(decision)
-
-
-_OPEN = 4096
-"""Cases of a table's run that are kept until they are decided, beside the first ones."""
 
 
 class _Listing:
@@ -296,8 +306,8 @@ class _Listing:
         self._most = SHOWN
         self._first: dict[int, Decided] = {}
         self._latest: deque[Decided] = deque(maxlen=LATEST)
-        self._head: dict[str, tuple[int, Case]] = {}
-        self._open: dict[str, tuple[int, Case]] = {}
+        self._cases: dict[str, tuple[int, Case]] = {}
+        self._passing: dict[str, tuple[int, Case]] = {}
         self._waiting: dict[int, bytes] = {}
         self._next = 0
 
@@ -313,22 +323,21 @@ class _Listing:
             yield case
 
     def note(self, place: int, case: Case) -> None:
-        """Keep a case, and its place in the source, until its decision comes."""
-        if place < self._most:
-            self._head[case.id] = place, case
-            return
-        self._open[case.id] = place, case
-        if not self.as_data and len(self._open) > _OPEN:
-            # A resumed run passes over the cases that it decided before: the oldest are no longer waited for.
-            del self._open[next(iter(self._open))]
+        """Keep a case and its place until its decision comes, where a line or the table needs it."""
+        if place < self._most or self.as_data:
+            self._cases[case.id] = place, case
+        else:
+            self._passing[case.id] = place, case
+            if len(self._passing) > PASSING:
+                del self._passing[next(iter(self._passing))]
 
     def add(self, decision: Decision) -> None:
         """Count a decision, and write it where data is written."""
         self.tally.add(decision)
-        known = self._head.pop(decision.case_id, None) or self._open.pop(decision.case_id, None)
-        if known is None:
+        noted = self._cases.pop(decision.case_id, None) or self._passing.pop(decision.case_id, None)
+        if noted is None:
             return
-        place, case = known
+        place, case = noted
         if self.as_data:
             self._write(place, json_line(self.form.row(decision, case)))
         else:
@@ -372,7 +381,7 @@ class _Listing:
                 screen.print(self.form.table([self._first[0]], 0))
 
 
-def _fitting(cases: Iterable[Case], protocol: "Protocol", bad: "BadRows") -> Iterator[Case]:
+def _fitting(cases: Iterable[Case], protocol: "Protocol", bad: "BadRows", source: str) -> Iterator[Case]:
     """The cases whose number of responses the protocol takes; others are bad rows."""
     from jurist.judging.judge import check_arity
 
@@ -380,8 +389,10 @@ def _fitting(cases: Iterable[Case], protocol: "Protocol", bad: "BadRows") -> Ite
         try:
             check_arity(protocol, case, len(case.responses))
         except ProtocolError as error:
+            where = f"{source}: " if source else ""
+            told = ProtocolError(f"{where}{error.message}", error.hint)
             if bad.on_bad is None:
-                raise
-            bad.add(error)
+                raise told from None
+            bad.add(told)
         else:
             yield case

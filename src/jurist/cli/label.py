@@ -13,6 +13,7 @@ from cyclopts import Group, Parameter
 from jurist.cli import console
 from jurist.cli.console import describe, err, exit_code, next_step, say, watching
 from jurist.cli.options import CASES, OUTPUT, Flag, Judge, Limit, OnCluster, Out, SkipBad, Source
+from jurist.cli.planning import NONE, KnownRates, Only, PlanJson, Reading, plan_labels
 from jurist.core.errors import ConfigError, StoreError
 from jurist.judging.config import DEFAULTS
 from jurist.scale.config import HERE, Cluster
@@ -49,6 +50,9 @@ def label(
     policy: Annotated[Path | None, Parameter(group=CASES)] = None,
     skip_bad: SkipBad = False,
     limit: Limit = None,
+    plan: Only = False,
+    rates: KnownRates = NONE,
+    json: PlanJson = False,
     config: Judge = DEFAULTS,
     cluster: OnCluster = HERE,
 ) -> int:
@@ -96,6 +100,10 @@ def label(
         Leave out rows that cannot be read or labelled, and list them, instead of stopping.
     limit
         The first so many cases only.
+    plan
+        Say what it will take (calls, tokens, hours, money, disk), and ask nobody.
+    json
+        With --plan: as JSON on standard output.
     """
     for flag, value, needed in (("--pairs", pairs, "dpo"), ("--marks", marks, "kto")):
         if value is not None and format not in (needed, "both"):
@@ -113,9 +121,13 @@ def label(
 
     rules = Rules(pairs or "best-worst", marks or "best-worst", min_margin, min_agreement, consistent)
     sampled_from = policy and policy_of(policy)
+    if plan:
+        drawn = (sampled_from, sample) if sampled_from and sample else None
+        read = Reading(source, limit, skip_bad)
+        return plan_labels(read, config, rates, MANY, drawn, out=out, json=json)
     targets = targets_of(rows, format, source, out)
-    plan = LabelPlan(source, out, targets, rules, text, sample, sampled_from, skip_bad, limit, config)
-    return _label(plan, cluster)
+    labelling = LabelPlan(source, out, targets, rules, text, sample, sampled_from, skip_bad, limit, config)
+    return _label(labelling, cluster)
 
 
 def targets_of(rows: Path, format: Format, source: str, out: Path) -> dict[str, Path]:
@@ -169,7 +181,7 @@ def _label(plan: "LabelPlan", cluster: Cluster) -> int:
     else:
         _judged_on(cluster, plan, setup, writer, tally, progress)
     # What is remembered took its time in an earlier run.
-    seconds = 0.0 if progress.remembered else time.monotonic() - started
+    seconds = 0.0 if progress.kept or progress.remembered else time.monotonic() - started
     card = tally.scorecard("standard input" if plan.source == "-" else Path(plan.source).name, seconds)
     err.print(scorecard_view(card))
     write_scorecard(plan.out, card)

@@ -25,7 +25,7 @@ GROUPS = {
     "Measure": ("eval", "curve", "calibrate", "audit", "import", "export", "overlap"),
     "Read": ("report", "view", "show", "score", "compare", "agree"),
     "Train": ("data", "distill", "train", "ablate"),
-    "More": ("list", "protocols", "doctor", "help", "completion"),
+    "More": ("plan", "list", "protocols", "doctor", "help", "completion"),
 }
 # Commands are imported when they are called; so their summaries stand here.
 COMMANDS = {
@@ -42,7 +42,10 @@ COMMANDS = {
         "Audit a run, or probe a judge: position, length, markup, calibration, forgeries.",
     ),
     "import": ("runs:import_run", "Turn the official outputs of another judge into a run, and count it."),
-    "export": ("runs:export", "Write the results of a run as its benchmark publishes them."),
+    "export": (
+        "export:export",
+        "Write a run as rows or as published; a training for verl, OpenRLHF or Slurm.",
+    ),
     "overlap": ("overlap:overlap", "Find training rows that overlap with benchmarks, and leave them out."),
     "report": ("report:report", "Write runs as one HTML file: numbers, audit, every judgment to read."),
     "view": ("report:view", "Serve the report on this machine while a run goes on."),
@@ -54,6 +57,7 @@ COMMANDS = {
     "distill": ("distill:distill", "Distil judging chains: right and whole ones become rows for training."),
     "train": ("train:train", "Train a judge: supervised, by reinforcement (GRPO), or a scalar one."),
     "ablate": ("ablate:ablate", "Make judges in several ways, and measure them in one table."),
+    "plan": ("plan:plan", "What judging, distilling and training will take: calls, tokens, hours, money."),
     "list": ("list:list_names", "Protocols, engines, deliberations, benchmarks, schemas, one line each."),
     "protocols": ("protocols:protocols", "Fetch, verify and cache the prompts of published checkpoints."),
     "doctor": ("doctor:doctor", "Say what is installed, what is cached, and what a server can do."),
@@ -61,13 +65,27 @@ COMMANDS = {
 
 
 def _help(*command: str) -> int:
-    """Show how a command is used: `jurist help judge`."""
+    """Show how a command is used.
+
+    Examples::
+
+        jurist help
+        jurist help judge
+        jurist help train grpo
+    """
     app.help_print([*command])
     return 0
 
 
 def _completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
-    """Print what completes commands and options: `eval "$(jurist completion bash)"`."""
+    """Print what completes commands and options, for a shell to read.
+
+    Examples::
+
+        eval "$(jurist completion bash)"
+        eval "$(jurist completion zsh)"
+        jurist completion fish | source
+    """
     print(app.generate_completion(shell=shell))
     return 0
 

@@ -63,6 +63,8 @@ _JUDGE_OPTIONS: dict[str, tuple[Group, str | None, str | None]] = {
     "concurrency": (NETWORK, None, "servers: 64"),
     "timeout": (NETWORK, None, None),
     "retry_for": (NETWORK, None, None),
+    "requests_per_minute": (NETWORK, None, "no limit"),
+    "tokens_per_minute": (NETWORK, None, "no limit"),
     "samples_per_request": (NETWORK, None, None),
     "extra": (NETWORK, None, None),
     "cache": (NETWORK, None, "none"),
@@ -89,7 +91,9 @@ def _group_options(of: type, options: dict[str, tuple[Group, str | None, str | N
         how: dict[str, Any] = {"group": group, "alias": short}
         if default is not None:
             how["show_default"] = _constant(default)
-        hint = of.__annotations__[name]
+        # Several servers may each have a flag of their own; the configuration joins them.
+        hint = list[str] | str if name == "engine" else of.__annotations__[name]
+        how |= {"negative": "", "metavar": "STR"} if name == "engine" else {}
         of.__annotations__[name] = Annotated[hint, Parameter(**how)]
 
 

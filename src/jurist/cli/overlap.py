@@ -141,6 +141,8 @@ def overlap(
         next_step(
             "leave them out", "jurist", "overlap", source, "--against", ",".join(against), "--out", "FILE"
         )
+    elif not summary.touched:
+        next_step("train on them", "jurist", "train", "grpo", source, "--out", "RUN")
     return int(check and summary.touched > 0)
 
 

@@ -131,7 +131,7 @@ def import_run(
     json
         The scorecard as JSON on standard output.
     """
-    from jurist.benchmarks.base import read_bytes
+    from jurist.benchmarks.files import read_bytes
     from jurist.benchmarks.recorded import read_recorded
     from jurist.core.store import write_scorecard
     from jurist.judging import registry
@@ -295,6 +295,7 @@ def export(
             raise ConfigError("--model goes with --format rewardbench", hint="leave it out")
         number = _write_rows(lambda: export_rows(run, rows), out, format)
         say(f"{number:,} {rows} written to {out}")
+        next_step("read them here", "jurist", "show", run)
         return 0
     _check_export(run, format, model or "")
     with open_run(run) as opened:
@@ -305,6 +306,7 @@ def export(
         say(line)
     write_whole(out, msgspec.json.format(msgspec.json.encode(results), indent=4) + b"\n")
     say(f"written to {out}")
+    next_step("compare it with another judge's run", "jurist", "compare", run, "RUN")
     return 0
 
 

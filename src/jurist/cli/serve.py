@@ -42,7 +42,7 @@ def serve(
 
         jurist serve -e http://localhost:8000/v1
         jurist serve -e http://localhost:8000/v1 --group-size 8 --rating elo --reward rrm
-        JURIST_SERVER_TOKEN=... jurist serve --host 0.0.0.0 --port 8300
+        jurist serve -e http://localhost:8000/v1 --host 0.0.0.0     # with JURIST_SERVER_TOKEN set
 
     Parameters
     ----------

@@ -118,6 +118,10 @@ def _show_case(run: "Run", begins: str, *, full: bool, json: bool) -> None:
         write_json(decision_row(decision))
     else:
         print_paged(decision_parts(decision, run.case(name), full=full), screen)
+        if full:
+            next_step("as a page to browse", "jurist", "report", run.folder)
+        else:
+            next_step("whole responses and thinking", "jurist", "show", run.folder, "--full", case=name)
 
 
 def _list(run: "Run", selection: "Selection", *, all: bool) -> None:

@@ -167,6 +167,7 @@ def presets(*, json: Json = False) -> int:
 
         jurist train presets
         jurist train presets --json
+        jurist train grpo pairs.jsonl --preset rm-r1-instruct-7b --batch 64 -o runs/judge
 
     Parameters
     ----------
@@ -188,6 +189,9 @@ def presets(*, json: Json = False) -> int:
     for note in dict.fromkeys(p.note for p in PRESETS.values()):
         names = ", ".join(name for name, p in PRESETS.items() if p.note == note)
         screen.print(f"\n{names}\n  {note}", style="dim", soft_wrap=True)
+    next_step(
+        "use one", "jurist", "train", "grpo", "pairs.jsonl", "--preset", next(iter(PRESETS)), "--out", "RUN"
+    )
     return 0
 
 

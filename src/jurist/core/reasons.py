@@ -13,9 +13,15 @@ MOST = 200
 LONGEST = 200
 """Characters of a reason."""
 
-# Numbers of four and more digits (tokens, times) and identifiers (of requests) differ from call to call;
-# codes of HTTP do not.
-_OWN = re.compile(r"\b(?=[\w-]*\d)[\w-]{16,}\b|\d{4,}|\d+\.\d+")
+MEND = "; mend: "
+"""Stands in an error between what went wrong and what the user can do about it."""
+
+# What differs between two failures of one kind: how long was tried, names of requests, numbers. The status
+# of a server's reply and what mends the error do not.
+_TRIED = re.compile(r" \(tried for \d+ s\)")
+_REQUEST = re.compile(r"\b(?:req|chatcmpl|request)[-_][0-9A-Za-z-]+|\b(?=[\w-]*\d)[\w-]{16,}\b")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_STATUS = re.compile(r"\AHTTP \d+")
 
 
 class Reasons:
@@ -39,7 +45,15 @@ class Reasons:
 
 def reason_of(judgment: Judgment) -> str:
     """Status and note of a judgment without a verdict, such as ``failed: HTTP 401: wrong key``."""
-    note = judgment.verdict.note or judgment.completion.error or ""
-    lines = note.strip().splitlines()
-    text = " ".join(_OWN.sub("…", lines[0]).split())[:LONGEST] if lines else ""
+    lines = (judgment.verdict.note or judgment.completion.error or "").strip().splitlines()
+    text = _general(" ".join(lines[0].split()))[:LONGEST] if lines else ""
     return f"{judgment.verdict.status.value}: {text}" if text else judgment.verdict.status.value
+
+
+def _general(error: str) -> str:
+    """The error as all of its kind read: ``N`` for each number, ``ID`` for the name of a request."""
+    words, mark, mend = error.partition(MEND)
+    words = _REQUEST.sub("ID", _TRIED.sub("", words))
+    status = _STATUS.match(words)
+    start = status.end() if status else 0
+    return words[:start] + _NUMBER.sub("N", words[start:]) + mark + mend

@@ -1,5 +1,6 @@
 """What run.json says: the configuration of a run, sealed, and whether another one may go on in its folder."""
 
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -16,9 +17,15 @@ RUN = "run.json"
 FORMAT = 2
 """Version of the folder. Before 2 each judgment held its whole query, and no line had a checksum."""
 
-FREE = frozenset({"concurrency", "timeout", "retry_for", "give_up_after", "cache", "jurist", "input"})
+FREE = frozenset(
+    {
+        "concurrency", "timeout", "retry_for", "requests_per_minute", "tokens_per_minute", "give_up_after",
+        "cache", "jurist", "input",
+    }
+)  # fmt: skip
 """Options that change how fast a run goes, not what it says."""
 
+_SERVERS = re.compile(r"(?:scalar\+)?https?://", re.I)
 _INPUT_HASH = frozenset({"input_sha256", "input_bytes"})
 _SINCE_2 = frozenset({"cases_hash"})
 """Options that folders of before version 2 do not have."""
@@ -88,6 +95,9 @@ def agreed(
     now: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
     names = sorted({*before, *now} - free - _INPUT_HASH - (_SINCE_2 - before.keys()))
     pairs = {name: (before.get(name), now.get(name)) for name in names}
+    if all(isinstance(engine, str) and _SERVERS.match(engine) for engine in pairs.get("engine", (None,))):
+        # Servers move; which model they serve is compared by itself.
+        del pairs["engine"]
     changed = [f"{name} was {old!r}, now {new!r}" for name, (old, new) in pairs.items() if old != new]
     if changed:
         raise StoreError(

@@ -12,7 +12,8 @@ import msgspec
 from jurist.core.errors import StoreError
 from jurist.core.files import lines_from, read_regular
 from jurist.core.hash_set import HashSet
-from jurist.core.index import DecisionPlace, Index
+from jurist.core.index import Index
+from jurist.core.index_state import DecisionPlace
 from jurist.core.records import Damage, DamagedError, Records, decision_of
 from jurist.core.run_config import read_run
 from jurist.core.run_lines import DECISIONS, JUDGMENTS, DecisionLine
@@ -122,7 +123,7 @@ class Run(AbstractContextManager["Run"]):
                     yield offset, self._records.slim_judgment(offset)
             except DamagedError as error:
                 self._note(error)
-                self.lost += 1
+                self._lost.add((JUDGMENTS, offset))
 
     def judgment_of(self, query: Query) -> Judgment | None:
         """The judgment of a query, by its key; None where there is none that can be read."""
@@ -131,7 +132,7 @@ class Run(AbstractContextManager["Run"]):
             return None if offset is None else self._records.judgment_of(offset, query)
         except DamagedError as error:
             self._note(error)
-            self.lost += 1
+            self._lost.add((JUDGMENTS, query.key))
             return None
 
     def judgment_at(self, offset: int) -> Judgment | None:

@@ -67,7 +67,8 @@ def claim(folder: Path) -> AcquireReturnProxy:
     try:
         if lock.is_symlink():
             raise StoreError(f"cannot open {lock}: it is a link")
-        return FileLock(lock).acquire(timeout=0)
+        # It may be given back by another thread than the one that took it.
+        return FileLock(lock, thread_local=False).acquire(timeout=0)
     except Timeout:
         raise BusyError(
             f"another process is writing to the run folder {folder}",
@@ -140,7 +141,7 @@ class Store:
         self._open_cases.put(case.id, _OpenCase(case, digest, offset, texts))
         return offset
 
-    def is_settled(self, case_id: str, digest: str) -> bool:
+    def has_decided(self, case_id: str, digest: str) -> bool:
         """Whether this very case has a decision that is not taken again, as far as the index knows."""
         return self._index.decision(case_id, digest) is not None
 
@@ -260,12 +261,15 @@ class Store:
         before = read_run(self.folder) if (self.folder / RUN).exists() else None
         if before is not None:
             config = agreed(self.folder, before.config, config, FREE, self._warn)
+        else:
+            # First of all: files without it are nobody's, and who is killed between them must come back.
+            write_run(self.folder, RunFacts(config, FORMAT, {}))
         self._lines = {name: Lines(self.folder / name, self._warn) for name in FILES}
         unsealed = {} if before is None else before.unsealed
         if before is not None and before.version < FORMAT:
             unsealed = {name: self._lines[name].size for name in (JUDGMENTS, DECISIONS)}
         facts = RunFacts(config, FORMAT, unsealed)
-        if facts != before:
+        if before is not None and facts != before:
             write_run(self.folder, facts)
         return unsealed
 

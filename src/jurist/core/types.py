@@ -277,6 +277,8 @@ class Decision(Record, frozen=True):
 
         What a cascade's first judge or a brief look said is paid, but overruled by what came after it.
         """
+        if len({_stage(j.query) for j in self.judgments}) < 2:
+            return self.judgments
         last = {frozenset(j.query.order): _stage(j.query) for j in self.judgments}
         return tuple(j for j in self.judgments if _stage(j.query) == last[frozenset(j.query.order)])
 

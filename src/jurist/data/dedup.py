@@ -1,4 +1,4 @@
-"""Rows that were seen before, the same or nearly so, in memory that hardly grows with the rows."""
+"""Finds duplicates and near duplicates of earlier rows, in little memory."""
 
 import os
 from array import array
@@ -12,7 +12,7 @@ from jurist.core.types import Case, response_text, winner
 from jurist.data.overlap.words import digest, grams, words
 
 Unique = Literal["near", "exact", "prompt"]
-"""What may not come twice: nearly the same pair, the very same pair, nearly the same prompt."""
+"""Which rows are duplicates: nearly the same pair, exactly the same pair, or nearly the same prompt."""
 
 NGRAM, WORDS = 5, 13
 SKETCH, KEYS = 64, 4

@@ -1,4 +1,4 @@
-"""How hard a pair is: the share of a judge's samples that name the better response."""
+"""Difficulty of a pair: the share of a judge's samples that prefer the better response."""
 
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.types import Case, Decision, Record, Status, winner

@@ -1,4 +1,4 @@
-"""Which rows are fit for training; one reason for each that is not, the cheapest test first.
+"""Filters of training rows: the first reason for which a row is left out, the cheapest test first.
 
 Cases of many responses become pairs of a better and a worse one.
 """
@@ -104,7 +104,7 @@ class Filters:
 
 
 class FilterOptions(NamedTuple):
-    """What `jurist data pairs` filters by, as it stands on the command line."""
+    """The filters of `jurist data pairs`, as options of the command line."""
 
     unique: Unique | Literal["none"]
     near: float

@@ -1,12 +1,12 @@
 """Preference rows for TRL from decisions: pairs and labelled completions that pass the rules."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import exp, inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import msgspec
 
@@ -25,10 +25,10 @@ LABELS = "labels.json"
 """The counts in the run folder."""
 
 Pairs = Literal["best-worst", "best-rest", "all", "adjacent"]
-"""Which responses of a ranking become pairs: its ends, its head with each other, each two, neighbours."""
+"""Which responses of a ranking become pairs: best and worst, best and each other, every two, neighbours."""
 
 Marks = Literal["best-worst", "mean"]
-"""Which completions get a label: the ends of the ranking, or all that stand off the group's mean."""
+"""Which completions get a label: best and worst, or all whose score is not the group's mean."""
 
 IDENTICAL, AGREEMENT = "identical responses", "under the agreement"
 TIE, MARGIN, CONTRADICTED, ONE_ORDER = "tie", "under the margin", "orders disagree", "not in both orders"
@@ -73,6 +73,35 @@ class Mark(Record, frozen=True):
     margin: float
     confidence: float | None
     agreement: float | None
+
+
+class PairRow(TypedDict):
+    """A row of TRL's preference type with an explicit prompt: lists of messages, or texts."""
+
+    prompt: str | list[dict[str, str]]
+    chosen: str | list[dict[str, str]]
+    rejected: str | list[dict[str, str]]
+    margin: float
+    confidence: float | None
+    agreement: float | None
+    case_id: str
+    chosen_index: int
+    rejected_index: int
+    run: str
+
+
+class MarkRow(TypedDict):
+    """A row of TRL's unpaired preference type: lists of messages, or texts."""
+
+    prompt: str | list[dict[str, str]]
+    completion: str | list[dict[str, str]]
+    label: bool
+    margin: float
+    confidence: float | None
+    agreement: float | None
+    case_id: str
+    index: int
+    run: str
 
 
 Chance = Callable[[int, int], float | None]
@@ -188,7 +217,9 @@ class LabelWriter:
             )
         return IDENTICAL if len(different(case)) < 2 else ""
 
-    def _rows(self, name: str, decision: Decision, case: Case) -> tuple[list[dict[str, Any]], Counter[str]]:
+    def _rows(
+        self, name: str, decision: Decision, case: Case
+    ) -> tuple[Sequence[PairRow] | Sequence[MarkRow], Counter[str]]:
         """The rows of a case, and what was left out for which reason."""
         plan, folder = self._plan, str(self._plan.out)
         if name == "dpo":
@@ -197,9 +228,9 @@ class LabelWriter:
         marks, left_out = marks_of(decision, case, plan.rules)
         return [mark_row(mark, case, folder, text=plan.text) for mark in marks], left_out
 
-    def _report(self) -> dict[str, Any]:
+    def _report(self) -> dict[str, object]:
         plan = self._plan
-        report: dict[str, Any] = {"source": plan.source, "cases": self._cases, "bad_rows": self.bad.count}
+        report: dict[str, object] = {"source": plan.source, "cases": self._cases, "bad_rows": self.bad.count}
         if plan.sample:
             report["responses"] = dict(self.sampled)
         for name, file in self._files.items():
@@ -263,8 +294,8 @@ def different(case: Case) -> list[int]:
     return sorted(set(originals([turns_of(response) for response in case.responses])))
 
 
-def pair_row(pair: Pair, case: Case, run: str, *, text: bool = False) -> dict[str, Any]:
-    """A row of TRL's preference type with an explicit prompt: lists of messages, or texts.
+def pair_row(pair: Pair, case: Case, run: str, *, text: bool = False) -> PairRow:
+    """The row of a pair; ``text``: prompt and responses as texts.
 
     ``run`` and ``case_id`` say where the reasons are: `jurist show RUN CASE_ID`.
     """
@@ -282,8 +313,8 @@ def pair_row(pair: Pair, case: Case, run: str, *, text: bool = False) -> dict[st
     }
 
 
-def mark_row(mark: Mark, case: Case, run: str, *, text: bool = False) -> dict[str, Any]:
-    """A row of TRL's unpaired preference type: lists of messages, or texts."""
+def mark_row(mark: Mark, case: Case, run: str, *, text: bool = False) -> MarkRow:
+    """The row of a labelled completion, as ``pair_row``."""
     return {
         "prompt": _prompt(case, text=text),
         "completion": _completion(case.responses[mark.index], text=text),

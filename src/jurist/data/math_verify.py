@@ -1,4 +1,4 @@
-"""Answers compared as mathematics, by math-verify in a process that is replaced when it hangs or dies."""
+"""Compares answers as mathematics, by math-verify in a process that is replaced if it hangs or dies."""
 
 import sys
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Any, Self
 from jurist.core.errors import ConfigError, MissingExtraError
 
 MEMORY = 2 << 30
-"""Bytes that the process may take: an answer like 9^9^9^9 takes all it gets."""
+"""Most memory of the process in bytes: an answer like 9^9^9^9 would take all there is."""
 
 
 def installed() -> bool:

@@ -1,8 +1,9 @@
-"""Responses to prompts, drawn from a policy behind an engine, each kept in the run folder and drawn once."""
+"""Samples responses to prompts from a policy behind an engine, and keeps them in the run folder."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from typing import Unpack
 
@@ -34,13 +35,15 @@ from jurist.inputs.lines import Fields, Place, Row
 from jurist.inputs.rows import RESPONSES, case_of
 from jurist.judging import registry
 from jurist.judging.config import JudgeConfig, as_dict, config_of
+from jurist.judging.plan import Plan, Range
 from jurist.judging.pool import RunProgress, decide_all
+from jurist.judging.tokens import token_counter
 
 DRAWN, POLICY = "responses.jsonl", "policy.json"
 """What sampling adds to a run folder."""
 
 SHAPING = ("engine", "model", "temperature", "top_p", "max_tokens", "seed", "extra")
-"""Options of a policy that change what it says; the others change how fast."""
+"""Options of a policy that change its responses; the others change only its speed."""
 
 POLICY_OPTIONS = (*SHAPING, "concurrency", "timeout", "retry_for", "samples_per_request", "give_up_after")
 
@@ -164,6 +167,28 @@ class PolicySampler:
                         whole[i] = completion.text
                 meta = {**case.meta, "samples": list(whole)}
                 yield replace(case, responses=tuple(whole.values()), meta=meta)
+
+
+def undrawn(source: str, config: JudgeConfig, n: int, limit: int | None) -> Iterator[Case]:
+    """The prompts of a source with n made-up responses, as long as the policy may write: what is planned."""
+    longest = "word " * int((config.max_tokens or 0) * 4 / 5)
+    for case in islice(prompts_of(source), limit):
+        yield replace(case, responses=tuple(f"{i} {longest}" for i in range(n)))
+
+
+def drawing_plan(what: str, prompts: Sequence[Case], config: JudgeConfig, n: int) -> Plan:
+    """What drawing n responses to each prompt takes."""
+    counter = token_counter(config)
+    calls = float(len(prompts) * n)
+    some = prompts[:: max(1, len(prompts) // 200)]
+    lengths = [counter.count(case.prompt, None) for case in some]
+    read = sum(lengths) / max(1, len(lengths)) * calls
+    most = Range(0, calls * (config.max_tokens or 0))
+    note = f"the responses that are judged are counted at the {config.max_tokens:,} tokens that they may have"
+    return Plan(
+        what, len(prompts), Range(calls, calls), Range(read, read), most, True, counter.how,
+        max(lengths, default=0), notes=(note,),
+    )  # fmt: skip
 
 
 def _prompt_case(fields: Fields, default_id: str) -> Case:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -41,7 +40,7 @@ class DataReport(Record, frozen=True, omit_defaults=False):
     """
 
     command: str
-    options: dict[str, Any]
+    options: dict[str, object]
     sources: tuple[SourceCounts, ...]
     outputs: tuple[OutputFile, ...]
     counts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""RM-R1's released training sets: rendered prompts taken apart, the label leak mended.
+"""RM-R1's released training sets: splits rendered prompts into cases, and corrects a leak of the label.
 
 Layouts and names follow RM-R1-UIUC/RM-R1 @d4c2542, ``rm_r1/dataset/mix_data/mix_data.py`` (prompts) and
 ``rm_r1/verl/utils/dataset/rl_dataset.py`` (columns).
@@ -6,7 +6,7 @@ Layouts and names follow RM-R1-UIUC/RM-R1 @d4c2542, ``rm_r1/dataset/mix_data/mix
 
 import re
 from collections import Counter
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,7 +18,7 @@ from jurist.protocols.verdicts import parse_letter
 
 LABELS: dict[str, Scores] = {"model_a": (1.0, 0.0), "model_b": (0.0, 1.0)}
 
-# What stands between the texts: of a question and two responses, and of two conversations.
+# The marks between the texts: of a question and two responses, and of two conversations.
 _SINGLE = (
     "[Client Question]\n",
     "\n\n[The Start of Chatbot A's Response]\n",
@@ -62,7 +62,7 @@ def released(fields: Fields, name: str) -> Released:
     single, multi = (user.find(marks[0]) % (len(user) + 1) for marks in (_SINGLE, _MULTI))
     talks = multi < single
     prompt, responses, leak = _conversations(user) if talks else _question(user)
-    meta: dict[str, Any] = {
+    meta: dict[str, object] = {
         "layout": f"{layout}, {'conversations' if talks else 'question'}",
         "order": [0, 1],
     }
@@ -117,13 +117,13 @@ def _label(fields: Fields) -> tuple[str, str | None]:
         trace = None  # the label a second time
     if trace is not None and not isinstance(trace, str):
         raise InputError(f"winner: is no trace, saw {seen(trace)}", _HINT)
-    return cast("str", label), trace
+    return label, trace
 
 
 def _between(text: str, marks: tuple[str, ...]) -> list[str]:
-    """The texts between marks that each stand there once, in this order."""
+    """The texts between the marks, each of which must occur once, in this order."""
     if wrong := next((mark for mark in marks if text.count(mark) != 1), None):
-        times = "is missing" if wrong not in text else "stands there more than once"
+        times = "is missing" if wrong not in text else "occurs more than once"
         raise InputError(f"context_messages: {wrong.strip()!r} {times}", "a prompt of another layout")
     places = [text.index(mark) for mark in marks]
     if places != sorted(places):

@@ -4,19 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Literal, Self
+from typing import IO, Literal, Self, TypedDict
 
 import msgspec
 
 from jurist.core.errors import ConfigError, InputError, StoreError
 from jurist.core.hashing import seed_of
+from jurist.core.json_value import JsonValue
 from jurist.core.types import Case, Conversation, Message, Response, winner
 from jurist.inputs import OnBad, read_rows
 from jurist.inputs.lines import Fields, seen
 from jurist.inputs.rows import case_of
 
 Renames = Mapping[str, Sequence[str]]
-"""The name of a field of ours, and the fields of the source whose texts, joined, become its value."""
+"""New field name -> names of the source's fields; the texts of several fields are joined."""
 
 
 def read(source: str, renames: Renames | None = None, on_bad: OnBad | None = None) -> Iterator[Case]:
@@ -39,7 +40,7 @@ def renamed(fields: Fields, renames: Renames) -> Fields:
     return rest | {ours: _joined([fields[name] for name in names]) for ours, names in renames.items()}
 
 
-def _joined(values: list[object]) -> object:
+def _joined(values: list[JsonValue]) -> JsonValue:
     if len(values) == 1:
         return values[0]
     wrong = next((value for value in values if not isinstance(value, str)), None)
@@ -56,7 +57,17 @@ def row_of(case: Case) -> Fields:
     return fields
 
 
-def trl_row(case: Case) -> Fields:
+class TrlRow(TypedDict):
+    """A pair in TRL's preference format; ``source`` is where the pair is from."""
+
+    id: str
+    prompt: list[dict[str, str]]
+    chosen: list[dict[str, str]]
+    rejected: list[dict[str, str]]
+    source: str
+
+
+def trl_row(case: Case) -> TrlRow:
     """A pair in TRL's preference format, as its `RewardTrainer` and `DPOTrainer` read it.
 
     ``prompt``, ``chosen`` and ``rejected`` are lists of messages; ``id`` and ``source`` say where the pair is

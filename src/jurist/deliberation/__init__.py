@@ -1,1 +1,1 @@
-"""Many judgments, one decision; receives `ask`, knows no engine."""
+"""Deliberations: how several judgments become one decision; they call `ask` and know no engine."""

@@ -1,4 +1,4 @@
-"""Deliberations for a judge of one or two responses on cases of another number: ratings, anchors, teams."""
+"""Deliberations that let a judge of one or two responses decide other cases: ratings, anchors, teams."""
 
 from collections.abc import Sequence
 from math import sqrt

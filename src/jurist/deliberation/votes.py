@@ -1,4 +1,4 @@
-"""Votes and orders: one ask, both orders, the majority of k asks."""
+"""Votes and orders: one judgment, both orders, the majority of k judgments."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence

@@ -1,22 +1,10 @@
 """What every engine shares: a check at the door, and failures as completions."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from jurist.core.reasons import MEND
 from jurist.core.types import Completion, Query
-
-MEND = "; mend: "
-"""Stands in an error between what went wrong and what the user can do about it."""
-
-# What tells two failures of one kind apart: how long was tried, names of requests, numbers.
-_TRIED = re.compile(r" \(tried for \d+ s\)")
-_REQUEST = re.compile(
-    r"\b(?:req|chatcmpl|request)[-_][0-9A-Za-z-]+"
-    r"|\b[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}\b"
-)
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_STATUS = re.compile(r"\AHTTP \d+")
 
 
 def _silent(_: str) -> None:
@@ -63,15 +51,3 @@ def failed(error: str, seconds: float = 0.0) -> Completion:
 def with_mend(error: str, mend: str) -> str:
     """An error's text with what the user can do about it, where that is known."""
     return f"{error}{MEND}{mend}" if mend else error
-
-
-def reason_of(error: str) -> str:
-    """What equal failures have in common, so that they can be counted: numbers and request ids are left out.
-
-    The status of a server's answer and the mend stay as they are.
-    """
-    words, mark, mend = error.partition(MEND)
-    words = _REQUEST.sub("ID", _TRIED.sub("", words))
-    status = _STATUS.match(words)
-    start = status.end() if status else 0
-    return words[:start] + _NUMBER.sub("N", words[start:]) + mark + mend

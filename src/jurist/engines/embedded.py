@@ -72,9 +72,7 @@ class Batches:
         scheduler.cache_size = cache_gigabytes
         scheduler.max_num_batched_tokens = 1024
         try:
-            # Saved beside the file, the tokenizer is there in a tenth of the time.
-            saved = file.parent / _TOKENIZER
-            self.tokenizer: Any = self._og.Tokenizer(str(file.parent if saved.exists() else file))
+            self.tokenizer: Any = _tokenizer(self._og, file)
             self.pipeline: Any = self._og.ContinuousBatchingPipeline(
                 str(file),
                 self.tokenizer,
@@ -102,6 +100,51 @@ class Batches:
         return self.pipeline.add_request(number, tensor, config)
 
 
+class EmbeddedChat:
+    """The chat template and the vocabulary of a model, as the runtime reads them."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        # Texts that the tokenizer would turn into control tokens, whoever writes them.
+        names = [name.decode("utf-8", "replace") for name in tokenizer.get_vocab()]
+        # (Think tags are left to the model: a prefill closes its thinking with one.)
+        control = [re.escape(n) for n in names if re.fullmatch(r"<(?!/?think>)[^<>\s]+>", n)]
+        self._control = re.compile("|".join(control) or r"(?!)")
+
+    def ids(self, messages: Conversation, prefill: str | None) -> list[int]:
+        """Token ids of a chat: the template's control tokens are control tokens, nobody else's are."""
+        marked = [{"role": m.role, "content": f"\ue000{i}\ue001"} for i, m in enumerate(messages)]
+        template: str = self._tokenizer.apply_chat_template(marked, True)
+        ids: list[int] = []
+        for i, part in enumerate(MARK.split(template)):
+            ids += self._plain(messages[int(part)].content) if i % 2 else self._encode(part)
+        return ids + self._plain(prefill or "")
+
+    def text(self, ids: list[int]) -> str:
+        """The text of generated ids, without control tokens."""
+        return self._tokenizer.decode(ids)
+
+    def _encode(self, text: str) -> list[int]:
+        if not text:
+            return []
+        return self._tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist()
+
+    def _plain(self, text: str) -> list[int]:
+        """Ids of text in which no control token is recognised: it is cut inside each one's name."""
+        return [token for piece in cut_inside(self._control, text) for token in self._encode(piece)]
+
+
+def embedded_chat(model: str | None = None) -> EmbeddedChat:
+    """The tokenizer of an embedded model (named as for ``EmbeddedEngine``) without the model.
+
+    Raises ``EngineError``, ``MissingExtraError``.
+    """
+    library()
+    chosen = JUDGE if model is None and JUDGE.exists() else None
+    named = Path(model) if model and model != BASE else chosen
+    return EmbeddedChat(_tokenizer(library()[1], prepared_with_updates(named, _save_tokenizer).file))
+
+
 @dataclass(slots=True)
 class _Job:
     """One request on its way through the runtime's thread."""
@@ -121,12 +164,7 @@ class EmbeddedModel:
         model = prepared_with_updates(file, _save_tokenizer)
         self.context = model.context
         self._batches = Batches(model.file, cache_gigabytes)
-        self._tokenizer: Any = self._batches.tokenizer
-        # Texts that the tokenizer would turn into control tokens, whoever writes them.
-        names = [name.decode("utf-8", "replace") for name in self._tokenizer.get_vocab()]
-        # (Think tags are left to the model: a prefill closes its thinking with one.)
-        control = [re.escape(n) for n in names if re.fullmatch(r"<(?!/?think>)[^<>\s]+>", n)]
-        self._control = re.compile("|".join(control) or r"(?!)")
+        self.chat = EmbeddedChat(self._batches.tokenizer)
         self._slots = Slots(width)
         self._waiting: list[_Job] = []
         self._live: dict[int, _Job] = {}
@@ -140,7 +178,7 @@ class EmbeddedModel:
         """The continuation of a chat, or which of the query's choices comes next."""
         async with self._slots.held(urgent=bool(query.choices or query.prefill)):
             started = time.monotonic()
-            ids = self.chat_ids(query.messages, query.prefill)
+            ids = self.chat.ids(query.messages, query.prefill)
             if len(ids) >= self.context:
                 return overflow(len(ids), self.context)
             completion = await (self._labels(ids, query) if query.choices else self._sampled(ids, query))
@@ -159,7 +197,7 @@ class EmbeddedModel:
             settings["stop_strings"] = set(sampling.stop)
         output = await self.submit(ids, settings)
         return Completion(
-            self.text(output.generated_ids),
+            self.chat.text(output.generated_ids),
             finish="length" if output.finish_reason.name == "LENGTH" else "stop",
             usage=Usage(len(ids), len(output.generated_ids)),
         )
@@ -173,19 +211,6 @@ class EmbeddedModel:
         logprobs = {c: float(o.generated_log_probs[0]) for c, o in zip(query.choices, outputs, strict=True)}
         best = max(logprobs, key=lambda c: logprobs[c])
         return Completion(best, usage=Usage(len(ids), 1), logprobs=logprobs)
-
-    def chat_ids(self, messages: Conversation, prefill: str | None) -> list[int]:
-        """Token ids of a chat: the template's control tokens are control tokens, nobody else's are."""
-        marked = [{"role": m.role, "content": f"\ue000{i}\ue001"} for i, m in enumerate(messages)]
-        template: str = self._tokenizer.apply_chat_template(marked, True)
-        ids: list[int] = []
-        for i, part in enumerate(MARK.split(template)):
-            ids += self._plain(messages[int(part)].content) if i % 2 else self._encode(part)
-        return ids + self._plain(prefill or "")
-
-    def text(self, ids: list[int]) -> str:
-        """The text of generated ids, without control tokens."""
-        return self._tokenizer.decode(ids)
 
     async def submit(self, ids: list[int], settings: dict[str, Any]) -> Any:
         """The runtime's output for a prompt; cancelling the awaiting task cancels the request."""
@@ -205,15 +230,6 @@ class EmbeddedModel:
             self._wake.notify()
         self._thread.join(timeout=30)
         del self._batches
-
-    def _encode(self, text: str) -> list[int]:
-        if not text:
-            return []
-        return self._tokenizer.encode(text, add_special_tokens=False).input_ids.data[0].tolist()
-
-    def _plain(self, text: str) -> list[int]:
-        """Ids of text in which no control token is recognised: it is cut inside each one's name."""
-        return [token for piece in cut_inside(self._control, text) for token in self._encode(piece)]
 
     def _work(self) -> None:
         while True:
@@ -276,6 +292,11 @@ def _deliver(job: _Job, outcome: Any) -> None:
 
     if not job.loop.is_closed():
         job.loop.call_soon_threadsafe(settle)
+
+
+def _tokenizer(og: Any, file: Path) -> Any:
+    # Saved beside the file, the tokenizer is there in a tenth of the time.
+    return og.Tokenizer(str(file.parent if (file.parent / _TOKENIZER).exists() else file))
 
 
 def _save_tokenizer(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files, folders, Hub datasets and Python values in; cases out."""
+"""Reads files, folders, Hub datasets and Python values as cases."""
 
 from jurist.inputs.reading import BadRows, OnBad, case_from, cases_of, handler, load_cases, read_rows
 

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from os.path import exists, isdir
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, cast
 
 from jurist.core.errors import InputError
@@ -63,7 +63,7 @@ def open_source(source: str) -> Iterator[Row | BadRow]:
     ``read_rows`` is the loop over them.
     """
     if source.startswith("hf:"):
-        return _placed(hub_rows(source), source, unit="row ")
+        return placed_rows(hub_rows(source), source, unit="row ")
     if source == "-":
         return _stream_rows(sys.stdin.buffer, "stdin")
     path = Path(source).expanduser()
@@ -82,10 +82,10 @@ def open_source(source: str) -> Iterator[Row | BadRow]:
 
 
 def _file_rows(path: Path, prefix: str = "") -> Iterator[Row | BadRow]:
-    reader = READERS[_suffix(path)]
+    reader = READERS[suffix_of(path)]
     unit = "row " if reader is parquet_rows else ""
     with _open(path) as stream:
-        yield from _placed(reader(stream), str(path), prefix, unit)
+        yield from placed_rows(reader(stream), str(path), prefix, unit)
 
 
 def _stream_rows(stream: IO[bytes], name: str) -> Iterator[Row | BadRow]:
@@ -97,11 +97,13 @@ def _stream_rows(stream: IO[bytes], name: str) -> Iterator[Row | BadRow]:
         yield first
         yield from stream
 
-    return _placed(json_lines(lines()), name)
+    return placed_rows(json_lines(lines()), name)
 
 
-def _placed(rows: Iterator[Numbered], name: str, prefix: str = "", unit: str = "") -> Iterator[Row | BadRow]:
-    """Rows with their places and default ids; damage to the file is told with the last line that was read."""
+def placed_rows(
+    rows: Iterator[Numbered], name: str, prefix: str = "", unit: str = ""
+) -> Iterator[Row | BadRow]:
+    """Rows with places and default ids; the error of a damaged file names the last line that was read."""
     number = line = 0
     try:
         for number, (line, fields) in enumerate(rows, 1):
@@ -125,7 +127,7 @@ def _open(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: PurePath) -> str:
     """The suffix that tells the format, without ``.gz``."""
     name = path.name.lower()
     return Path(name.removesuffix(".gz")).suffix
@@ -133,7 +135,7 @@ def _suffix(path: Path) -> str:
 
 def _check(path: Path) -> None:
     """Raise for a file that is not what its name says, before anything else is read."""
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     zipped = path.suffix.lower() == ".gz"
     if suffix not in READERS or (zipped and suffix == ".parquet"):
         raise InputError(f"{path}: no format of rows has the suffix {path.suffix!r}; {LEGAL}", _rename(path))
@@ -196,7 +198,7 @@ def _hub_hint(source: str) -> str:
 
 def _data_files(folder: Path) -> list[Path]:
     def holds_rows(path: Path) -> bool:
-        return path.is_file() and not path.name.startswith(".") and _suffix(path) in READERS
+        return path.is_file() and not path.name.startswith(".") and suffix_of(path) in READERS
 
     files = sorted(path for path in folder.iterdir() if holds_rows(path))
     if not files:

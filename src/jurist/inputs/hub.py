@@ -62,10 +62,10 @@ def _with_split(name: str, split: str) -> str:
 
 def _rows(dataset: Any, source: str) -> Iterator[Numbered]:
     number = 0
-    rows: Iterator[Any] = iter(dataset)
+    rows: Iterator[object] = iter(dataset)
     while True:
         try:
-            row: Any = next(rows)
+            row = next(rows)
         except StopIteration:
             return
         except Exception as error:  # as above: the rows come over the same network

@@ -1,15 +1,16 @@
-"""Bytes to rows where the text is JSON: one object per line, or a list of objects."""
+"""Reads rows from JSON: one object per line, or a list of objects."""
 
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
 from jurist.core.errors import InputError
+from jurist.core.json_value import JsonObject
 
-Fields = dict[str, Any]
+Fields = JsonObject
 """One row as it was written: plain JSON values under their names."""
 
 Numbered = tuple[int, Fields | InputError]
@@ -21,7 +22,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Place(NamedTuple):
-    """Where a row stands. ``unit`` is "row " in formats that have no lines."""
+    """The place of a row. ``unit`` is "row " in formats that have no lines."""
 
     file: str
     line: int
@@ -32,7 +33,7 @@ class Place(NamedTuple):
 
 
 class NoDataError(InputError):
-    """Nothing of what is looked for lies here; another folder may have it."""
+    """The data are not here; another folder may have them."""
 
 
 class BrokenFile(InputError):

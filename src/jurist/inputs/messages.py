@@ -6,7 +6,7 @@ a judge that reads text would see two equal responses where only these differ.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import TypeGuard, cast
 
 import msgspec
 
@@ -18,7 +18,7 @@ MESSAGE_HINT = 'a message looks like {"role": "user", "content": "..."}'
 TEXT_ONLY = "a judge reads text alone: leave the row out, or describe the content in words"
 
 MEDIA = ("image", "images", "audio", "audios", "video", "videos", "files", "attachments")
-"""Fields of a row or message that hold what is no text."""
+"""Fields of a row or message for images, sound and files."""
 
 _SHAREGPT_ROLES = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant"}
 _TEXT_PARTS = ("text", "input_text", "output_text")
@@ -28,7 +28,7 @@ _RESULT_PARTS = ("tool_result", "function_call_output")
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 
 
-def message_of(value: Any, field: str) -> Message:
+def message_of(value: object, field: str) -> Message:
     """A message from a ``Message``, OpenAI's or Anthropic's fields, or ShareGPT's ``from`` and ``value``.
 
     Tool calls stand after the content in ``<tool_call>`` tags, with name and arguments as JSON, reasoning
@@ -38,9 +38,11 @@ def message_of(value: Any, field: str) -> Message:
         return Message(text_of(value.role, f"{field}.role"), text_of(value.content, f"{field}.content"))
     if not isinstance(value, Mapping):
         raise InputError(f"{field}: expected a message, saw {seen(value)}", MESSAGE_HINT)
-    fields = cast("Mapping[str, Any]", value)
-    if len(fields) == 2 and _is_plain(fields.get("role")) and _is_plain(fields.get("content")):
-        return Message(fields["role"], fields["content"])  # nearly every message, at half the time
+    fields = cast("Mapping[str, object]", value)
+    if len(fields) == 2:
+        role, content = fields.get("role"), fields.get("content")
+        if _is_plain(role) and _is_plain(content):
+            return Message(role, content)  # nearly every message, at half the time
     role, content, name = _role_and_content(fields, field)
     calls = _calls(fields, field)
     refuse_media(fields, f"{field}.")
@@ -55,20 +57,20 @@ def message_of(value: Any, field: str) -> Message:
     return Message(role, "\n\n".join(text for text in (*texts, "\n".join(calls)) if text))
 
 
-def content_of(value: Any, field: str) -> str:
+def content_of(value: object, field: str) -> str:
     """The text of a content: a text, or a list of parts, joined by line breaks; refuses what is no text."""
     if isinstance(value, str):
         return text_of(value, field)
     if isinstance(value, Mapping):
-        return _part(cast("Mapping[str, Any]", value), field)
+        return _part(cast("Mapping[str, object]", value), field)
     if not isinstance(value, Sequence):
         raise InputError(f"{field}: must be a text or a list of parts, saw {seen(value)}", MESSAGE_HINT)
-    parts = cast("Sequence[Any]", value)
+    parts = cast("Sequence[object]", value)
     texts = [content_of(part, f"{field}[{i}]") for i, part in enumerate(parts)]
     return "\n".join(text for text in texts if text)
 
 
-def text_of(value: Any, field: str) -> str:
+def text_of(value: object, field: str) -> str:
     """A plain text; raises for another type and for half a surrogate pair, which no file can hold."""
     if not isinstance(value, str):
         raise InputError(f"{field}: must be a text, saw {seen(value)}", MESSAGE_HINT)
@@ -84,11 +86,11 @@ def text_of(value: Any, field: str) -> str:
     return str(value)  # numpy's texts are a subclass that msgspec does not write
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: object) -> TypeGuard[str]:
     return type(value) is str and value.isascii()
 
 
-def refuse_media(fields: Mapping[str, Any], field: str = "") -> None:
+def refuse_media(fields: Mapping[str, object], field: str = "") -> None:
     """Raise where a row or message holds an image, sound or file beside its texts."""
     for name in MEDIA:
         if fields.get(name) not in (None, "", [], {}):
@@ -98,7 +100,7 @@ def refuse_media(fields: Mapping[str, Any], field: str = "") -> None:
             )
 
 
-def _role_and_content(fields: Mapping[str, Any], field: str) -> tuple[str, Any, str]:
+def _role_and_content(fields: Mapping[str, object], field: str) -> tuple[str, object, str]:
     """(role, content, the name of the content's field)."""
     if "role" not in fields and "from" in fields and "value" in fields:
         role = text_of(fields["from"], f"{field}.from")
@@ -109,8 +111,8 @@ def _role_and_content(fields: Mapping[str, Any], field: str) -> tuple[str, Any, 
     return text_of(fields["role"], f"{field}.role"), fields.get("content"), "content"
 
 
-def _reasoning(fields: Mapping[str, Any], field: str) -> list[str]:
-    """The reasoning that stands beside the content; the same under two names counts once."""
+def _reasoning(fields: Mapping[str, object], field: str) -> list[str]:
+    """The reasoning in fields beside the content; the same under two names counts once."""
     texts = [
         content_of(fields[name], f"{field}.{name}")
         for name in _REASONING_FIELDS
@@ -119,28 +121,29 @@ def _reasoning(fields: Mapping[str, Any], field: str) -> list[str]:
     return [_tagged("think", text) for text in dict.fromkeys(texts) if text.strip()]
 
 
-def _calls(fields: Mapping[str, Any], field: str) -> list[str]:
+def _calls(fields: Mapping[str, object], field: str) -> list[str]:
     listed = fields.get("tool_calls")
     if listed is not None and (isinstance(listed, str) or not isinstance(listed, Sequence)):
         raise InputError(f"{field}.tool_calls: must be a list, saw {seen(listed)}", MESSAGE_HINT)
     calls = [
-        _call(call, f"{field}.tool_calls[{i}]") for i, call in enumerate(cast("Sequence[Any]", listed or ()))
+        _call(call, f"{field}.tool_calls[{i}]")
+        for i, call in enumerate(cast("Sequence[object]", listed or ()))
     ]
     if fields.get("function_call") is not None:
         calls.append(_call(fields["function_call"], f"{field}.function_call"))
     return calls
 
 
-def _call(value: Any, field: str) -> str:
+def _call(value: object, field: str) -> str:
     """A call in its tags, from OpenAI's ``function``, Anthropic's ``input`` or plain fields."""
     if isinstance(value, str):
         return _tagged("tool_call", text_of(value, field))
-    outer = cast("Mapping[str, Any]", value if isinstance(value, Mapping) else {})
-    function: Any = outer.get("function") or outer.get("custom")
-    inner = cast("Mapping[str, Any]", function if isinstance(function, Mapping) else outer)
+    outer = cast("Mapping[str, object]", value if isinstance(value, Mapping) else {})
+    function: object = outer.get("function") or outer.get("custom")
+    inner = cast("Mapping[str, object]", function if isinstance(function, Mapping) else outer)
     if not isinstance(inner.get("name"), str):
         raise InputError(f"{field}: is no tool call with a name, saw {seen(dict(outer))}", MESSAGE_HINT)
-    arguments: Any = next(
+    arguments: object = next(
         (inner[name] for name in ("arguments", "input") if inner.get(name) is not None), "{}"
     )
     if isinstance(arguments, str):
@@ -155,7 +158,7 @@ def _call(value: Any, field: str) -> str:
         raise
 
 
-def _part(part: Mapping[str, Any], field: str) -> str:
+def _part(part: Mapping[str, object], field: str) -> str:
     kind = part.get("type") or ("text" if "text" in part else None)
     if kind in _TEXT_PARTS:
         return text_of(part.get("text"), f"{field}.text")

@@ -1,4 +1,4 @@
-"""The loop over rows: each row made into something, or its error raised or handed on with its place."""
+"""The loop over rows: makes a case or another value of each row; errors name the place of the row."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike, fspath
@@ -16,6 +16,7 @@ from jurist.core.types import Case
 from jurist.inputs.files import open_source
 from jurist.inputs.lines import BadRow, Fields, Place, Row, seen
 from jurist.inputs.messages import text_of
+from jurist.inputs.remote import is_remote, remote_rows
 from jurist.inputs.rows import case_of
 from jurist.inputs.tables import plain
 from jurist.inputs.turns import prompt_of, response_of, responses_of
@@ -39,7 +40,7 @@ class _Given(NamedTuple):
     """A case or a row from Python."""
 
     place: Place
-    value: Any
+    value: object
 
 
 class BadRows:
@@ -66,14 +67,17 @@ class BadRows:
 
 
 def read_rows(
-    source: str | PathLike[str], make: Callable[[Row], T], on_bad: OnBad | None = None
+    source: str | PathLike[str], make: Callable[[Row], T], on_bad: OnBad | None = None, filesystem: Any = None
 ) -> Iterator[T]:
     """What ``make`` makes of each row of a source (as for ``load_cases``), in order.
 
     A source that cannot be read raises here. ``InputError`` from ``make``, and of a row that cannot be
     decoded, gets the place in front, and is raised, or with ``on_bad`` handed there and the row passed over.
     """
-    return _made(open_source(fspath(source)), make, on_bad)
+    place = fspath(source)
+    if filesystem is not None or is_remote(place):
+        return _made(remote_rows(place, filesystem), make, on_bad)
+    return _made(open_source(place), make, on_bad)
 
 
 def _made(rows: Iterable[R | BadRow], make: Callable[[R], T], on_bad: OnBad | None) -> Iterator[T]:
@@ -92,15 +96,21 @@ def _made(rows: Iterable[R | BadRow], make: Callable[[R], T], on_bad: OnBad | No
 
 
 def load_cases(
-    source: str | PathLike[str], *, skip_bad: bool = False, on_bad: OnBad | None = None
+    source: str | PathLike[str],
+    *,
+    skip_bad: bool = False,
+    on_bad: OnBad | None = None,
+    filesystem: Any = None,
 ) -> Iterator[Case]:
     """The cases of ``source``, one at a time; raises ``InputError`` naming file, line and field.
 
     ``source`` is a file (.jsonl, .ndjson, .json, .csv, .tsv, each also with .gz; .parquet), a folder of
-    them, ``-`` for JSONL on standard input, or ``hf:org/name[:split][@revision][#config]``. A source that
-    cannot be read raises here, a bad row when the iterator comes to it. With ``skip_bad`` a bad row is
-    handed to ``on_bad`` and passed over; damage to a whole file raises all the same. A run folder gives the
-    cases that it decided, in the order of its input.
+    them, ``-`` for JSONL on standard input, ``hf:org/name[:split][@revision][#config]``, or an address on a
+    filesystem that pyarrow or fsspec knows (``s3://bucket/folder``); ``filesystem``, an object of theirs,
+    takes the place of the one that the address names. A source that cannot be read raises here, a bad row
+    when the iterator comes to it. With ``skip_bad`` a bad row is handed to ``on_bad`` and passed over; damage
+    to a whole file raises all the same. A run folder gives the cases that it decided, in the order of its
+    input.
     """
     if isfile(join(expanduser(source), RUN)):
         return _cases_of_run(Path(source).expanduser())
@@ -109,7 +119,7 @@ def load_cases(
     def case_from_row(row: Row) -> Case:
         return ids.claimed(case_of(row.fields, row.default_id), row.place, in_subset="subset" in row.fields)
 
-    return read_rows(source, case_from_row, handler(skip_bad=skip_bad, on_bad=on_bad))
+    return read_rows(source, case_from_row, handler(skip_bad=skip_bad, on_bad=on_bad), filesystem)
 
 
 def _cases_of_run(folder: Path) -> Iterator[Case]:
@@ -124,7 +134,7 @@ def _cases_of_run(folder: Path) -> Iterator[Case]:
         yield from cases
 
 
-def cases_of(values: Any, *, skip_bad: bool = False, on_bad: OnBad | None = None) -> Iterator[Case]:
+def cases_of(values: object, *, skip_bad: bool = False, on_bad: OnBad | None = None) -> Iterator[Case]:
     """Cases from Python: ``Case`` objects, rows as in files (dictionaries), or a table of a data frame.
 
     The same checks as ``load_cases``: an id that comes twice, a text in place of a list of responses, half
@@ -144,11 +154,11 @@ def cases_of(values: Any, *, skip_bad: bool = False, on_bad: OnBad | None = None
 
 
 def case_from(
-    prompt: Any,
-    responses: Any,
+    prompt: object,
+    responses: object,
     *,
     id: str = "1",
-    reference: Any = None,
+    reference: object = None,
     rubric: str | None = None,
 ) -> Case:
     """One case from arguments in Python; raises ``InputError`` naming the argument.
@@ -223,7 +233,7 @@ def check_writable(value: object) -> None:
         ) from None
 
 
-def _records(values: Any) -> Iterable[Any]:
+def _records(values: Any) -> Iterable[object]:
     """The rows of a data frame (pandas, polars), else the items of an iterable; raises for anything else."""
     if hasattr(values, "columns"):
         if hasattr(values, "to_dicts"):
@@ -235,15 +245,15 @@ def _records(values: Any) -> Iterable[Any]:
             f"cases: must be a list of cases or rows, saw {seen(cast('object', values))}",
             'for example [{"prompt": "Name a prime.", "responses": ["7", "8"]}]',
         )
-    return cast("Iterable[Any]", values)
+    return cast("Iterable[object]", values)
 
 
-def _fields(value: Any) -> Fields:
+def _fields(value: object) -> Fields:
     """A row as it would stand in a file; missing values of a data frame are null."""
     if not isinstance(value, Mapping):
         hint = 'a row looks like {"prompt": "...", "responses": ["...", "..."]}'
         raise InputError(f"expected a case or a row, saw {seen(value)}", hint)
-    fields = plain(dict(cast("Mapping[str, Any]", value)))
+    fields = plain(dict(cast("Mapping[str, object]", value)))
     if isinstance(fields, InputError):
         raise fields
     check_writable(fields)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from jurist.core.errors import InputError
 from jurist.core.types import Case, Conversation, Response, Scores
@@ -217,7 +217,7 @@ def _nearest(name: str, legal: tuple[str, ...]) -> str | None:
     return next(iter(get_close_matches(low, alike, n=1, cutoff=0.8)), None)
 
 
-def _both(layout: Layout, rest: Fields) -> tuple[Any, Any]:
+def _both(layout: Layout, rest: Fields) -> tuple[object, object]:
     for name in layout.responses:
         if name not in rest:
             other = next(x for x in layout.responses if x != name)
@@ -239,9 +239,11 @@ def _prompt(rest: Fields, layout: Layout) -> Conversation:
             f"legal names are {', '.join(PROMPTS)}",
         )
     value = rest.pop(field)
-    if field == "instruction" and isinstance(value, str) and isinstance(rest.get("input"), str):
+    text = rest.get("input")
+    if field == "instruction" and isinstance(value, str) and isinstance(text, str):
         # Instruction data has two halves: the task, and the text that it is about.
-        value = "\n\n".join(half for half in (value, rest.pop("input")) if half)
+        del rest["input"]
+        value = "\n\n".join(half for half in (value, text) if half)
     return prompt_of(value, field)
 
 
@@ -259,14 +261,14 @@ def _text(rest: Fields, name: str) -> str | None:
     return str(value)
 
 
-def _meta(rest: Fields) -> dict[str, Any]:
+def _meta(rest: Fields) -> Fields:
     """``meta``, and the fields of the row that have no other use, under their names."""
     meta_field = rest.pop("meta", None)
     if meta_field is not None and not isinstance(meta_field, dict):
         raise InputError(
             f"meta: must be an object, saw {seen(meta_field)}", 'for example {"source": "forum"}'
         )
-    meta = cast("dict[str, Any]", meta_field or {})
+    meta = meta_field or {}
     extra = {name: value for name, value in rest.items() if name not in _SETTLED or value is not None}
     clash = next((name for name in extra if name in meta), None)
     if clash is not None:

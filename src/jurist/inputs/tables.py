@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib import import_module
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import msgspec
 
 from jurist.core.errors import InputError, MissingExtraError
+from jurist.core.json_value import JsonValue
 from jurist.inputs.lines import BOM, BrokenFile, Fields, Numbered, seen, utf8_error
 from jurist.inputs.rows import ONE_HOT, PROMPTS, RESPONSES
 
@@ -55,7 +56,7 @@ def pyarrow_parquet() -> Any:
     return parquet
 
 
-def plain(row: Any) -> Fields | InputError:
+def plain(row: object) -> Fields | InputError:
     """A row of Python objects (dates, decimals, numpy's numbers) as plain JSON values.
 
     Bytes that are UTF-8 become a text; others are an error that names the column.
@@ -70,7 +71,7 @@ def plain(row: Any) -> Fields | InputError:
         return error
 
 
-def _unwrapped(value: Any) -> Any:
+def _unwrapped(value: object) -> object:
     """A numpy or pandas value as Python's own; raises ``NotImplementedError`` for other types."""
     as_python = getattr(value, "tolist", None)
     if callable(as_python):
@@ -80,7 +81,7 @@ def _unwrapped(value: Any) -> Any:
     raise NotImplementedError(f"the type {type(value).__name__}")
 
 
-def _without_bytes(value: Any, column: str) -> Any:
+def _without_bytes(value: JsonValue | bytes, column: str) -> JsonValue:
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -90,9 +91,9 @@ def _without_bytes(value: Any, column: str) -> Any:
                 "drop the column where the texts say all of it; a judge reads text alone",
             ) from None
     if isinstance(value, list):
-        return [_without_bytes(item, column) for item in cast("list[Any]", value)]
+        return [_without_bytes(item, column) for item in value]
     if isinstance(value, dict):
-        return {key: _without_bytes(item, column) for key, item in cast("dict[str, Any]", value).items()}
+        return {key: _without_bytes(item, column) for key, item in value.items()}
     return value
 
 
@@ -185,25 +186,31 @@ def _conversations(fields: Fields) -> Fields | None:
     if not all(isinstance(cell, str) and cell.startswith("[") for cell in cells):
         return None
     lists = [_json(str(cell)) for cell in cells]
-    if not all(isinstance(x, list) and len(cast("list[Any]", x)) == len(lists[0]) > 0 for x in lists):
+    asked, first, second = (_texts_of(items) for items in lists)
+    if not asked or not len(asked) == len(first) == len(second):
         return None
-    asked, *answered = ([text or "" for text in cast("list[Any]", x)] for x in lists)
-    if not all(isinstance(text, str) for texts in (asked, *answered) for text in texts):
-        return None
-    responses = [_turns(asked, answers) for answers in answered]
-    return fields | {"prompt": asked[0], **dict(zip(names[1:], responses, strict=True))}
+    return fields | {"prompt": asked[0], names[1]: _turns(asked, first), names[2]: _turns(asked, second)}
 
 
-def _turns(asked: list[str], answers: list[str]) -> Any:
+def _texts_of(items: JsonValue) -> list[str]:
+    """The texts of a list, null as an empty one; no texts where the value is no list of these."""
+    if not isinstance(items, list):
+        return []
+    texts = [text for item in items if isinstance(text := item or "", str)]
+    return texts if len(texts) == len(items) else []
+
+
+def _turns(asked: list[str], answers: list[str]) -> JsonValue:
     if len(asked) == 1:
         return answers[0]
-    turns = [{"role": "assistant", "content": answers[0]}]
+    turns: list[JsonValue] = [{"role": "assistant", "content": answers[0]}]
     for question, answer in zip(asked[1:], answers[1:], strict=True):
-        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        turns.append({"role": "user", "content": question})
+        turns.append({"role": "assistant", "content": answer})
     return turns
 
 
-def _cell(name: str, cell: str) -> Any:
+def _cell(name: str, cell: str) -> JsonValue:
     """A cell as the value it stands for; an empty one is null, except that a response may be empty."""
     if name in PROMPTS or name in RESPONSES:
         return _conversation(name, cell) if cell.lstrip()[:1] in ("[", "{") else cell
@@ -212,18 +219,18 @@ def _cell(name: str, cell: str) -> Any:
     return _json(cell) if name in _NUMERIC else cell
 
 
-def _conversation(name: str, cell: str) -> Any:
+def _conversation(name: str, cell: str) -> JsonValue:
     """Messages or a list of responses out of a cell; an answer that only looks like JSON stays a text."""
-    value: Any = _json(cell)
+    value = _json(cell)
     if name == "responses":
         return value
-    items = cast("list[Any]", value if isinstance(value, list) else [])
+    items = value if isinstance(value, list) else []
     messages = bool(items) and all(isinstance(x, dict) and "role" in x for x in items)
     texts = name.endswith(("chosen", "rejected")) and bool(items) and all(isinstance(x, str) for x in items)
     return items if messages or texts else cell
 
 
-def _json(cell: str) -> Any:
+def _json(cell: str) -> JsonValue:
     try:
         return msgspec.json.decode(cell)
     except (ValueError, RecursionError):

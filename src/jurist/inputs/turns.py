@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
@@ -18,19 +18,19 @@ _TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-def prompt_of(value: Any, field: str) -> Conversation:
+def prompt_of(value: object, field: str) -> Conversation:
     """A prompt: a text is one user turn, a list of messages a conversation."""
     if isinstance(value, str):
         return _asking((Message("user", text_of(value, field)),), field)
     return _asking(messages_of(value, field), field)
 
 
-def response_of(value: Any, field: str) -> Response:
+def response_of(value: object, field: str) -> Response:
     """A response: a text, which may be empty, or the turns of a conversation that went on."""
     return text_of(value, field) if isinstance(value, str) else messages_of(value, field)
 
 
-def responses_of(value: Any, field: str) -> tuple[Response, ...]:
+def responses_of(value: object, field: str) -> tuple[Response, ...]:
     """A list of responses; one text is not taken for a list of its letters."""
     items = _listed(value)
     if not items:
@@ -41,16 +41,16 @@ def responses_of(value: Any, field: str) -> tuple[Response, ...]:
     return tuple(response_of(item, f"{field}[{i}]") for i, item in enumerate(items))
 
 
-def is_many(value: Any) -> bool:
+def is_many(value: object) -> bool:
     """Whether a value is a list of responses rather than one response."""
     items = _listed(value)
     return bool(items) and isinstance(items[0], str | list)
 
 
-def messages_of(value: Any, field: str) -> Conversation:
+def messages_of(value: object, field: str) -> Conversation:
     """The turns of a list of messages, or of one message; see ``message_of`` for what is rendered."""
     if isinstance(value, Message | Mapping):
-        return (message_of(value, field),)
+        return (message_of(cast("object", value), field),)
     items = _listed(value)
     if items is None:
         said = "is null" if value is None else "must be a text or a list of messages"
@@ -60,16 +60,16 @@ def messages_of(value: Any, field: str) -> Conversation:
     return tuple(message_of(item, f"{field}[{i}]") for i, item in enumerate(items))
 
 
-def _listed(value: Any) -> list[Any] | None:
+def _listed(value: object) -> list[object] | None:
     """The items of a list, tuple or array; None for anything else."""
     if isinstance(value, list | tuple):
-        return list(cast("list[Any]", value))
+        return list(cast("list[object]", value))
     as_list = getattr(value, "tolist", None)  # numpy, pandas and pyarrow hand lists out as arrays
-    items: Any = as_list() if callable(as_list) else None
-    return cast("list[Any]", items) if isinstance(items, list) else None
+    items: object = as_list() if callable(as_list) else None
+    return cast("list[object]", items) if isinstance(items, list) else None
 
 
-def after(prompt: Conversation, value: Any, field: str) -> Response:
+def after(prompt: Conversation, value: object, field: str) -> Response:
     """A response that may repeat the turns of its prompt first, as conversational preference data does."""
     response = response_of(value, field)
     if isinstance(response, str):
@@ -79,7 +79,7 @@ def after(prompt: Conversation, value: Any, field: str) -> Response:
 
 
 def shared_prompt(
-    values: tuple[Any, Any], fields: tuple[str, str]
+    values: tuple[object, object], fields: tuple[str, str]
 ) -> tuple[Conversation, tuple[Response, Response]]:
     """The turns that two conversations begin with are the prompt, what is left are the responses."""
     one, two = (_dialogue(value, field) for value, field in zip(values, fields, strict=True))
@@ -106,7 +106,7 @@ def _asking(turns: Conversation, field: str) -> Conversation:
     return turns
 
 
-def _dialogue(value: Any, field: str) -> Conversation:
+def _dialogue(value: object, field: str) -> Conversation:
     """A whole conversation, from messages or from a Human/Assistant transcript."""
     if not isinstance(value, str):
         return messages_of(value, field)

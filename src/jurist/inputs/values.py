@@ -1,7 +1,7 @@
 """Gold, ratings and references of a row."""
 
 import sys
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
@@ -13,12 +13,12 @@ from jurist.inputs.messages import text_of
 MAX = sys.float_info.max
 
 
-def gold_of(value: Any, n: int) -> Scores | None:
+def gold_of(value: object, n: int) -> Scores | None:
     """``gold`` as one number per response; an index stands for the best one."""
     if value is None:
         return None
     if isinstance(value, list):
-        numbers = cast("list[Any]", value)
+        numbers = cast("list[object]", value)
         if len(numbers) != n:
             raise InputError(
                 f"gold: {len(numbers)} numbers for {n} responses, saw {seen(numbers)}",
@@ -34,18 +34,17 @@ def gold_of(value: Any, n: int) -> Scores | None:
     return tuple(float(i == index) for i in range(n))
 
 
-def number_of(value: Any, field: str) -> float:
+def number_of(value: object, field: str) -> float:
     """A finite number; true and false are none, though Python counts with them."""
-    sized = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX
-    if not sized:  # not true of NaN either
-        raise InputError(
-            f"{field}: must be a finite number, saw {seen(value)}",
-            "write a number without quotes, or leave the field out where nobody knows",
-        )
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX:  # so no NaN
+        return float(value)
+    raise InputError(
+        f"{field}: must be a finite number, saw {seen(value)}",
+        "write a number without quotes, or leave the field out where nobody knows",
+    )
 
 
-def text_or_json(value: Any, field: str) -> str | None:
+def text_or_json(value: object, field: str) -> str | None:
     """A reference or label as trainers and tables hold it: text, number, or an object, which becomes JSON.
 
     None and NaN, a table's missing value, are no reference.

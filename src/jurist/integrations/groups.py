@@ -1,4 +1,4 @@
-"""From the rows of all processes to groups, from their rewards back to the rows, and to a reward server."""
+"""Makes groups of the rows of all processes, returns rewards to the rows, and asks a reward server."""
 
 import asyncio
 import os
@@ -92,9 +92,9 @@ def number_of(reward: Reward | ScoreReply | RankedResponse, unanswered: Unanswer
 
 
 def rows_of(
-    prompts: Sequence[Any],
-    completions: Sequence[Any],
-    columns: Mapping[str, Any],
+    prompts: Sequence[object],
+    completions: Sequence[object],
+    columns: Mapping[str, Sequence[object] | None],
     reference: str = "reference",
     rubric: str = "rubric",
 ) -> list[RewardRow]:
@@ -158,14 +158,14 @@ def _group(rows: Sequence[tuple[int, RewardRow]], places: Sequence[int]) -> RowG
     return RowGroup(case, tuple(places), owner)
 
 
-def _turns(value: Any, where: str) -> Conversation:
+def _turns(value: object, where: str) -> Conversation:
     """Messages as the trainer has them, calls of tools as texts; turns with nothing in them are left out."""
-    listed = cast("list[Any]", value if isinstance(value, list) else [None])
+    listed = cast("list[object]", value if isinstance(value, list) else [None])
     turns: list[Message] = []
     for i, item in enumerate(listed):
         if not isinstance(item, dict) or "role" not in item:
             raise InputError(f"{where}: neither a text nor messages", hint="role and content in each message")
-        message = cast("dict[str, Any]", item)
+        message = cast("dict[str, object]", item)
         content = message.get("content")
         turn = message_of({**message, "content": "" if content is None else content}, f"{where}[{i}]")
         if turn.content:
@@ -179,7 +179,7 @@ def _response(turns: Conversation) -> Response:
     return turns[0].content if len(turns) == 1 and turns[0].role == "assistant" else turns
 
 
-def _text(value: Any, where: str) -> str | None:
+def _text(value: object, where: str) -> str | None:
     """A text, or a number as one; None for what tables have where there is nothing (null, NaN)."""
     if value is None or isinstance(value, str):
         return None if value is None else text_of(value, where)

@@ -1,4 +1,4 @@
-"""A judge as OpenRLHF's reward function: each sample goes to a reward server, where it meets its siblings.
+"""A judge as OpenRLHF's reward function: a reward server compares each sample with its group.
 
 The contract is that of OpenRLHF 0.11.2 (openrlhf/utils/agent.py, ``SingleTurnAgentExecutor``), which calls
 the function with one sample at a time by ``asyncio.to_thread``.
@@ -35,7 +35,7 @@ class OpenRlhfReward:
         self._loop = LoopThread(client.aclose)
 
     def __call__(
-        self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any] | None = None
+        self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[object] | None = None
     ) -> dict[str, Any]:
         """Tensors of a number per query: ``rewards``, ``scores`` where all lie in [0, 1], ``extra_logs``.
 
@@ -45,7 +45,7 @@ class OpenRlhfReward:
         return self._loop.run(lambda: self._tensors(queries, prompts, labels))
 
     def start(
-        self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any] | None = None
+        self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[object] | None = None
     ) -> Future[dict[str, Any]]:
         """The same without a thread that waits."""
         return self._loop.start(lambda: self._tensors(queries, prompts, labels))
@@ -55,7 +55,7 @@ class OpenRlhfReward:
         self._loop.close()
 
     async def _tensors(
-        self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any] | None
+        self, queries: Sequence[str], prompts: Sequence[str], labels: Sequence[object] | None
     ) -> dict[str, Any]:
         torch: Any = import_module("torch")
         samples = samples_of(queries, prompts, labels)
@@ -121,7 +121,7 @@ class _WaitsWithoutThreads(ThreadPoolExecutor):
 
 
 def samples_of(
-    queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any] | None = None
+    queries: Sequence[str], prompts: Sequence[str], labels: Sequence[object] | None = None
 ) -> list[QuerySample]:
     """Queries are prompt and response as decoded, special tokens kept; a label is a reference.
 

@@ -29,7 +29,7 @@ class SlimeReward:
         self._unanswered: Unanswered = unanswered
         self._lone: Lone = lone
 
-    async def __call__(self, args: Namespace, sample_or_group: Any, **kwargs: Any) -> float | list[float]:
+    async def __call__(self, args: Namespace, sample_or_group: Any, **kwargs: object) -> float | list[float]:
         """The rewards of a group, in order; of one sample the reward by the rule for lone samples.
 
         Raises ``ConfigError`` for single samples in training, ``InputError`` for prompts that are no text,
@@ -94,7 +94,7 @@ def group_reward(
     return SlimeReward(ServerJudge(server, token, patience), unanswered, lone, deadline)
 
 
-def evaluate(args: Namespace, rollout_id: int, data_source: Any, evaluation: bool = True) -> Any:
+def evaluate(args: Namespace, rollout_id: int, data_source: object, evaluation: bool = True) -> object:
     """slime's own rollout for ``--eval-function-path``, where training has ``--group-rm``, which it refuses.
 
     Each sample comes alone then: what it is worth is ``group_reward``'s ``lone``, unless the data set names
@@ -123,7 +123,7 @@ def case_of(group: Sequence[Any]) -> Case:
     )
 
 
-def _turns(prompt: Any) -> Conversation:
+def _turns(prompt: object) -> Conversation:
     if isinstance(prompt, str):
         return turns_of(prompt) or (Message("user", prompt),)
     return rows_of([prompt], [""], {})[0].prompt

@@ -1,4 +1,4 @@
-"""A judge as TRL's reward function: groups made whole over all processes, and each judged once.
+"""A judge as TRL's reward function: groups are completed over all processes, and each is judged once.
 
 The contract is that of trl 1.16 (trl/trainer/grpo_trainer.py, ``_calculate_rewards``).
 """
@@ -18,7 +18,7 @@ from jurist.rewards.policy import ResponsePolicy
 from jurist.rewards.ranking import Rating, RewardMapping
 
 GROUPS_AT_ONCE = 64
-"""Groups that one process has in work at a reward server."""
+"""Groups that one process sends to a reward server at the same time."""
 
 
 class TrlReward:
@@ -43,7 +43,11 @@ class TrlReward:
         self._loop = LoopThread(aclose)
 
     def __call__(
-        self, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any = None, **columns: Any
+        self,
+        prompts: Sequence[object],
+        completions: Sequence[object],
+        completion_ids: object = None,
+        **columns: Any,
     ) -> list[float | None]:
         """A reward per completion, in order; None where there is no verdict.
 

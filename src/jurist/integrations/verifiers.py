@@ -69,7 +69,7 @@ class VerifiersReward:
             trace.record_reward(name, value, weight)
 
     def _client(self) -> AsyncClient:
-        # One for each call: it belongs to the loop of whoever calls, and they may be many.
+        # One for each call: a client belongs to the event loop of its caller, and callers may have several.
         return client_of(*self._server)
 
 
@@ -110,7 +110,7 @@ def row_of(task: Any, response: str, reference: str | None) -> RewardRow:
     return rows_of([[*system, *asked]], [response], {"reference": [None if answer == "" else answer]})[0]
 
 
-def _user(text: str) -> list[dict[str, Any]]:
+def _user(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 

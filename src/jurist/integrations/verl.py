@@ -1,4 +1,4 @@
-"""A judge as verl's reward: each sample goes to a reward server, where it meets its siblings.
+"""A judge as verl's reward: a reward server compares each sample with its group.
 
 The contracts are those of verl 0.9.1 (verl/trainer/ppo/reward.py, verl/experimental/reward_loop). verl deals
 the siblings of a prompt to its reward workers at random, so that no worker sees a whole group; a server does.
@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -61,11 +61,11 @@ class VerlSample(Record, frozen=True):
 async def compute_score(
     data_source: str,
     solution_str: str,
-    ground_truth: Any,
-    extra_info: Mapping[str, Any] | None = None,
-    reward_router_address: Any = None,
-    reward_model_tokenizer: Any = None,
-    **reward_kwargs: Any,
+    ground_truth: object,
+    extra_info: Mapping[str, object] | None = None,
+    reward_router_address: object = None,
+    reward_model_tokenizer: object = None,
+    **reward_kwargs: object,
 ) -> dict[str, float | str]:
     """verl's custom reward function; ``reward_kwargs`` are the fields of ``VerlOptions``.
 
@@ -108,7 +108,7 @@ async def scored(sample: VerlSample, options: VerlOptions) -> dict[str, float | 
     }
 
 
-def options_of(values: Mapping[str, Any]) -> VerlOptions:
+def options_of(values: Mapping[str, object]) -> VerlOptions:
     """The options as verl's configuration has them; raises ``ConfigError``."""
     try:
         options = msgspec.convert(dict(values), VerlOptions)
@@ -121,7 +121,11 @@ def options_of(values: Mapping[str, Any]) -> VerlOptions:
 
 
 def sample_of(
-    tensors: Mapping[str, Any], others: Mapping[str, Any], tokenizer: Any, config: Any, options: VerlOptions
+    tensors: Mapping[str, Any],
+    others: Mapping[str, object],
+    tokenizer: Any,
+    config: Any,
+    options: VerlOptions,
 ) -> VerlSample:
     """The sample that a row of a DataProto holds: its ``batch`` and its ``non_tensor_batch``.
 
@@ -132,8 +136,8 @@ def sample_of(
     ids = tensors["responses"].tolist()
     length = sum(tensors["attention_mask"].tolist()[-len(ids) :])
     response = tokenizer.decode(ids[:length], skip_special_tokens=True)
-    info: dict[str, Any] = others.get("extra_info") or {}
-    graded: dict[str, Any] = others.get("reward_model") or {}
+    info = _mapping(others.get("extra_info"))
+    graded = _mapping(others.get("reward_model"))
     truth = graded.get("ground_truth") if options.reference else None
     if others.get("raw_prompt") is None:
         raise InputError("the batch has no raw_prompt", hint="verl's RLHFDataset gives one to each row")
@@ -141,7 +145,7 @@ def sample_of(
     return VerlSample(row, _name(others.get("uid")), options.size or group_size(config, info))
 
 
-def group_size(config: Any, extra_info: Mapping[str, Any]) -> int:
+def group_size(config: Any, extra_info: Mapping[str, object]) -> int:
     """How often verl answers a row's prompt: it tells no worker whether a row is for validation.
 
     So ``extra_info.split`` does, which verl's own data have: what is there and not "train" is validation.
@@ -151,16 +155,16 @@ def group_size(config: Any, extra_info: Mapping[str, Any]) -> int:
     return int(rollout["n"] if trains else rollout["val_kwargs"]["n"])
 
 
-def __getattr__(name: str) -> Any:
-    # verl looks the class up by its name; whoever wants the function alone need not import verl here.
+def __getattr__(name: str) -> type:
+    # verl looks the class up by its name; using the function alone must not import verl.
     if name == "GroupRewardManager":
         return _manager()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @cache
-def _manager() -> Any:
-    """The class that ``reward.reward_manager`` names: verl's base class, and what is ours."""
+def _manager() -> type:
+    """The class that ``reward.reward_manager`` names: a subclass of verl's base class."""
     try:
         base: Any = import_module("verl.experimental.reward_loop.reward_manager.base").RewardManagerBase
     except ModuleNotFoundError as error:
@@ -169,12 +173,12 @@ def _manager() -> Any:
     class GroupRewardManager(base):
         """verl's reward manager: samples go to a reward server with their prompt and their group."""
 
-        def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **_: Any) -> None:
+        def __init__(self, config: Any, tokenizer: Any, compute_score: object = None, **_: object) -> None:
             base.__init__(self, config, tokenizer, compute_score)
-            function: Any = config["reward"].get("custom_reward_function") or {}
-            self.options = options_of(function.get("reward_kwargs") or {})
+            function = _mapping(config["reward"].get("custom_reward_function"))
+            self.options = options_of(_mapping(function.get("reward_kwargs")))
 
-        async def run_single(self, data: Any) -> dict[str, Any]:
+        async def run_single(self, data: Any) -> dict[str, object]:
             """The reward of the last row, as in verl's own managers: it ends the trajectory."""
             row = data[-1:][0]
             fields = (row.batch, row.non_tensor_batch, self.tokenizer, self.config, self.options)
@@ -184,9 +188,10 @@ def _manager() -> Any:
     return GroupRewardManager
 
 
-def _row(source: str, prompt: Any, response: str, truth: Any, info: Mapping[str, Any]) -> RewardRow:
+def _row(source: str, prompt: object, response: str, truth: object, info: Mapping[str, object]) -> RewardRow:
     """A row of texts; a ground truth of "" is none, as verl's data have it where there is none."""
-    messages = prompt.tolist() if hasattr(prompt, "tolist") else prompt
+    to_list = getattr(prompt, "tolist", None)
+    messages = to_list() if callable(to_list) else prompt
     columns = {"reference": [None if isinstance(truth, str) and not truth else truth]}
     try:
         return rows_of([messages], [response], {**columns, "rubric": [info.get("rubric")]})[0]
@@ -196,5 +201,9 @@ def _row(source: str, prompt: Any, response: str, truth: Any, info: Mapping[str,
         raise InputError(f"data source {source!r}: {what}", hint=error.hint + mend) from None
 
 
-def _name(group: Any) -> str | None:
+def _mapping(value: object) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
+
+
+def _name(group: object) -> str | None:
     return None if group is None else str(group)

@@ -2,9 +2,9 @@
 
 import tomllib
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from jurist.core.errors import ConfigError, unknown
 
@@ -14,8 +14,8 @@ class JudgeConfig:
     """Options of a judge. What is None is chosen by the engine, the protocol or the model's name."""
 
     engine: str = "embedded"
-    """Where tokens come from: embedded, http://HOST:PORT/v1 (any OpenAI-compatible server), transformers,
-    vllm, replay:RUN."""
+    """Where tokens come from: embedded, http://HOST:PORT/v1 (any OpenAI-compatible server; several that serve
+    one model with commas between them), transformers, vllm, replay:RUN."""
     model: str | None = None
     """Model name at the server, Hugging Face id or folder, or GGUF file (embedded; without one, the judge
     that comes with this package; base: the model that it was trained from)."""
@@ -51,11 +51,15 @@ class JudgeConfig:
     seed: int = 0
     """Decides the orders and the sampling seeds."""
     concurrency: int | None = None
-    """Calls in flight at once."""
+    """Calls in flight at once (of several servers: at each)."""
     timeout: float = 600.0
     """Seconds for one attempt of a call."""
     retry_for: float = 600.0
     """Seconds over which a call is tried again."""
+    requests_per_minute: float | None = None
+    """Most requests to each server in a minute."""
+    tokens_per_minute: float | None = None
+    """Most tokens, read and written, at each server in a minute."""
     samples_per_request: int = 1
     """Votes that go out as one request with n samples (HTTP; the server then chooses their seeds)."""
     extra: str | None = None
@@ -68,7 +72,9 @@ class JudgeConfig:
     """Stop after so many failed calls in a row (0: never)."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing."""
+        """Join several servers to one text; refuse numbers that mean nothing."""
+        if not isinstance(self.engine, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            object.__setattr__(self, "engine", ",".join(self.engine))
         legal = {
             "temperature": (0.0, 10.0),
             "top_p": (1e-9, 1.0),
@@ -79,6 +85,8 @@ class JudgeConfig:
             "timeout": (0.001, 10**6),
             "retry_for": (0.0, 10**7),
             "samples_per_request": (1, 1024),
+            "requests_per_minute": (0.1, 10**9),
+            "tokens_per_minute": (10, 10**12),
             "give_up_after": (0, 10**9),
         }
         for name, (low, high) in legal.items():
@@ -112,10 +120,18 @@ def config_of(path: Path, legal: Collection[str], **defaults: Any) -> JudgeConfi
     options = read_options(path)
     if wrong := next((name for name in options if name not in legal), None):
         raise unknown(f"option in {path}", wrong, legal)
+    values = defaults | options
+    # Not by the field's annotation: the command line reads this option as a list.
+    engine: Any = values.pop("engine", DEFAULTS.engine)
+    if isinstance(engine, list):
+        engine = ",".join(map(str, cast("list[object]", engine)))
+    if not isinstance(engine, str):
+        raise ConfigError(f"{path}: Expected `str`, got `{type(engine).__name__}` - at `$.engine`")
     try:
-        return msgspec.convert(defaults | options, JudgeConfig, dec_hook=lambda _, value: Path(value))
+        config = msgspec.convert(values, JudgeConfig, dec_hook=lambda _, value: Path(value))
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}") from None
+    return replace(config, engine=engine)
 
 
 def as_dict(config: Any) -> dict[str, Any]:

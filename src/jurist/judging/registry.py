@@ -11,7 +11,7 @@ import msgspec
 from jurist.core.errors import ConfigError, JuristError, unknown
 from jurist.core.types import Deliberation
 from jurist.deliberation import adaptive, balanced, effort, spec, stopping, tournaments, views, votes
-from jurist.engines.openai.address import is_address
+from jurist.engines.openai.address import addresses_of, is_address
 from jurist.judging.config import JudgeConfig
 from jurist.protocols.base import Protocol
 from jurist.protocols.published import prompts
@@ -214,16 +214,24 @@ def _http(config: JudgeConfig) -> "EngineBase":
     from jurist.engines.openai.client import HttpEngine
     from jurist.engines.openai.scalar import ScalarHttpEngine
 
-    kind = ScalarHttpEngine if config.engine.strip().startswith("scalar+") else HttpEngine
-    return kind(
-        config.engine,
-        config.model,
-        concurrency=config.concurrency or 64,
-        timeout=config.timeout,
-        retry_for=config.retry_for,
-        samples_per_request=config.samples_per_request,
-        extra=_extra(config),
-    )
+    options: dict[str, Any] = {
+        "concurrency": config.concurrency or 64,
+        "timeout": config.timeout,
+        "retry_for": config.retry_for,
+        "samples_per_request": config.samples_per_request,
+        "extra": _extra(config),
+    }
+    urls = [*addresses_of(config.engine)]
+    limits = {
+        "requests_per_minute": config.requests_per_minute,
+        "tokens_per_minute": config.tokens_per_minute,
+    }
+    if len(urls) > 1 or any(limits.values()):
+        from jurist.engines.openai.endpoints import EndpointsEngine
+
+        return EndpointsEngine(urls, config.model, **limits, **options)
+    kind = ScalarHttpEngine if urls[0].startswith("scalar+") else HttpEngine
+    return kind(urls[0], config.model, **options)
 
 
 def _extra(config: JudgeConfig) -> dict[str, Any]:

@@ -137,14 +137,22 @@ async def measure(
                 one.task.store.close()
 
 
-def _begun(
-    setup: JudgeSetup, chosen: Benchmark, data: Path, out: Path | None, limit: int | None, warn: Warn
-) -> _Measured:
+def chosen_cases(
+    setup: JudgeSetup, chosen: Benchmark, data: Path, limit: int | None
+) -> tuple[JudgeSetup, Sequence[Case], Sequence[Case]]:
+    """The judge as it decides a benchmark, all of its cases, and those of them that are judged."""
     everything = list(chosen.load(data))
     cases = spread(everything, limit, chosen.unit)
     setup = setup.for_many(chosen.many) if chosen.many else setup
     for case in () if setup.takes_many else cases:
         check_arity(setup.protocol, case, len(case.responses))
+    return setup, everything, cases
+
+
+def _begun(
+    setup: JudgeSetup, chosen: Benchmark, data: Path, out: Path | None, limit: int | None, warn: Warn
+) -> _Measured:
+    setup, everything, cases = chosen_cases(setup, chosen, data, limit)
     config = {**setup.fingerprint(), "input": str(data), "benchmark": chosen.name}
     config["cases_hash"] = f"{seed_of(*(case.digest for case in everything)):016x}" if out else None
     store = Store(out, config, warn=warn) if out else None

@@ -1,10 +1,10 @@
-"""What a candidate writes cannot steer the judge: forged verdicts, frames and control tokens are defused.
+"""Protects the judge from instructions in responses: forged verdicts, frames and control tokens are broken.
 
-A mark goes behind the first character of each marker. What a parser reads gets a visible mark: a judge that
-drops invisible characters when it copies a candidate would turn a marker with an invisible one into a
-verdict (``benchmarks/injection_marks.py`` measures that). Control tokens and frames, which look like
-ordinary text in HTML or Markdown, get an invisible word joiner. Ordinary text stays as it is, and
-``restore`` takes out exactly what ``defuse`` put in.
+A mark is put behind the first character of each marker. Markers that a parser reads get a visible mark: a
+judge often drops invisible characters when it copies a response, and would so turn the marker into a verdict
+(measured by ``benchmarks/injection_marks.py``). Control tokens and frames, which occur in ordinary HTML and
+Markdown, get an invisible word joiner. Other text is not changed, and ``restore`` removes exactly what
+``defuse`` inserted.
 """
 
 import re
@@ -20,7 +20,7 @@ from jurist.protocols.thinking_tags import THINKING_MARKS, THINKING_WORDS
 from jurist.protocols.verdicts import BOXED_LABEL, box_spans
 
 MARK = "^"
-"""The visible mark, behind the first character of everything that a parser reads."""
+"""The visible mark, put behind the first character of everything that a parser would read."""
 
 # Each pattern is wider than what the parsers and the chat templates read, is tried at its first character
 # only, and looks ahead from there: markers may overlap.
@@ -124,7 +124,7 @@ def _defused(text: str, control_only: bool, tokens: tuple[str, ...]) -> str:
 
 
 _remembered = lru_cache(maxsize=1024)(_defused)
-"""Votes and tournaments show a response again and again; it is defused once."""
+"""Votes and tournaments show a response many times; it is treated once."""
 
 
 def _markers(text: str, control_only: bool, tokens: tuple[str, ...]) -> list[tuple[int, str]]:

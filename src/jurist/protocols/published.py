@@ -1,4 +1,4 @@
-"""Exact prompts of published checkpoints: fetched from their source, verified, cached; none is in here."""
+"""Exact prompts of published checkpoints: fetched from their source, verified, cached; none is kept here."""
 
 import ast
 import http.client

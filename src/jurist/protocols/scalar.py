@@ -1,4 +1,4 @@
-"""A scalar reward model as a judge of one response: the conversation as it is, a number comes back."""
+"""A scalar reward model as a judge of one response: it reads the conversation and returns a number."""
 
 import math
 

@@ -122,6 +122,8 @@ def without_thinking(response: str) -> str:
     begins after the first closing mark. Thinking that never closes leaves nothing. A mark in the middle of a
     text that began otherwise is what the text is about.
     """
+    if not _may_mark(response):
+        return response
     marks = sorted(
         [*((span, False) for span in _openings(response)), *((span, True) for span in _closings(response))]
     )
@@ -145,10 +147,19 @@ def _first_opening(text: str) -> tuple[int, int] | None:
     return next(_openings(text), None)
 
 
+def _may_mark(text: str) -> bool:
+    """Whether a mark or words of thinking may stand in a text (marks begin with one of three characters)."""
+    if "<" in text or "[" in text or "◁" in text:
+        return True
+    return any(opening.match(text) for opening, _ in _WORDS)
+
+
 def _openings(text: str) -> Iterator[tuple[int, int]]:
     for opening, _ in _WORDS:
         if words := opening.match(text):
             yield words.span()
+    if not ("<" in text or "[" in text or "◁" in text):
+        return
     for mark in _MARK.finditer(text):
         if not _CLOSING.fullmatch(mark[0]):
             yield mark.span()

@@ -1,4 +1,4 @@
-"""The parser discipline: the last verdict after the thinking; everything else has a status."""
+"""The rule of all parsers: the last verdict after the thinking counts; without one there is a status."""
 
 import re
 from bisect import bisect_left

@@ -49,7 +49,7 @@ from jurist.rewards.ranking import (
 )
 
 MANY = "balanced(4)"
-"""How a judge of pairs compares a group where nothing else was chosen: 4 judgments for each response, 3 in a
+"""The default deliberation of a judge of pairs on a group: 4 judgments for each response, 3 in a
 group of 4. How near its rewards come to the truth, beside other schemes: benchmarks/group_cost.py."""
 
 ORDERED = frozenset({"given", "published"})
@@ -60,11 +60,11 @@ Verify = Callable[[str, str], float | None]
 
 
 class Reward(Record, frozen=True):
-    """The reward of one response; ``value`` is None where there is none: it is never made up.
+    """The reward of one response; ``value`` is None if it has none, and never a substitute.
 
-    ``status`` says why: "truncated", the deadline came first; "refused", there was nothing to judge (a
-    lone response and a judge of pairs, a guarded response); else what the judgments came to ("unparsed",
-    "failed", ...). ``note`` says it in words, and also, beside a value, what a guard found.
+    ``status`` gives the reason: "truncated", the deadline came first; "refused", there was nothing to judge
+    (one response and a judge of pairs, or a response refused by ``ResponsePolicy``); else the status of the
+    judgments ("unparsed", "failed", ...). ``note`` gives it in words, and what ``ResponsePolicy`` found.
     """
 
     value: float | None
@@ -73,12 +73,12 @@ class Reward(Record, frozen=True):
 
 
 class GroupResult(Record, frozen=True):
-    """Rewards, and what they rest on; rewards and ratings have one entry per response, in order.
+    """Rewards and their basis; rewards and ratings have one entry per response, in order.
 
-    ``decision`` (None where no judge was asked) speaks of the responses ``judged``: identical and guarded
-    ones are left out, so its index i is response ``judged[i]``. ``ranking`` is of all responses, and
-    empty where one of them has no rating; its errors are empty where the rating has none. ``level``: nobody
-    was asked, since nothing sets the responses apart.
+    ``decision`` (None if no judge was asked) is about the responses ``judged``: identical ones and those that
+    ``ResponsePolicy`` leaves out are not among them, so its index i is response ``judged[i]``. ``ranking`` is
+    of all responses, and empty if one of them has no rating; its errors are empty if the rating has none.
+    ``level``: no judge was asked, since the responses do not differ.
     """
 
     rewards: tuple[Reward, ...]
@@ -91,20 +91,21 @@ class GroupResult(Record, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class GroupJudge:
-    """A judge as a source of rewards.
+    """Rewards of groups of responses by a judge.
 
-    ``rating`` is computed from the matches, ``reward`` maps the ratings of a group; where nothing was
-    chosen a judge of pairs compares by ``MANY``. Raises ``ConfigError`` for a deliberation that takes no
-    group, and for RRM's mapping of anything but Elo.
+    ``rating`` is computed from the matches, ``reward`` maps the ratings of a group. Without a deliberation a
+    judge of pairs compares by ``MANY``. Raises ``ConfigError`` for a deliberation that takes no group, and
+    for RRM's mapping of anything but Elo.
 
-    The rewards of equal groups are equal, in whatever order their responses stand: opponents, orders and
-    sampling seeds follow from what the responses say, unless ``policy.sort`` is off or the deliberation
-    shows them in the order given (``ORDERED``).
+    Equal groups have equal rewards, whatever the order of their responses: opponents, orders and sampling
+    seeds depend on the texts, unless ``policy.sort`` is off or the deliberation shows the responses in the
+    order given (``ORDERED``).
 
-    ``verify`` goes first where a case has a reference (``exact_answer`` is a rule). Where it decides all
-    responses nobody is asked, and its values are the ratings (a guarded response has 0 at most). Where it
-    decides some, a match of two decided ones is the rule's; every other match is the judge's, so that all
-    have one scale. A judge of single responses or of whole rankings has no matches, and then judges all.
+    ``verify`` is applied first if a case has a reference (``exact_answer`` is such a rule). If it decides all
+    responses, no judge is asked, and its values are the ratings (at most 0 for a response against the
+    policy). If it decides some, matches between two of those are decided by the rule and all others by the
+    judge, so that all have one scale. A judge of single responses or of whole rankings has no matches, and
+    then judges all responses.
 
     ``memory`` keeps the judgments, as in ``Judge``.
     """
@@ -192,6 +193,8 @@ class GroupJudge:
         """The decision, and whether the deadline cut it."""
         judgments: list[Judgment] = []
         ask = _recorded(self.setup.judge(self.memory).ask, ruled, judgments)
+        if deadline is None:
+            return await deliberate(ask, case), False
         limit = asyncio.timeout(deadline)
         try:
             async with limit:
@@ -278,6 +281,8 @@ class _Group:
 
     def _in_order_of_request(self, decision: Decision) -> Decision:
         """The decision in terms of the responses ``judged``, in the order in which they came."""
+        if self._order == self.judged:
+            return replace(decision, case_id=self._name)
         places = {i: self.judged.index(whole) for i, whole in enumerate(self._order)}
 
         def place(i: int) -> int:
@@ -389,14 +394,15 @@ def _so_far(case: Case, finished: Sequence[Judgment]) -> Decision:
 def _rate(decision: Decision, n: int, rating: Rating, *, cut: bool, teams: bool) -> _Rated:
     """Ratings of the n responses of a decision."""
     verdict, matches = decision.verdict, matches_of(decision) if n > 1 else []
-    singles = _singles(decision)
-    missing = [_missing(decision, i, cut=cut) for i in range(n)]
+    final = decision.final_judgments
+    singles = _singles(final)
+    missing = [_missing(decision, final, i, cut=cut) for i in range(n)]
     if singles:
         return _Rated([singles.get(i) for i in range(n)], missing, note=verdict.note)
     if matches:
-        ranked = ranking_of(decision, n, rating)
+        ranked = ranking_of(decision, n, rating, matches)
         met = {i for m in matches for i in (m.first, m.second)}
-        asked = {i for j in decision.final_judgments for i in j.query.order}
+        asked = {i for j in final for i in j.query.order}
         # A member of a team that was not asked about shares the rating of the one that was.
         known = [i in met or (teams and i not in asked) for i in range(n)]
         ratings = [r if k else None for r, k in zip(ranked.ratings, known, strict=True)]
@@ -405,20 +411,18 @@ def _rate(decision: Decision, n: int, rating: Rating, *, cut: bool, teams: bool)
     return _Rated(scores, missing, verdict.errors, 0, verdict.note)
 
 
-def _singles(decision: Decision) -> dict[int, float]:
+def _singles(final: Sequence[Judgment]) -> dict[int, float]:
     """Mean ratings of the responses that were rated alone."""
     by_response: dict[int, list[float]] = {}
-    for judgment in decision.final_judgments:
+    for judgment in final:
         if len(judgment.query.order) == 1 and judgment.verdict.scores:
             by_response.setdefault(judgment.query.order[0], []).append(judgment.verdict.scores[0])
     return {i: sum(ratings) / len(ratings) for i, ratings in by_response.items()}
 
 
-def _missing(decision: Decision, i: int, *, cut: bool) -> Verdict:
+def _missing(decision: Decision, final: Sequence[Judgment], i: int, *, cut: bool) -> Verdict:
     """Why response i has no rating, if it has none."""
-    verdicts = [
-        j.verdict for j in decision.final_judgments if i in j.query.order and j.verdict.scores is None
-    ]
+    verdicts = [j.verdict for j in final if j.verdict.scores is None and i in j.query.order]
     if cut:
         return Verdict(status=Status.TRUNCATED, note=decision.verdict.note)
     if verdicts or decision.verdict.scores is None:

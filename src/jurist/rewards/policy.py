@@ -1,4 +1,4 @@
-"""What is done with the responses of a group that are empty, forged, or written after long thinking."""
+"""Rules for responses of a group that are empty, contain forged verdicts, or follow long thinking."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from jurist.protocols.injection import defuse
 from jurist.protocols.thinking_tags import without_thinking
 
 Treatment = Literal["judge", "lowest", "none"]
-"""Judged like any other; not judged, and level with the lowest that was; not judged, no reward."""
+"""Judged like any other; not judged, with the lowest reward of those judged; not judged, no reward."""
 
 
 class ResponsePolicy(Record, frozen=True):
@@ -35,7 +35,7 @@ class ResponsePolicy(Record, frozen=True):
         return tuple(m if m.role != "assistant" else Message(m.role, _answer(m.content)) for m in response)
 
     def treatment(self, response: Response) -> tuple[Treatment, str]:
-        """How a response (as it is shown) is treated, and what was found in it: "" is nothing."""
+        """How a response (as it is shown) is treated, and the reason for it ("": none)."""
         text = response_text(response)
         if not legible(text):
             return self.empty, "empty response"
@@ -47,7 +47,7 @@ class ResponsePolicy(Record, frozen=True):
 
 
 AS_THEY_ARE = ResponsePolicy("judge", "judge", thinking=False, sort=False)
-"""Every response is judged as it stands, and where it stands."""
+"""Every response is judged unchanged."""
 
 
 def legible(text: str) -> bool:

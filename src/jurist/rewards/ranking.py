@@ -25,7 +25,7 @@ LEVEL: dict[Rating, float] = {
     "bradley-terry": 0.0,
     "elo": 1000.0,
 }
-"""The rating that all responses of a group have where none is better than another."""
+"""The rating of all responses of a group in which none is better than another."""
 
 
 class Ranking(Record, frozen=True):
@@ -74,8 +74,10 @@ def best_of(decision: Decision, case: Case) -> Best:
     return Best(index, None if index is None else case.responses[index], tied, decision)
 
 
-def ranking_of(decision: Decision, n: int, rating: Rating = "score") -> Ranking:
-    """The ranking of the n responses of a case.
+def ranking_of(
+    decision: Decision, n: int, rating: Rating = "score", matches: Sequence[Match] | None = None
+) -> Ranking:
+    """The ranking of the n responses of a case; ``matches`` are those of the decision, where they are known.
 
     "score" is what the deliberation says. The others are computed from the matches that were judged: the win
     rate against all (``win_rate_against_all``), Bradley-Terry strengths, Elo. Where it judged no pairs
@@ -83,7 +85,7 @@ def ranking_of(decision: Decision, n: int, rating: Rating = "score") -> Ranking:
     """
     if decision.verdict.scores is None:
         return Ranking()
-    matches = matches_of(decision)
+    matches = matches_of(decision) if matches is None else matches
     ratings, errors = decision.verdict.scores, decision.verdict.errors
     if matches and rating != "score":
         rated, wrong = _rated(n, matches, rating)
@@ -91,7 +93,7 @@ def ranking_of(decision: Decision, n: int, rating: Rating = "score") -> Ranking:
         ratings = tuple(rated[i] for i in stand_ins)
         errors = tuple(wrong[i] for i in stand_ins) if wrong else None
     elif not decision.judgments and rating != "score" and len(set(ratings)) == 1:
-        ratings = (LEVEL[rating],) * len(ratings)  # identical, or alone: nobody was asked
+        ratings = (LEVEL[rating],) * len(ratings)  # identical, or alone: no judge was asked
     # Python's sort is stable: equals stand in the order of the case.
     order = tuple(sorted(range(len(ratings)), key=lambda i: -ratings[i]))
     return Ranking(order, ratings, errors, len(matches))
@@ -112,10 +114,15 @@ def _stand_ins(scores: Scores, matches: Sequence[Match]) -> list[int]:
 def _rated(n: int, matches: Sequence[Match], rating: Rating) -> tuple[Scores, Scores | None]:
     if rating == "elo":
         return elo(n, matches), None
-    strengths = bradley_terry(n, matches)
     if rating == "bradley-terry":
+        strengths = bradley_terry(n, matches)
         return strengths.values, strengths.errors
-    return win_rate_against_all(strengths.values, matches), None
+    met = {player for match in matches for player in (match.first, match.second)}
+    pairs = {frozenset((match.first, match.second)) for match in matches}
+    # Where all met all, no strength stands in for a match.
+    all_met = 2 * len(pairs) == len(met) * (len(met) - 1)
+    expected = (0.0,) * n if all_met else bradley_terry(n, matches).values
+    return win_rate_against_all(expected, matches), None
 
 
 def win_rate_against_all(strengths: Scores, matches: Sequence[Match]) -> Scores:

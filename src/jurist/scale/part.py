@@ -21,6 +21,9 @@ from jurist.core.types import Case, Decision, Judgment, Status, Verdict
 BEGUN = "begun.txt"
 """Which cases were in work: a line ``=`` for each process, ``+ DIGEST`` and ``- DIGEST`` for each case."""
 
+GIVEN_UP = "given up"
+"""How the note of a case begins that workers died of."""
+
 LOCK_SECONDS = 60.0
 """How long a lock that another process holds is waited for: one that was killed gives it back."""
 
@@ -60,7 +63,7 @@ class Part:
     def give_up(self, case: Case) -> None:
         """Decide a case as failed: workers died of it. It is not asked about again."""
         times = self.deaths[case.digest]
-        note = f"given up: {times} workers in a row died while this case was in work"
+        note = f"{GIVEN_UP}: {times} workers in a row died while this case was in work"
         verdict = Verdict(status=Status.FAILED, note=note)
         self.store.begin(case)
         self.store.decide(
@@ -140,7 +143,7 @@ def take_in(folder: Path, store: Store, *, again: bool, warn: Warn = lambda _: N
         digests = part.digests()
         for decision in decisions:
             digest = digests[decision.case_id]
-            if not (again and store.is_settled(decision.case_id, digest)):
+            if not (again and store.has_decided(decision.case_id, digest)):
                 store.decide(decision, digest)
         for damage in part.damage:
             warn(f"damaged: {folder.name}/{damage}; it is asked again")

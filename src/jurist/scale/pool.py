@@ -54,7 +54,9 @@ class RayWorker(Worker):
 class Pool(AbstractContextManager["Pool"]):
     """A cluster for one command. Without Ray: ``MissingExtraError``; without a cluster: ``EngineError``."""
 
-    def __init__(self, cluster: Cluster, config: JudgeConfig, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, config: JudgeConfig, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._ray, self._data = _imported()
         self._own = not self._ray.is_initialized()
         self._dataset: Any = None
@@ -67,6 +69,14 @@ class Pool(AbstractContextManager["Pool"]):
             raise
         held = f", {self.size.gpus:g} GPUs each" if self.size.gpus else ""
         say(f"Ray: {self.size.workers} workers on {self._nodes()} nodes{held}")
+
+    @property
+    def data(self) -> Any:
+        """``ray.data``, without its progress bars."""
+        context = self._data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        return self._data
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -117,9 +127,7 @@ class Pool(AbstractContextManager["Pool"]):
 
     def _rows(self, post: Post, pieces: Sequence[Piece]) -> Iterator[dict[str, str]]:
         """The rows that Ray Data gives back; a block is one piece, so that a lost task costs one."""
-        context = self._data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
+        context = self.data.DataContext.get_current()
         # Reasoning may take longer; a worker that gets no answer ends itself.
         context.execution_no_progress_timeout_s = -1
         # A worker whose process crashes before it is ready is started again.

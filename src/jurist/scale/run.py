@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 from jurist.core.errors import BusyError, EngineError, StoreError
 from jurist.core.files import Warn, write_whole
@@ -21,10 +22,11 @@ from jurist.engines.secrets import KEY_VARIABLES
 from jurist.judging.pool import RunProgress, Watch
 from jurist.scale.config import LARGEST_PIECE, Cluster
 from jurist.scale.memory import Known, Recollection
-from jurist.scale.part import LOCK_SECONDS, take_in
+from jurist.scale.part import GIVEN_UP, LOCK_SECONDS, take_in
 from jurist.scale.pool import Pool, Size
+from jurist.scale.shards import write_shards
 from jurist.scale.work import Asking
-from jurist.scale.worker import SESSION, Outcome, Piece, Post
+from jurist.scale.worker import SESSION, STARTS, Outcome, Piece, Post
 
 PARTS = "parts"
 """The folder, within the run folder, of what workers are working on; it is gone when a run has ended."""
@@ -47,17 +49,22 @@ def decide_on(
     say: Callable[[str], None] = lambda _: None,
     warn: Warn = lambda _: None,
     slim: bool = False,
+    filesystem: Any = None,
 ) -> Generator[tuple[Case, Decision]]:
     """Each case with its decision, in the order of the cases, once all of them are decided.
 
-    ``source`` is the name of the input for run.json; ``watching`` gets how many cases are to be decided. What
+    ``source`` is the name of the input for run.json; ``watching`` gets how many cases there are. What
     ``out`` holds is not asked again. Raises ``EngineError`` and ``StoreError``; then the same call goes on
-    with what is there. ``slim``: decisions without texts.
+    with what is there. ``slim``: decisions without texts. ``filesystem``: pyarrow's or fsspec's, for shards.
     """
     progress = progress or RunProgress()
     with _Run(cluster, asking, out, source, say, warn) as run:
         places = run.decide(cases, progress, watching)
         yield from run.decisions(places, slim=slim)
+    if cluster.shards is not None:
+        with Pool(cluster, asking.setup.config) as pool:
+            n = write_shards(pool.data, out.resolve(), places, cluster.shards, filesystem)
+        say(f"{len(places):,} rows in {n} parquet files in {cluster.shards}")
 
 
 def fill(
@@ -96,11 +103,14 @@ class _Run(AbstractContextManager["_Run"]):
             asyncio.run(_checked(asking))
         self.parts = self.out / PARTS
         self.store = Store(self.out, asking.facts(source), warn=warn)
+        self._holds = any(self.store.kept)
+        """Whether the run folder holds anything that may have been asked for."""
         try:
             self.session = secrets.token_hex(8)
             self.parts.mkdir(exist_ok=True)
             # Workers of an earlier command stop at their next piece.
             write_whole(self.parts / SESSION, self.session.encode())
+            (self.parts / STARTS).unlink(missing_ok=True)
             self._gather(LOCK_SECONDS)
         except BaseException:
             self.store.close()
@@ -116,11 +126,12 @@ class _Run(AbstractContextManager["_Run"]):
     def decide(self, cases: Iterable[Case], progress: RunProgress, watching: Watching) -> "array[int]":
         """Have all undecided cases decided; returns where each case stands in the run folder."""
         places, pending = self._noted(cases)
+        progress.decisions = progress.kept = len(places) - len(pending)
         if pending:
             self.store.sync()
             with (
                 Pool(self.cluster, self.asking.setup.config, self._say) as pool,
-                watching(len(pending)) as watch,
+                watching(len(places)) as watch,
             ):
                 pieces = self._pieces(pending, pool.size)
                 self._decide(pool, pieces, progress, watch)
@@ -146,14 +157,14 @@ class _Run(AbstractContextManager["_Run"]):
         """Every case is noted in the order of the input; returns where they stand, and the undecided ones."""
         places, pending, remembered = array("q"), list[_Pending](), 0
         # A distillation may be asked for more of a pair than the run folder holds.
-        final = self.asking.work.method is None
+        final, decided = self.asking.work.method is None, self.store.settled()
         with closing(Recollection(self.asking, self.store)) as memory:
             for case in cases:
                 digest = case.digest
                 place = self.store.begin(case, digest)
                 places.append(place)
-                settled = self.store.is_settled(case.id, digest)
-                known = Known() if (settled and final) or not any(self.store.kept) else memory.of(case)
+                settled = digest in decided
+                known = Known() if (settled and final) or not self._holds else memory.of(case)
                 if settled and not known.missing:
                     remembered += 1
                 else:
@@ -177,7 +188,17 @@ class _Run(AbstractContextManager["_Run"]):
     def _decide(self, pool: Pool, pieces: list[Piece], progress: RunProgress, watch: Watch) -> None:
         keys = {name: os.environ[name] for name in KEY_VARIABLES if name in os.environ}
         cluster = self.cluster
-        post = Post(self.asking.work, self.out, self.parts, self.session, cluster.tries, cluster.stall, keys)
+        work = self.asking.work.shared_by(pool.size.workers)
+        post = Post(
+            work,
+            self.out,
+            self.parts,
+            self.session,
+            cluster.tries,
+            cluster.stall,
+            pool.size.workers,
+            keys,
+        )
         left = {piece.name: piece for piece in pieces}
         try:
             while left:
@@ -201,11 +222,13 @@ class _Run(AbstractContextManager["_Run"]):
             self.parts / piece.name, self.store, again=bool(piece.known), warn=self._warn
         ):
             progress.decisions += 1
+            if decision.verdict.note.startswith(GIVEN_UP):
+                self._warn(f"the case {decision.case_id!r} was {decision.verdict.note}")
+            if decision.right is not None:
+                progress.graded += 1
+                progress.right += decision.right
             for judgment in decision.judgments:
-                progress.judgments += 1
-                progress.tokens += judgment.usage.completion_tokens
-                status = judgment.verdict.status
-                progress.statuses[status] = progress.statuses.get(status, 0) + 1
+                progress.count(judgment)
         # The mark first: a worker that is sent the piece again must not begin it anew.
         (self.parts / f"{piece.name}.done").touch()
         shutil.rmtree(self.parts / piece.name, ignore_errors=True)
@@ -226,6 +249,7 @@ class _Run(AbstractContextManager["_Run"]):
                 continue
             if (folder / "run.json").exists():
                 taken += len(take_in(folder, self.store, again=True, warn=self._warn))
+                self._holds = True
             shutil.rmtree(folder, ignore_errors=True)
         if taken:
             self._warn(f"taken in: {taken:,} decisions of workers that were interrupted")

@@ -64,7 +64,7 @@ def protocol_class(idle: float, most: int) -> Any:
         _expiry: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:
-            base.connection_made(self, transport)
+            base.connection_made(self, JoinedWrites(transport, self.loop))
             if len(self.connections) > most:
                 transport.abort()
             else:
@@ -96,6 +96,37 @@ def protocol_class(idle: float, most: int) -> Any:
                 self.transport.close()
 
     return Connection
+
+
+class JoinedWrites:
+    """A transport that writes together what is written in one step: uvicorn hands over head and body apart.
+
+    Two writes are two system calls and two packets, and wake the client twice.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the transport's."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write with whatever else is written before the event loop goes on."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Close when all is written."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():
+            self._transport.write(b"".join(parts))
 
 
 class RateLimit(logging.Filter):

@@ -69,9 +69,12 @@ class Metrics:
             prompt += judgment.usage.prompt_tokens
             completion += judgment.usage.completion_tokens
             seconds += judgment.completion.seconds
-        self._prompt_tokens.inc(prompt)
-        self._completion_tokens.inc(completion)
-        self._judging.inc(seconds)
+        # Each takes a lock.
+        if prompt or completion:
+            self._prompt_tokens.inc(prompt)
+            self._completion_tokens.inc(completion)
+        if seconds:
+            self._judging.inc(seconds)
 
     def text(self) -> bytes:
         """All of it, in the text format of Prometheus."""

@@ -1,1 +1,1 @@
-"""Where a judge is trained."""
+"""Training of judges: sft, grpo, scalar; distillation of chains; ablations."""

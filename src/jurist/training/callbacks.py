@@ -1,4 +1,7 @@
-"""Callbacks that stop a training before it does harm, warn where it learns nothing, find its checkpoints."""
+"""Callbacks that stop a training at a number that is not finite or a full disk, and warn of equal rewards.
+
+Also: which checkpoint is complete, so that a training can resume from it.
+"""
 
 import json
 import math
@@ -12,7 +15,9 @@ from typing import Any, cast
 
 from jurist.core.errors import ConfigError, JuristError, StoreError
 from jurist.core.files import Warn
-from jurist.training.metrics import Callback, numbers, unanswered
+from jurist.core.json_value import JsonObject
+from jurist.training.metrics import Callback, Logs, numbers, unanswered
+from jurist.training.types import Args, Control, Module, Optimizer, State, Tensor
 
 STATE = "trainer_state.json"
 """The file that the trainer writes last into a checkpoint (transformers 5.23, ``_save_checkpoint``)."""
@@ -42,12 +47,14 @@ class FiniteCallback(Callback):
     def __init__(self) -> None:
         self._norms: list[float] = []
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Let the trainer log a loss that is not finite; else it would log a mean in its place."""
         del state, control
         args.logging_nan_inf_filter = False
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: Args, state: State, control: Control, model: Module = None, **_: object
+    ) -> None:
         """Raise ``TrainingError`` where the step would spoil the weights."""
         del control
         if not args.fp16 and not math.isfinite(norm := _norm(p.grad for p in model.parameters())):
@@ -57,7 +64,13 @@ class FiniteCallback(Callback):
             raise self._error(what, args, model)
 
     def on_log(
-        self, args: Any, state: Any, control: Any, logs: Any = None, model: Any = None, **_: Any
+        self,
+        args: Args,
+        state: State,
+        control: Control,
+        logs: Logs | None = None,
+        model: Module = None,
+        **_: object,
     ) -> None:
         """Raise ``TrainingError`` for a loss or gradient norm that is not finite; nothing is saved then."""
         del control
@@ -69,7 +82,7 @@ class FiniteCallback(Callback):
         if (norm := logged.get("grad_norm")) is not None:
             self._norms.append(norm)
 
-    def _error(self, what: str, args: Any, model: Any) -> TrainingError:
+    def _error(self, what: str, args: Args, model: Module) -> TrainingError:
         passed: list[str] = []
         last = last_checkpoint(Path(args.output_dir), passed.append)
         back = (
@@ -92,12 +105,14 @@ class RewardSignalCallback(Callback):
         self._alive: int | None = None
         self._told = False
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Count from the step at which this session begins."""
         del args, control
         self._alive = state.global_step
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+    def on_log(
+        self, args: Args, state: State, control: Control, logs: Logs | None = None, **_: object
+    ) -> None:
         """Look at the batches since the last log."""
         del args, control
         metrics, step = numbers(logs or {}), int(state.global_step)
@@ -120,7 +135,13 @@ class DiskSpaceCallback(Callback):
     """
 
     def on_train_begin(
-        self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any
+        self,
+        args: Args,
+        state: State,
+        control: Control,
+        model: Module = None,
+        optimizer: Optimizer = None,
+        **_: object,
     ) -> None:
         """Check before the first step."""
         del state, control
@@ -128,7 +149,13 @@ class DiskSpaceCallback(Callback):
             self._demand(args, model, optimizer)
 
     def on_step_end(
-        self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any
+        self,
+        args: Args,
+        state: State,
+        control: Control,
+        model: Module = None,
+        optimizer: Optimizer = None,
+        **_: object,
     ) -> None:
         """Check before a checkpoint is written."""
         if control.should_save and args.should_save:
@@ -137,7 +164,7 @@ class DiskSpaceCallback(Callback):
 
     on_epoch_end = on_step_end
 
-    def _demand(self, args: Any, model: Any, optimizer: Any) -> None:
+    def _demand(self, args: Args, model: Module, optimizer: Optimizer) -> None:
         folder = Path(args.output_dir)
         last = last_checkpoint(folder)
         size = _held(last) if last else estimate(model, optimizer, weights_only=args.save_only_model)
@@ -215,7 +242,7 @@ def torn(checkpoint: Path) -> str:
         return f"cannot be read: {error.strerror or error}"
 
 
-def estimate(model: Any, optimizer: Any = None, *, weights_only: bool = False) -> int:
+def estimate(model: Module, optimizer: Optimizer = None, *, weights_only: bool = False) -> int:
     """Bytes of a checkpoint: what is saved of the weights, and the optimizer's state.
 
     Of a model with adapters (peft) the trained weights are saved. An optimizer that took no step yet is
@@ -226,7 +253,7 @@ def estimate(model: Any, optimizer: Any = None, *, weights_only: bool = False) -
     weights = trained if hasattr(model, "peft_config") else sum(size for size, _ in sizes)
     if weights_only:
         return weights
-    states = cast("dict[Any, dict[str, Any]]", getattr(optimizer, "state", None) or {})
+    states = cast("dict[object, dict[str, Tensor]]", getattr(optimizer, "state", None) or {})
     state = sum(
         t.numel() * t.element_size() for s in states.values() for t in s.values() if hasattr(t, "numel")
     )
@@ -238,7 +265,7 @@ def _missing(checkpoint: Path) -> Iterator[str]:
     step = checkpoint.name.removeprefix("checkpoint-")
     try:
         # The trainer writes NaN as such, which the standard library alone reads.
-        state: Any = json.loads((checkpoint / STATE).read_bytes())
+        state: JsonObject = json.loads((checkpoint / STATE).read_bytes())
         if str(state["global_step"]) != step:
             yield f"{STATE} is of step {state['global_step']}"
     except FileNotFoundError:
@@ -300,7 +327,7 @@ def _give_up(checkpoint: Path) -> None:
         raise StoreError(f"cannot write over {checkpoint}: {error.strerror or error}") from error
 
 
-def _norm(gradients: Iterable[Any]) -> float:
+def _norm(gradients: Iterable[Tensor]) -> float:
     """The norm of all gradients together, over every shard; 0 where there are none."""
     present = [gradient for gradient in gradients if gradient is not None]
     if not present:
@@ -309,7 +336,7 @@ def _norm(gradients: Iterable[Any]) -> float:
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
 
-def _causes(args: Any, model: Any, norms: list[float]) -> Iterable[str]:
+def _causes(args: Args, model: Module, norms: list[float]) -> Iterable[str]:
     """What usually makes a number infinite, what can be seen here first."""
     isfinite: Any = import_module("torch").isfinite
     if not all(bool(isfinite(p).all()) for p in model.parameters()):

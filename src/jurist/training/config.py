@@ -210,7 +210,7 @@ def chosen(value: T | None) -> T:
     return value
 
 
-def resolved(options: Options, *layers: Mapping[str, Any]) -> Options:
+def resolved(options: Options, *layers: Mapping[str, object]) -> Options:
     """The options with each None filled from the first layer that has a value for it."""
     names = {f.name for f in fields(options)}
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Held-out pairs: judged in both orders by the model as it then is, before, during and after a training.
+"""Held-out pairs: judged in both orders by the trained model before, during and after its training.
 
 Every measurement is a run folder (RUN/held-out/NAME) with its ``eval.json``.
 """
@@ -33,6 +33,7 @@ from jurist.training.distributed import all_gather, package, rank, world
 from jurist.training.generation import generate
 from jurist.training.metrics import Callback
 from jurist.training.model import PolicyModel
+from jurist.training.types import Args, Control, Library, Module, State, Trainer
 
 GreedyGenerate = Callable[[list[list[int]], int], list[list[int]]]
 """(prompts, most new tokens) -> a greedy continuation of each, with the token that ended it."""
@@ -82,7 +83,7 @@ class HeldOut:
         max_tokens: int,
         context: int,
         eos: Sequence[int],
-        facts: dict[str, Any],
+        facts: dict[str, str],
     ) -> None:
         labelled = [case for case in cases if case.gold is not None and winner(case.gold) is not None]
         if not labelled:
@@ -150,7 +151,7 @@ class HeldOut:
 
 
 async def decided(
-    cases: Sequence[Case], judge: Judge, deliberation: Deliberation, folder: Path, facts: dict[str, Any]
+    cases: Sequence[Case], judge: Judge, deliberation: Deliberation, folder: Path, facts: dict[str, str]
 ) -> list[Decision]:
     """The decisions of a judge whose answers are there already.
 
@@ -159,7 +160,7 @@ async def decided(
     store = None
     if rank() == 0:
         _emptied(folder)
-        store = Store(folder, facts | {"measured": folder.name, "cases": len(cases)})
+        store = Store(folder, {**facts, "measured": folder.name, "cases": len(cases)})
     ask = replace(judge, memory=store).ask
     decisions: list[Decision] = []
     try:
@@ -248,24 +249,24 @@ class Pairs(TypingProtocol):
         ...
 
 
-OpenModel = Callable[[Any], AbstractContextManager[Any]]
+OpenModel = Callable[[Trainer], AbstractContextManager[Any]]
 """Opens the model of a trainer for ``Pairs.measure``."""
 
 
 class HeldOutCallback(Callback):
     """Measures held-out pairs before, every so many steps, and after."""
 
-    def __init__(self, trainer: Any, pairs: Pairs, open_model: OpenModel, every: int | None) -> None:
+    def __init__(self, trainer: Trainer, pairs: Pairs, open_model: OpenModel, every: int | None) -> None:
         self._measured: dict[str, EvalResult] = {}
         self._trainer, self._pairs, self._opening, self._every = trainer, pairs, open_model, every
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Measure the model before its first step; a resumed training reads what it was."""
         del args, control
         if not state.global_step:
             self._measure(BEFORE)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Measure at every so many steps, and after the last, before its checkpoint is written."""
         # The trainer's steps are updates, of which a step of rollouts may have several.
         step, updates = state.global_step, args.logging_steps
@@ -295,7 +296,7 @@ class HeldOutCallback(Callback):
 
 
 @contextmanager
-def generating(trainer: Any, policy: PolicyModel) -> Generator[GreedyGenerate]:
+def generating(trainer: Trainer, policy: PolicyModel) -> Generator[GreedyGenerate]:
     """The model of a trainer as it stands, writing greedily."""
     with written_by(trainer) as model:
 
@@ -311,9 +312,9 @@ def generating(trainer: Any, policy: PolicyModel) -> Generator[GreedyGenerate]:
 
 
 @contextmanager
-def written_by(trainer: Any) -> Generator[Any]:
+def written_by(trainer: Trainer) -> Generator[Module]:
     """The trainer's model, gathered from its shards and in evaluation mode; restored afterwards."""
-    unwrapped: Any = package("trl.models.utils").unwrap_model_for_generation
+    unwrapped: Library = package("trl.models.utils").unwrap_model_for_generation
     wrapped = getattr(trainer, "model_wrapped", None) or trainer.model
     with unwrapped(wrapped, trainer.accelerator) as model, package("torch").no_grad():
         training, cached = model.training, model.config.use_cache

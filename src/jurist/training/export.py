@@ -1,4 +1,4 @@
-"""A trained model as others read it: a plain folder in a chosen precision, a file for the embedded engine."""
+"""Exports a trained model as a Hugging Face folder, and as a GGUF file for the embedded engine."""
 
 import json
 import shutil
@@ -12,6 +12,7 @@ from jurist.training.distributed import package, quiet
 from jurist.training.model import EMBEDDED, embedded_folder
 from jurist.training.model_card import CARD, CURVES
 from jurist.training.session import CHECKPOINTS, MODEL, TRAIN
+from jurist.training.types import Library, Module, Tensor, Tokenizer
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 
@@ -69,7 +70,7 @@ def _source(run: Path) -> Path:
     raise ConfigError(f"{run} holds no model", hint="a folder of `jurist train`, or one of its checkpoints")
 
 
-def _merged(folder: Path) -> Any:
+def _merged(folder: Path) -> Module:
     """The model in float32, its adapters in its weights."""
     float32 = package("torch").float32
     if not (folder / _ADAPTER).exists():
@@ -84,7 +85,7 @@ def _merged(folder: Path) -> Any:
     return package("peft").PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
 
 
-def _maker(kind: str) -> Any:
+def _maker(kind: str) -> Library:
     name = "SequenceClassification" if "SequenceClassification" in kind else "CausalLM"
     return getattr(package("transformers"), f"AutoModelFor{name}")
 
@@ -98,7 +99,7 @@ def _base(checkpoint: Path, adapter: dict[str, Any]) -> str:
     return str(embedded_folder()) if model == EMBEDDED else model
 
 
-def write_gguf(model: Any, tokenizer: Any, target: Path) -> Path:
+def write_gguf(model: Module, tokenizer: Tokenizer, target: Path) -> Path:
     """A causal model and its tokenizer as one GGUF file, matrices in float16, vectors in float32.
 
     Names and meanings of the fields: ggml, docs/gguf.md; the order of the rows of llama's queries and keys:
@@ -119,7 +120,7 @@ def write_gguf(model: Any, tokenizer: Any, target: Path) -> Path:
     return target
 
 
-def check_gguf(model: Any, tokenizer: Any) -> dict[str, Any]:
+def check_gguf(model: Module, tokenizer: Tokenizer) -> dict[str, Any]:
     """Whether ``write_gguf`` can write them, else ``ConfigError``; the tokenizer as tokenizer.json has it."""
     config, fault = model.config, ""
     spec = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -137,7 +138,7 @@ def check_gguf(model: Any, tokenizer: Any) -> dict[str, Any]:
     return spec
 
 
-def _write_shape(writer: Any, config: Any) -> None:
+def _write_shape(writer: Library, config: Library) -> None:
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     writer.add_block_count(config.num_hidden_layers)
@@ -154,7 +155,7 @@ def _write_shape(writer: Any, config: Any) -> None:
     writer.add_vocab_size(config.vocab_size)
 
 
-def _write_vocabulary(writer: Any, spec: dict[str, Any], tokenizer: Any, size: int) -> None:
+def _write_vocabulary(writer: Library, spec: dict[str, Any], tokenizer: Tokenizer, size: int) -> None:
     """The tokenizer, which ``spec`` describes as tokenizer.json does; tokens beyond its own are unused."""
     tokens, kinds = [f"[PAD{i}]" for i in range(size)], [_UNUSED] * size
     for text, i in spec["model"]["vocab"].items():
@@ -196,7 +197,7 @@ def _cutting(spec: dict[str, Any]) -> str:
     )
 
 
-def _tensors(gguf: Any, model: Any) -> Iterator[tuple[str, Any]]:
+def _tensors(gguf: Library, model: Module) -> Iterator[tuple[str, Tensor]]:
     """Each weight under GGUF's name."""
     torch, config = package("torch"), model.config
     kind = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}[config.model_type]

@@ -1,4 +1,4 @@
-"""Completions of groups by the trained model: each prompt is read once, finished rows leave the batch.
+"""Completions of groups by the trained model: each prompt is computed once, finished rows leave the batch.
 
 Each row has a random generator of its own, so its draws do not depend on the other rows.
 """
@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jurist.core.errors import ConfigError
 from jurist.engines.nucleus import nucleus_draw
 from jurist.training.distributed import package
 from jurist.training.shared_prefix import causal_of, obstacle, still
+from jurist.training.types import Device, KeyValueCache, Library, Module, Tensor
 
 _LOG = logging.getLogger("jurist")
 # Tokens by which a row's room in the cache grows at least.
@@ -41,7 +42,7 @@ class DrawSettings:
 
 
 def generate(
-    model: Any,
+    model: Module,
     prompts: Sequence[Sequence[int]],
     copies: int,
     *,
@@ -86,28 +87,28 @@ class _Batch:
     """Left-padded prompts, and what the rows have written."""
 
     def __init__(
-        self, model: Any, prompts: Sequence[Sequence[int]], owners: Sequence[int], settings: DrawSettings
+        self, model: Module, prompts: Sequence[Sequence[int]], owners: Sequence[int], settings: DrawSettings
     ) -> None:
         self.model, self.settings, count = model, settings, len(owners)
         torch = package("torch")
-        self.device: Any = model.get_input_embeddings().weight.device
+        self.device: Device = model.get_input_embeddings().weight.device
         self.width = max(map(len, prompts))
         pads = [self.width - len(p) for p in prompts]
         ids = [[settings.pad] * n + list(p) for n, p in zip(pads, prompts, strict=True)]
         mask = [[0] * n + [1] * len(p) for n, p in zip(pads, prompts, strict=True)]
-        self.ids = torch.tensor(ids, device=self.device)
-        self.mask = torch.tensor(mask, device=self.device)
-        self.owners = torch.tensor(owners, device=self.device)
+        self.ids = torch.tensor(ids, device=self.device)  # (prompts, width)
+        self.mask = torch.tensor(mask, device=self.device)  # (prompts, width)
+        self.owners = torch.tensor(owners, device=self.device)  # (rows,): the prompt of each row
         self.eos = torch.tensor(settings.eos, dtype=torch.long, device=self.device)
-        shape = (count, settings.max_new_tokens)
+        shape = (count, settings.max_new_tokens)  # (rows, tokens)
         self.written = torch.full(shape, settings.pad, device=self.device)
         self.logps = torch.zeros(shape, device=self.device)
         self.lengths = torch.zeros(count, dtype=torch.long, device=self.device)
         self._points = _points(settings.seed, *shape).to(self.device) if settings.temperature else None
 
-    def step(self, logits: Any, alive: Any, at: int) -> Any:
+    def step(self, logits: Tensor, alive: Tensor, at: int) -> Tensor:
         """Draw token ``at`` of the rows ``alive`` (rows,) from their logits (rows, vocabulary); its ids."""
-        points: Any = None if self._points is None else self._points[alive, at]
+        points: Tensor = None if self._points is None else self._points[alive, at]
         tokens, logps = _drawn(logits, self.settings, points)
         self.written[alive, at], self.logps[alive, at] = tokens, logps
         self.lengths[alive] = at + 1
@@ -128,15 +129,16 @@ class _Shared(_Batch):
         known = inspect.signature(causal_of(self.model).forward).parameters
         self._last = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
         self._takes_positions = "position_ids" in known
-        library: Any = package("transformers")
+        library: Library = package("transformers")
         cache = library.DynamicCache(config=causal_of(self.model).base_model.config)
+        # (prompts, vocabulary), then a copy for each row: (rows, vocabulary)
         logits = self._logits(self.ids, self.mask, self.mask.cumsum(1) - 1, cache)[self.owners]
         rooms = [_Room(layer, self.owners, self.settings.max_new_tokens) for layer in cache.layers]
         cache = library.Cache(layers=[room.layer for room in rooms])
         more = self.mask.new_ones(len(self.owners), self.settings.max_new_tokens)
-        mask = torch.cat([self.mask[self.owners], more], 1)
-        alive = torch.arange(len(self.owners), device=self.device)
-        ended = torch.zeros_like(alive, dtype=torch.bool)
+        mask = torch.cat([self.mask[self.owners], more], 1)  # (rows, width + tokens)
+        alive = torch.arange(len(self.owners), device=self.device)  # rows that are still in the batch
+        ended = torch.zeros_like(alive, dtype=torch.bool)  # of these, those that have ended
         for at in range(self.settings.max_new_tokens):
             tokens = torch.full_like(alive, self.settings.pad)
             tokens[~ended] = self.step(logits[~ended], alive[~ended], at)
@@ -144,7 +146,7 @@ class _Shared(_Batch):
             left = int((~ended).sum())
             if not left or at + 1 == self.settings.max_new_tokens:
                 break
-            if 2 * left <= len(alive):
+            if 2 * left <= len(alive):  # ended rows leave the batch when they are half of it
                 kept = (~ended).nonzero()[:, 0]
                 alive, tokens, mask, ended = alive[kept], tokens[kept], mask[kept], ended[kept]
                 for room in rooms:
@@ -155,7 +157,7 @@ class _Shared(_Batch):
             room.release()
         return self.generated()
 
-    def _logits(self, ids: Any, mask: Any, positions: Any, cache: Any) -> Any:
+    def _logits(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: KeyValueCache) -> Tensor:
         """Logits (rows, vocabulary) after the last of these ids."""
         placed = {"position_ids": positions.clamp(min=0)} if self._takes_positions else {}
         return self.model(
@@ -164,9 +166,12 @@ class _Shared(_Batch):
 
 
 class _Room:
-    """A layer of the cache whose rows are written in place: the stock one is copied for every token."""
+    """A layer of the cache that is written in place; transformers' own is copied for every token.
 
-    def __init__(self, prompt: Any, owners: Any, limit: int) -> None:
+    Keys and values are (rows, heads, room, width); the first ``_used`` columns of the room are filled.
+    """
+
+    def __init__(self, prompt: Tensor, owners: Tensor, limit: int) -> None:
         self.layer, self._limit = copy(prompt), limit
         self.layer.keys, self.layer.values = prompt.keys[owners], prompt.values[owners]
         if not prompt.is_sliding:
@@ -179,14 +184,14 @@ class _Room:
         """Drop the layer's references to this object: the cycle would keep the cache in memory."""
         self.layer.__dict__.clear()
 
-    def keep(self, rows: Any) -> None:
+    def keep(self, rows: Tensor) -> None:
         """Only these rows go on."""
         if self.layer.is_sliding:
             self.layer.batch_select_indices(rows)
         else:
             self._keys, self._values = self._keys[rows], self._values[rows]
 
-    def _update(self, keys: Any, values: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
+    def _update(self, keys: Tensor, values: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         end = self._used + keys.shape[2]
         if end > self._keys.shape[2]:
             size = min(self._limit, end + max(_ROOM, end // 4))
@@ -195,7 +200,7 @@ class _Room:
         self._used = end
         return self._keys[:, :, :end], self._values[:, :, :end]
 
-    def _grown(self, old: Any, size: int) -> Any:
+    def _grown(self, old: Tensor, size: int) -> Tensor:
         new = old.new_empty(*old.shape[:2], size, old.shape[3])
         new[:, :, : self._used] = old[:, :, : self._used]
         return new
@@ -206,7 +211,7 @@ class _Stock(_Batch):
 
     def rows(self) -> list[GeneratedRow]:
         """Generate; a row that has ended is only padded."""
-        library: Any = package("transformers")
+        library: Library = package("transformers")
         causal = causal_of(self.model)
         config = library.GenerationConfig(
             do_sample=False,
@@ -227,7 +232,7 @@ class _Stock(_Batch):
             causal.generation_config = usual
         return self.generated()
 
-    def _chosen(self, ids: Any, logits: Any) -> Any:
+    def _chosen(self, ids: Tensor, logits: Tensor) -> Tensor:
         """Logits (rows, vocabulary) in which only the drawn token is left."""
         torch = package("torch")
         at = ids.shape[1] - self.width
@@ -237,7 +242,7 @@ class _Stock(_Batch):
         return torch.full_like(logits, -torch.inf).scatter(1, tokens[:, None], 0.0)
 
 
-def _points(seed: int, rows: int, tokens: int) -> Any:
+def _points(seed: int, rows: int, tokens: int) -> Tensor:
     """Numbers in [0, 1), (rows, tokens), each row's from its own generator.
 
     On the CPU wherever the model is, so that a seed means the same draws on every device.
@@ -248,7 +253,7 @@ def _points(seed: int, rows: int, tokens: int) -> Any:
     return torch.stack([torch.rand(tokens, generator=g, dtype=torch.float64) for g in draws])
 
 
-def _drawn(logits: Any, settings: DrawSettings, points: Any) -> tuple[Any, Any]:
+def _drawn(logits: Tensor, settings: DrawSettings, points: Tensor) -> tuple[Tensor, Tensor]:
     """Token (rows,) and its log-probability (rows,), by inverting the distribution at the points (rows,)."""
     torch = package("torch")
     logps = (logits.float() / (settings.temperature or 1.0)).log_softmax(-1)

@@ -37,6 +37,7 @@ from jurist.training.rollout_backends import RolloutBackend, reload_on_cpu, roll
 from jurist.training.rollouts import Generate, Group, GroupSampler, Traces, draw, group_shares
 from jurist.training.session import Result, Say, Session
 from jurist.training.shared_prefix import SharedPrefix
+from jurist.training.types import Args, Control, State, Trainer
 
 
 class Rollouts:
@@ -62,7 +63,7 @@ class Rollouts:
         self.shares: dict[str, float] = {}
         """What ``group_shares`` says of the last groups, for the reward function to log."""
 
-    def __call__(self, prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
+    def __call__(self, prompts: Sequence[str], trainer: Trainer) -> dict[str, list[Any]]:
         """Judgments for each prompt, which stands there once for each member of its group."""
         numbers = [int(prompt) for prompt in prompts[:: self._sampler.size]]
         step = trainer.state.global_step // self._updates
@@ -110,7 +111,10 @@ def rollout_rewards(
     """The trainer's reward function: the rewards that came with the rollouts; it logs their shares."""
 
     def verdict(
-        prompts: Sequence[Any], rewarded: Sequence[float | None], log_metric: Any = None, **_: Any
+        prompts: Sequence[object],
+        rewarded: Sequence[float | None],
+        log_metric: Callable[[str, float], None] | None = None,
+        **_: object,
     ) -> list[float | None]:
         del prompts
         if log_metric:
@@ -135,11 +139,11 @@ def train_grpo(options: GrpoOptions, source: str, out: Path, say: Say) -> Result
         policy = load(options)
         judge = judge_of(options)
         pairs = _pairs(options, source, judge, policy, say)
-        held = held_out_pairs(options, policy, out, options.eval_tokens or options.max_completion or 512)
+        held_out = held_out_pairs(options, policy, out, options.eval_tokens or options.max_completion or 512)
         rollouts = _rollouts(session, options, policy, judge, pairs)
         trainer = _trainer(session, options, policy, rollouts, len(pairs))
         no_signal_after = options.no_signal_after * chosen(options.updates)
-        return session.train(trainer, checkpoint, policy, held, no_signal_after, rows=len(pairs))
+        return session.train(trainer, checkpoint, policy, held_out, no_signal_after, rows=len(pairs))
 
 
 def _check(options: GrpoOptions) -> None:
@@ -201,7 +205,7 @@ def _rollouts(
 
 def _trainer(
     session: Session, options: GrpoOptions, policy: PolicyModel, rollouts: Rollouts, pairs: int
-) -> Any:
+) -> Trainer:
     trl, datasets = package("trl"), package("datasets")
     batch, updates = chosen(options.batch), chosen(options.updates)
     if batch > pairs:
@@ -233,12 +237,12 @@ def _trainer(
         **_vllm(options),
     )
 
-    class Trainer(SharedPrefix, trl.GRPOTrainer):
+    class SharedPrefixTrainer(SharedPrefix, trl.GRPOTrainer):
         """TRL's trainer with shared prompts."""
 
         say = staticmethod(session.say)
 
-    maker: Any = Trainer if options.shared_prefix else trl.GRPOTrainer
+    maker: type[Trainer] = SharedPrefixTrainer if options.shared_prefix else trl.GRPOTrainer
     trainer = maker(
         model=policy.model,
         args=config,
@@ -274,7 +278,7 @@ class _EpochCallback(Callback):
     def __init__(self, epochs: float) -> None:
         self._epochs = epochs
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Set it right before it is logged."""
         del args, control
         state.epoch = self._epochs * state.global_step / state.max_steps
@@ -295,7 +299,7 @@ def _micro(options: GrpoOptions, batch: int, updates: int) -> int:
     return max([n for n in fitting if n % group == 0] or fitting)
 
 
-def _vllm(options: GrpoOptions) -> dict[str, Any]:
+def _vllm(options: GrpoOptions) -> dict[str, object]:
     if options.rollouts == "vllm":
         return {"use_vllm": True, "vllm_mode": "colocate"}
     if options.rollouts == "vllm-server":

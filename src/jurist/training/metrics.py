@@ -3,13 +3,17 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import SupportsFloat
 
 import msgspec
 
 from jurist.core.errors import StoreError
 from jurist.core.files import Lines, Warn, scan, write_whole
 from jurist.core.types import Record
+from jurist.training.types import Args, Control, State
+
+Logs = Mapping[str, object]
+"""What the trainer logs at a step: numbers, mostly, by name."""
 
 ENDING = "train_loss"
 """A metric that the trainer logs once, in its summary when it ends."""
@@ -60,7 +64,7 @@ class Metrics:
         self._lines = Lines(self.path, self._warn)
         self._zero = self._clock() - (kept[-1].seconds if kept else 0.0)
 
-    def add(self, step: int, epoch: float | None, logs: Mapping[str, Any]) -> None:
+    def add(self, step: int, epoch: float | None, logs: Logs) -> None:
         """Write what was logged at a step; what is no number is left out."""
         if self._lines is None:
             raise StoreError(f"{self.path}: metrics are added before the training began")
@@ -80,19 +84,21 @@ class MetricsCallback(Callback):
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Go on after the step that the trainer stands at: 0, or that of the checkpoint."""
         del args, control
         if state.is_world_process_zero:
             self.metrics.begin(state.global_step)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+    def on_log(
+        self, args: Args, state: State, control: Control, logs: Logs | None = None, **_: object
+    ) -> None:
         """Write the line."""
         del args, control
         if state.is_world_process_zero:
             self.metrics.add(state.global_step, state.epoch, logs or {})
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_end(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Close the file."""
         del args, state, control
         self.metrics.close()
@@ -109,7 +115,7 @@ def read_metrics(path: Path) -> list[Line]:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def numbers(logs: Mapping[str, Any]) -> dict[str, float | None]:
+def numbers(logs: Logs) -> dict[str, float | None]:
     """What is a number (Python's, numpy's, a tensor of one element) or null; the step's own fields aside."""
     fixed = Line.__struct_fields__
     return {
@@ -152,5 +158,5 @@ def _encoded(line: Line) -> bytes:
     return msgspec.json.encode({**fixed, **line.metrics})
 
 
-def _pass(*_: Any, **__: Any) -> None:
+def _pass(*_: object, **__: object) -> None:
     """An event that is ignored."""

@@ -1,9 +1,9 @@
-"""The model that is trained and its tokenizer: loaded and checked, defects that matter here repaired."""
+"""Loads the model that is trained and its tokenizer, checks them, and adds a missing padding token."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from jurist.core.errors import ConfigError
 from jurist.core.files import cache_folder
@@ -11,6 +11,7 @@ from jurist.engines.chat_template import ChatIds
 from jurist.engines.gguf import packaged, stamp
 from jurist.training.config import TrainOptions
 from jurist.training.distributed import package, quiet
+from jurist.training.types import Device, Library, Module, Tokenizer
 
 EMBEDDED = "embedded"
 
@@ -20,17 +21,17 @@ class PolicyModel:
     """A model with float32 weights, ready for a trainer, and how it is spoken to."""
 
     name: str
-    model: Any
-    tokenizer: Any
+    model: Module
+    tokenizer: Tokenizer
     chat: ChatIds
     context: int
     bf16: bool
     """Whether it is to be computed in bfloat16 (autocast)."""
-    peft: Any = None
+    peft: Library = None
     """The configuration of its adapters, for the trainer."""
 
     @property
-    def device(self) -> Any:
+    def device(self) -> Device:
         """Where the weights are."""
         return self.model.device
 
@@ -43,8 +44,8 @@ class PolicyModel:
         return sorted(i for i in ids if i is not None)
 
 
-def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: Any) -> PolicyModel:
-    """The model and its tokenizer; raises ``ConfigError`` with the reason where one cannot be had."""
+def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: object) -> PolicyModel:
+    """The model and its tokenizer; raises ``ConfigError`` with the reason if one cannot be loaded."""
     torch, transformers = package("torch"), package("transformers")
     quiet()
     name = options.model
@@ -58,10 +59,10 @@ def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: A
             hint="set eos_token in its tokenizer_config.json",
         )
     if tokenizer.pad_token_id is None:
-        # The padding is masked wherever it stands, so any token will do.
+        # Padding is always masked, so any token can be used.
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
-    config: Any = model.config.get_text_config()
+    config: Library = model.config.get_text_config()
     context = getattr(config, "max_position_embeddings", None) or 2**31
     return PolicyModel(name, model, tokenizer, chat, context, _bf16(options, torch), _adapters(options))
 
@@ -84,6 +85,17 @@ def check_base(options: TrainOptions, checkpoint: Path) -> None:
         )
 
 
+def embedded_tokenizer(folder: Path, name: str) -> Tokenizer:
+    """The tokenizer in the embedded model's GGUF file, which splits texts as SmolLM2's does."""
+    tokenizer = package("transformers").AutoTokenizer.from_pretrained(str(folder), gguf_file=name)
+    # transformers reads the tokens and merges from a GGUF file, but not the rule that splits texts.
+    splits = package("tokenizers").pre_tokenizers
+    tokenizer.backend_tokenizer.pre_tokenizer = splits.Sequence(
+        [splits.Digits(individual_digits=True), splits.ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
+    return tokenizer
+
+
 def embedded_folder(file: Path | None = None) -> Path:
     """The embedded model as a Hugging Face folder, made from its GGUF file once and cached.
 
@@ -97,12 +109,7 @@ def embedded_folder(file: Path | None = None) -> Path:
     package("gguf")
     quiet()
     folder, name = str(source.parent), source.name
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
-    # transformers reads a GGUF's tokens and merges, not how it cuts texts (this one: smollm).
-    cuts = package("tokenizers").pre_tokenizers
-    tokenizer.backend_tokenizer.pre_tokenizer = cuts.Sequence(
-        [cuts.Digits(individual_digits=True), cuts.ByteLevel(add_prefix_space=False, use_regex=True)]
-    )
+    tokenizer = embedded_tokenizer(source.parent, name)
     # As dequantised tensors, since quantised ones cannot be saved.
     how = transformers.GgufConfig(gguf_file=name, dequantize=True)
     model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -116,7 +123,7 @@ def embedded_folder(file: Path | None = None) -> Path:
     return target
 
 
-def _read(maker: Any, source: str, name: str, **options: Any) -> Any:
+def _read(maker: Library, source: str, name: str, **options: object) -> Library:
     try:
         return maker.from_pretrained(source, **options)
     except Exception as error:  # whatever a damaged folder or a missing network raises
@@ -127,7 +134,7 @@ def _read(maker: Any, source: str, name: str, **options: Any) -> Any:
         ) from error
 
 
-def _bf16(options: TrainOptions, torch: Any) -> bool:
+def _bf16(options: TrainOptions, torch: Library) -> bool:
     if options.precision != "auto":
         return options.precision == "bf16"
     if torch.cuda.is_available():
@@ -142,7 +149,7 @@ def _cpu_flags() -> str:
         return ""
 
 
-def _adapters(options: TrainOptions) -> Any:
+def _adapters(options: TrainOptions) -> Library:
     if options.adapter == "full":
         return None
     return package("peft").LoraConfig(

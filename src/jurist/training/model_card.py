@@ -345,7 +345,7 @@ def _number(name: str, value: float | None) -> str:
     )
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     """An option as a reader may see it: of a path its name alone."""
     return value.name if isinstance(value, PurePath) else str(value)
 

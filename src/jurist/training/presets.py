@@ -6,7 +6,7 @@ Sources: RM-R1 (arXiv 2505.02387, appendix; github.com/RM-R1-UIUC/RM-R1 @ d4c254
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from jurist.core.errors import ConfigError, unknown
 from jurist.training.config import Options, resolved
@@ -20,13 +20,13 @@ class Preset:
 
     method: Method
     summary: str
-    values: Mapping[str, Any]
+    values: Mapping[str, object]
     note: str = ""
-    forced: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    forced: Mapping[str, object] = field(default_factory=dict[str, object])
     """Values of options that have a default of their own."""
 
 
-DEFAULTS: dict[Method, dict[str, Any]] = {
+DEFAULTS: dict[Method, dict[str, object]] = {
     "sft": {
         "learning_rate": 1e-5, "schedule": "cosine", "warmup": 0.03, "weight_decay": 0.0,
         "adam_beta2": 0.999, "max_grad_norm": 1.0, "epochs": 1.0, "batch": 32,

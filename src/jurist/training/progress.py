@@ -1,4 +1,4 @@
-"""Progress of a training: a live screen on a terminal, elsewhere a line now and then."""
+"""Progress of a training: a live screen on a terminal, elsewhere a line every 30 seconds."""
 
 import logging
 import math
@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,7 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from jurist.training.metrics import ENDING, Callback, numbers, unanswered
+from jurist.reports.views.style import Screen
+from jurist.training.metrics import ENDING, Callback, Logs, numbers, unanswered
+from jurist.training.types import Args, Control, State
 
 EVERY = 30.0
 """Seconds between two lines where standard error is no terminal (a log file)."""
@@ -40,11 +42,11 @@ class Progress:
         self._steps: deque[tuple[float, int]] = deque(maxlen=_RECENT)
         self._tokens: deque[tuple[float, float]] = deque(maxlen=_RECENT)
 
-    def begin(self, step: int, total: int, log: Sequence[Mapping[str, Any]] = ()) -> None:
+    def begin(self, step: int, total: int, log: Sequence[Logs] = ()) -> None:
         """A session begins at ``step``; ``log`` is what earlier ones logged."""
         self.step, self.total = step, total
         for logs in log:
-            self._note(logs, int(logs.get("step", 0)))
+            self._note(logs, _step_of(logs))
         self._began = self._clock()
         self._steps.append((self._began, step))
 
@@ -53,7 +55,7 @@ class Progress:
         self.step = step
         self._steps.append((self._clock(), step))
 
-    def log(self, logs: Mapping[str, Any], step: int) -> None:
+    def log(self, logs: Logs, step: int) -> None:
         """What was logged at a step."""
         self._note(logs, step)
         tokens = numbers(logs).get("num_tokens")
@@ -83,7 +85,7 @@ class Progress:
         """Tokens per second, over the last logs."""
         return _slope(self._tokens)
 
-    def _note(self, logs: Mapping[str, Any], step: int) -> None:
+    def _note(self, logs: Logs, step: int) -> None:
         if ENDING in logs:
             return
         values = {name: value for name, value in numbers(logs).items() if value is not None}
@@ -113,11 +115,11 @@ class ProgressCallback(Callback):
     ) -> None:
         self.title = title
         self.progress = Progress(clock)
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or Screen(stderr=True)
         self._every, self._clock = every, clock
         self._last: float | None = None
         self._live: Live | None = None
-        self._moved: list[tuple[logging.StreamHandler[Any], Any]] = []
+        self._moved: list[tuple[logging.StreamHandler[TextIO], TextIO]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +127,7 @@ class ProgressCallback(Callback):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Open the screen, on a terminal that can move its cursor."""
         del args, control
         if not state.is_world_process_zero:
@@ -134,12 +136,14 @@ class ProgressCallback(Callback):
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._open()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Count the step."""
         del args, control
         self.progress.advance(state.global_step)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+    def on_log(
+        self, args: Args, state: State, control: Control, logs: Logs | None = None, **_: object
+    ) -> None:
         """Take what was logged; where there is no terminal, a line of it now and then."""
         del args, control
         if not state.is_world_process_zero:
@@ -152,7 +156,7 @@ class ProgressCallback(Callback):
             self._last = self._clock()
             self._console.print(Text(line(self.progress), style="dim"), soft_wrap=True)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_end(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Close the screen, leaving its last state."""
         del args, state, control
         self.close()
@@ -184,7 +188,8 @@ class ProgressCallback(Callback):
         for handler in _handlers():
             for old, new in zip(before, (sys.stdout, sys.stderr), strict=True):
                 if handler.stream is old and old is not new:
-                    self._moved.append((handler, handler.setStream(new)))
+                    handler.setStream(new)
+                    self._moved.append((handler, old))
 
 
 def screen(title: str, progress: Progress, bars: int = WIDE) -> RenderableType:
@@ -223,6 +228,11 @@ def sparkline(values: Sequence[float], width: int = WIDE) -> str:
     means = [sum(finite[a:b]) / (b - a) for a, b in pairwise(cuts)]
     low, span = min(means), max(means) - min(means)
     return "".join(_BARS[round((m - low) / span * 7) if span else 0] for m in means)
+
+
+def _step_of(logs: Logs) -> int:
+    step = logs.get("step")
+    return int(step) if isinstance(step, int | float) else 0
 
 
 def _one_line(value: Text) -> Text:
@@ -338,7 +348,7 @@ def _time(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}"
 
 
-def _handlers() -> list[logging.StreamHandler[Any]]:
+def _handlers() -> list[logging.StreamHandler[TextIO]]:
     """Every handler of logging that writes to a stream."""
     known = [one for one in logging.Logger.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     loggers = [logging.getLogger(), *known]

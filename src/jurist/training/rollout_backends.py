@@ -1,6 +1,6 @@
-"""What writes the completions of a training step: the model itself, vLLM, paged batches, the embedded engine.
+"""Rollout backends: the trained model itself, vLLM, transformers' paged batches, the embedded engine.
 
-A backend is opened once a step with the weights as they then are, and called for each round of groups.
+A backend is opened once a step with the current weights, and called for each round of groups.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from jurist.core.errors import ConfigError, EngineError
 from jurist.core.types import Sampling
@@ -22,8 +21,9 @@ from jurist.training.export import check_gguf, write_gguf
 from jurist.training.generation import generate
 from jurist.training.model import PolicyModel
 from jurist.training.rollouts import Generate, Sample
+from jurist.training.types import Library, Trainer
 
-RolloutBackend = Callable[[Any], AbstractContextManager[Generate]]
+RolloutBackend = Callable[[Trainer], AbstractContextManager[Generate]]
 """Opens the model of a trainer for writing."""
 
 _PAGE = 256
@@ -49,7 +49,7 @@ class _Model:
     sampling: Sampling
 
     @contextmanager
-    def __call__(self, trainer: Any) -> Generator[Generate]:
+    def __call__(self, trainer: Trainer) -> Generator[Generate]:
         policy, sampling = self.policy, self.sampling
         with written_by(trainer) as model:
 
@@ -66,7 +66,7 @@ class _Model:
 
 
 @contextmanager
-def _vllm_backend(trainer: Any) -> Generator[Generate]:
+def _vllm_backend(trainer: Trainer) -> Generator[Generate]:
     """vLLM, to which the trainer has given the weights. It draws by its own."""
 
     def write(prompts: list[list[int]], copies: int, seed: int) -> Sequence[Sequence[Sample]]:
@@ -81,7 +81,7 @@ def _vllm_backend(trainer: Any) -> Generator[Generate]:
     yield write
 
 
-def reload_on_cpu(trainer: Any) -> None:
+def reload_on_cpu(trainer: Trainer) -> None:
     """Let a trainer's colocated vLLM take new weights on a CPU.
 
     There it packs them when it loads them, so that TRL's way of writing into them (trl 1.16,
@@ -111,8 +111,8 @@ class _PagedBackend:
     sampling: Sampling
 
     @contextmanager
-    def __call__(self, trainer: Any) -> Generator[Generate]:
-        transformers: Any = package("transformers")
+    def __call__(self, trainer: Trainer) -> Generator[Generate]:
+        transformers: Library = package("transformers")
         settings = transformers.GenerationConfig(
             do_sample=self.sampling.temperature > 0,
             temperature=self.sampling.temperature or 1.0,
@@ -165,7 +165,7 @@ class _EmbeddedBackend:
         self._learner, self._sampling = policy, sampling
 
     @contextmanager
-    def __call__(self, trainer: Any) -> Generator[Generate]:
+    def __call__(self, trainer: Trainer) -> Generator[Generate]:
         with written_by(trainer) as model, TemporaryDirectory(ignore_cleanup_errors=True) as room:
             if self._learner.peft:
                 model = deepcopy(model).merge_and_unload()
@@ -184,16 +184,18 @@ class _EmbeddedBackend:
         outputs = [handle.read_all()[0] for handle in handles]
         return [(list(out.generated_ids), list(out.generated_log_probs)) for out in outputs]
 
-    def _settings(self, seed: int, row: int) -> dict[str, Any]:
+    def _settings(self, seed: int, row: int) -> dict[str, object]:
         sampling = self._sampling
-        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 2**31 - 1,
-                 "rng_seed": (seed + rank()) * 100_003 + row}  # fmt: skip
-        return {
+        settings: dict[str, object] = {
             "max_new_tokens": sampling.max_tokens,
             "do_sample": sampling.temperature > 0,
             "logprobs": 1,
             "stop_token_ids": set(self._learner.eos),
-        } | (drawn if sampling.temperature > 0 else {})
+        }
+        if sampling.temperature > 0:
+            settings |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 2**31 - 1}
+            settings["rng_seed"] = (seed + rank()) * 100_003 + row
+        return settings
 
 
 def _repeated(prompts: Sequence[list[int]], copies: int) -> list[list[int]]:

@@ -1,4 +1,12 @@
-"""The scalar baseline: Bradley-Terry on pairs, by TRL's trainer, on what the scalar engine reads."""
+"""A scalar reward model on pairs, the baseline without reasoning, by TRL's ``RewardTrainer``.
+
+    jurist train scalar pairs.jsonl --model MODEL --out RUN [--held-out pairs.jsonl]
+
+The model reads a whole conversation, tokenised as the scalar engine does, and has one output, the score.
+Loss: -log sigmoid(score of the preferred response - score of the other one), Bradley-Terry, the mean over
+the pairs of a batch; gradients are clipped at ``max_grad_norm``. Ties and pairs without gold are left out.
+RM-R1 and RRM compare with such models, and do not publish how theirs were trained.
+"""
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -6,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -35,6 +42,7 @@ from jurist.training.model import PolicyModel, load
 from jurist.training.presets import with_preset
 from jurist.training.prompts import PromptCounts, cut, prompt_ids, usable
 from jurist.training.session import HELD_OUT, Result, Say, Session
+from jurist.training.types import Module, Tensor, Trainer
 
 Score = Callable[[list[list[int]]], list[float]]
 """Conversations as ids -> the raw score of each."""
@@ -60,10 +68,10 @@ def train_scalar(options: ScalarOptions, source: str, out: Path, say: Say) -> Re
         pairs, count = preferences(load_cases(source), policy, limit=limit, too_long=options.too_long)
         for line in count_lines(count, len(pairs)):
             say(line)
-        held = _held_out(options, policy, out)
+        held_out = _held_out(options, policy, out)
         trainer = _trainer(session, options, policy, pairs)
         return session.train(
-            trainer, checkpoint, policy, held, open_model=partial(scoring, width=options.micro_batch)
+            trainer, checkpoint, policy, held_out, open_model=partial(scoring, width=options.micro_batch)
         )
 
 
@@ -168,7 +176,7 @@ def _queries(case: Case) -> list[Query]:
 
 def _trainer(
     session: Session, options: ScalarOptions, policy: PolicyModel, pairs: Sequence[Preference]
-) -> Any:
+) -> Trainer:
     trl, datasets = package("trl"), package("datasets")
     batch = chosen(options.batch)
     rows = [{"chosen_ids": pair.chosen, "rejected_ids": pair.rejected} for pair in pairs]
@@ -188,7 +196,7 @@ class ScoredPairs:
     """Held-out pairs and the run folders with their scores, in the format of ``held_out.HeldOut``."""
 
     def __init__(
-        self, cases: Iterable[Case], policy: PolicyModel, *, out: Path, limit: int, facts: dict[str, Any]
+        self, cases: Iterable[Case], policy: PolicyModel, *, out: Path, limit: int, facts: dict[str, str]
     ) -> None:
         labelled = [case for case in cases if case.gold is not None and winner(case.gold) is not None]
         self.cases = list(spread(labelled, limit))
@@ -240,14 +248,14 @@ def _held_out(options: ScalarOptions, policy: PolicyModel, out: Path) -> ScoredP
 
 
 @contextmanager
-def scoring(trainer: Any, width: int) -> Generator[Score]:
+def scoring(trainer: Trainer, width: int) -> Generator[Score]:
     """The model of a trainer as it stands, scoring ``width`` conversations at a time in float32."""
     with written_by(trainer) as model, _in_float32(model):
         pad: int = model.config.get_text_config().pad_token_id
         yield lambda prompts: scores(model, prompts, pad, width)
 
 
-def scores(model: Any, prompts: Sequence[list[int]], pad: int, width: int) -> list[float]:
+def scores(model: Module, prompts: Sequence[list[int]], pad: int, width: int) -> list[float]:
     """The raw score of each conversation, of like lengths at a time, padded on the right."""
     torch = package("torch")
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -259,14 +267,14 @@ def scores(model: Any, prompts: Sequence[list[int]], pad: int, width: int) -> li
         mask = [[1] * len(prompts[i]) + [0] * (longest - len(prompts[i])) for i in part]
         batch = {"input_ids": ids, "attention_mask": mask}
         rows = {name: torch.tensor(table, device=model.device) for name, table in batch.items()}
-        logits: Any = model(**rows).logits
+        logits: Tensor = model(**rows).logits
         for i, value in zip(part, logits[:, 0].double().tolist(), strict=True):
             values[i] = value
     return values
 
 
 @contextmanager
-def _in_float32(model: Any) -> Generator[None]:
+def _in_float32(model: Module) -> Generator[None]:
     """As the engine computes: without the autocast that training in bfloat16 puts around the model."""
     wrapped = model.__dict__.get("forward")
     original = model.__dict__.get("_original_forward")

@@ -32,6 +32,7 @@ from jurist.training.model import PolicyModel, check_base
 from jurist.training.model_card import Result, describe, overlap_of
 from jurist.training.presets import Method
 from jurist.training.progress import ProgressCallback
+from jurist.training.types import Args, Control, State, Trainer
 
 Say = Callable[[str], None]
 
@@ -85,7 +86,7 @@ class Session:
         self.say(f"{self.out} holds this training, and it is over")
         return msgspec.json.decode(path.read_bytes(), type=Result)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """What train.json keeps: every option, and the data's hash."""
         data = {"pairs": self.source, "pairs_sha256": file_hash(self.source)}
         return {"jurist": __version__, "method": self.method, "processes": world(), **data,
@@ -135,7 +136,7 @@ class Session:
         return max(n for n in range(1, min(share, self.options.micro_batch) + 1) if share % n == 0)
 
     def train(
-        self, trainer: Any, checkpoint: Path | None, policy: PolicyModel, pairs: Pairs | None,
+        self, trainer: Trainer, checkpoint: Path | None, policy: PolicyModel, pairs: Pairs | None,
         no_signal_after: int = 50, open_model: OpenModel | None = None, rows: int | None = None,
     ) -> Result:  # fmt: skip
         """Train to the end, save the model, measure it, and write down what it came to.
@@ -160,7 +161,7 @@ class Session:
         self.save(trainer)
         return self._finished(trainer, held_out, len(trainer.train_dataset) if rows is None else rows)
 
-    def _finished(self, trainer: Any, held_out: HeldOutCallback | None, rows: int) -> Result:
+    def _finished(self, trainer: Trainer, held_out: HeldOutCallback | None, rows: int) -> Result:
         lines = read_metrics(self.out / METRICS) if rank() == 0 else []
         result = Result(
             self.method,
@@ -179,7 +180,7 @@ class Session:
             )  # fmt: skip
         return result
 
-    def check_shards(self, trainer: Any, *, writes: bool) -> None:
+    def check_shards(self, trainer: Trainer, *, writes: bool) -> None:
         """Raise for what cannot be done with a model whose parameters are sharded over the processes.
 
         Under FSDP every forward pass involves all processes, and generation takes each a different number.
@@ -197,7 +198,7 @@ class Session:
                 hint="launch with recipes/accelerate/ddp.yaml or zero2.yaml, or train with --adapter full",
             )
 
-    def save(self, trainer: Any) -> None:
+    def save(self, trainer: Trainer) -> None:
         """Write the trained model as a plain folder, adapters merged."""
         folder = self.out / MODEL
         model = trainer.accelerator.unwrap_model(trainer.model)
@@ -216,10 +217,10 @@ class Session:
 class _TokenCountCallback(Callback):
     """Lets a resumed trainer go on counting tokens: TRL's SFTTrainer and RewardTrainer begin at 0 again."""
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Args, state: State, control: Control, **_: object) -> None:
         """Take what was logged last."""
         del args, control
         counted = [logs["num_tokens"] for logs in state.log_history if "num_tokens" in logs]
@@ -227,7 +228,7 @@ class _TokenCountCallback(Callback):
             self._trainer._total_train_tokens = int(counted[-1])
 
 
-def _at_its_end(trainer: Any, checkpoint: Path) -> bool:
+def _at_its_end(trainer: Trainer, checkpoint: Path) -> bool:
     """Whether a checkpoint is of the last step; the trainer then stands there.
 
     To go on from it would take one step more where the steps end within an epoch (transformers 5.19,

@@ -3,22 +3,24 @@
     jurist train sft rows.jsonl --model MODEL --out RUN [--held-out pairs.jsonl]
 
 Rows have `prompt` and `completion` (as `jurist distill` writes them) or `messages`. Loss: cross-entropy of
-the completion's tokens, the mean over the tokens of a batch; the prompt's tokens count nothing. This is
-RM-R1's first stage (distillation of reasoning chains). With ``target`` answer the rows are pairs and the
-completion is the bare verdict: the baseline without reasoning.
+the completion's tokens, the mean over the tokens of a batch, each times its weight where rows or
+``verdict_weight`` give one (token_weights.py); gradients are clipped at ``max_grad_norm``. The prompt's
+tokens are not learned. This is RM-R1's first stage (distillation of reasoning chains), which has no weights.
+With ``target`` answer the rows are pairs and the completion is the bare verdict: RM-R1's baseline "SFT".
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import NotRequired, TypedDict
 
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.types import Conversation, Message
 from jurist.engines.chat_template import ChatError, ChatIds
 from jurist.inputs import load_cases, read_rows
 from jurist.inputs.lines import Fields, Row, seen
+from jurist.inputs.turns import messages_of
 from jurist.judging.judge import Judge
 from jurist.protocols.base import Protocol, VerdictSlot
 from jurist.training.config import SftOptions, chosen
@@ -29,6 +31,15 @@ from jurist.training.presets import with_preset
 from jurist.training.prompts import PromptExample, prompt_examples
 from jurist.training.session import Result, Say, Session
 from jurist.training.token_weights import spans_of, token_weights, verdict_span, weighted_trainer
+from jurist.training.types import Tokenizer, Trainer
+
+
+class SftRow(TypedDict):
+    """A row as the trainer reads it, all lists of one length: a number for each token."""
+
+    input_ids: list[int]
+    completion_mask: list[int]
+    loss_weights: NotRequired[list[float]]
 
 
 def train_sft(options: SftOptions, source: str, out: Path, say: Say) -> Result:
@@ -40,13 +51,11 @@ def train_sft(options: SftOptions, source: str, out: Path, say: Say) -> Result:
             return ended
         policy = load(options)
         rows = _rows(options, source, judge_of(options), policy, say)
-        held = held_out_pairs(options, policy, out, options.eval_tokens or 512)
-        return session.train(_trainer(session, options, policy, rows), checkpoint, policy, held)
+        held_out = held_out_pairs(options, policy, out, options.eval_tokens or 512)
+        return session.train(_trainer(session, options, policy, rows), checkpoint, policy, held_out)
 
 
-def _rows(
-    options: SftOptions, source: str, judge: Judge, policy: PolicyModel, say: Say
-) -> list[dict[str, Any]]:
+def _rows(options: SftOptions, source: str, judge: Judge, policy: PolicyModel, say: Say) -> list[SftRow]:
     longest = min(options.max_length, policy.context)
     if options.target == "chain":
         examples, lengths = chain_examples(
@@ -66,25 +75,29 @@ def _rows(
     weighted = any(weight != 1.0 for example in examples for weight in example.weights)
     if weighted and options.packing:
         raise ConfigError("packing knows no weights of tokens", hint="leave --packing or the weights out")
-    return [
-        {
-            "input_ids": example.prompt + example.completion,
-            "completion_mask": [0] * len(example.prompt) + [1] * len(example.completion),
-            **({"loss_weights": [1.0] * len(example.prompt) + example.weights} if weighted else {}),
-        }
-        for example in examples
-    ]
+    return [_row(example, weighted=weighted) for example in examples]
+
+
+def _row(example: "SftExample", *, weighted: bool) -> SftRow:
+    """The tokens of the prompt and of the completion, of which the completion's alone are learned."""
+    row: SftRow = {
+        "input_ids": example.prompt + example.completion,
+        "completion_mask": [0] * len(example.prompt) + [1] * len(example.completion),
+    }
+    if weighted:
+        row["loss_weights"] = [1.0] * len(example.prompt) + example.weights
+    return row
 
 
 def _weigh(
-    tokenizer: Any, slot: VerdictSlot, verdict_weight: float, fields: Fields, text: str, ids: list[int]
+    tokenizer: Tokenizer, slot: VerdictSlot, verdict_weight: float, fields: Fields, text: str, ids: list[int]
 ) -> list[float]:
     """The weights of a completion's tokens: the row's own spans, and the verdict's."""
     spans = spans_of(fields["weights"]) if "weights" in fields else []
     return token_weights(tokenizer, text, ids, [*spans, *verdict_span(text, slot, verdict_weight)])
 
 
-def _trainer(session: Session, options: SftOptions, policy: PolicyModel, rows: list[dict[str, Any]]) -> Any:
+def _trainer(session: Session, options: SftOptions, policy: PolicyModel, rows: list[SftRow]) -> Trainer:
     trl, datasets = package("trl"), package("datasets")
     attention = getattr(policy.model.config, "_attn_implementation", "")
     if options.packing and not attention.startswith("flash_attention"):
@@ -200,7 +213,7 @@ def _chain_examples(source: str, chat: ChatIds, protocol: str, weigh: Weigh | No
 def _parts(fields: Fields) -> tuple[Conversation, str]:
     """(what is read, what is to be written)."""
     if "messages" in fields and "completion" not in fields:
-        turns = _turns(fields["messages"], "messages")
+        turns = messages_of(fields["messages"], "messages")
         if len(turns) < 2 or turns[-1].role != "assistant":
             raise InputError("messages: the last turn is not the assistant's", "it is what would be learned")
         return turns[:-1], _written(turns[-1].content, "messages")
@@ -210,10 +223,10 @@ def _parts(fields: Fields) -> tuple[Conversation, str]:
             hint="rows of `jurist distill` have prompt and completion; pairs need --target answer",
         )
     prompt, completion = fields["prompt"], fields["completion"]
-    read = (Message("user", prompt),) if isinstance(prompt, str) else _turns(prompt, "prompt")
+    read = (Message("user", prompt),) if isinstance(prompt, str) else messages_of(prompt, "prompt")
     if isinstance(completion, str):
         return read, _written(completion, "completion")
-    turns = _turns(completion, "completion")
+    turns = messages_of(completion, "completion")
     if len(turns) != 1 or turns[0].role != "assistant":
         raise InputError(f"completion: one turn of the assistant was expected, saw {seen(completion)}")
     return read, _written(turns[0].content, "completion")
@@ -223,20 +236,6 @@ def _written(text: str, field: str) -> str:
     if not text.strip():
         raise InputError(f"{field}: what is to be written is empty", "nothing could be learned from it")
     return text
-
-
-def _turns(value: Any, field: str) -> Conversation:
-    turns: list[Message] = []
-    shown = seen(cast("object", value))
-    for turn in cast("list[Any]", value) if isinstance(value, list) else [None]:
-        fields = cast("dict[str, Any]", turn) if isinstance(turn, dict) else {}
-        role, content = fields.get("role"), fields.get("content")
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise InputError(f"{field}: no messages with role and content, saw {shown}")
-        turns.append(Message(role, content))
-    if not turns:
-        raise InputError(f"{field}: has no messages")
-    return tuple(turns)
 
 
 def _answer(example: PromptExample, protocol: Protocol, chat: ChatIds) -> SftExample:

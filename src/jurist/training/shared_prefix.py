@@ -21,6 +21,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from jurist.training.distributed import package
+from jurist.training.types import Batch, KeyValueCache, Library, Module, Tensor, Trainer
 
 # Tokens whose activations are held at once under gradient checkpointing.
 _AT_ONCE = 8192
@@ -28,9 +29,9 @@ _AT_ONCE = 8192
 # float32 (also with TF32 products), and in narrower types. Without its prompt a row differs by about half.
 _EXACT, _ROUGH = 2e-3, 5e-2
 
-_KNOWN: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Module, str | None] = WeakKeyDictionary()
 
-Logps = tuple[Any, Any]
+Logps = tuple[Tensor, Tensor]
 """Log-probabilities (rows, tokens), and entropies of the same shape or None; 0 where the mask is 0."""
 
 
@@ -38,12 +39,12 @@ Logps = tuple[Any, Any]
 class Group:
     """Rows of a batch with one prompt: its ids (tokens,), the column where it starts, and their numbers."""
 
-    prompt: Any
+    prompt: Tensor
     start: int
     rows: list[int]
 
 
-def groups_of(input_ids: Any, attention_mask: Any, keep: int) -> list[Group]:
+def groups_of(input_ids: Tensor, attention_mask: Tensor, keep: int) -> list[Group]:
     """The rows (rows, columns) by their prompts, which are all but the last ``keep`` columns, left-padded."""
     heads = input_ids[:, :-keep].tolist()
     starts = (attention_mask[:, :-keep] == 0).sum(1).tolist()
@@ -53,7 +54,7 @@ def groups_of(input_ids: Any, attention_mask: Any, keep: int) -> list[Group]:
     return [Group(input_ids[rows[0], start:-keep], start, rows) for (start, *_), rows in rows_of.items()]
 
 
-def shared_logps(model: Any, input_ids: Any, attention_mask: Any, keep: int) -> Logps | None:
+def shared_logps(model: Module, input_ids: Tensor, attention_mask: Tensor, keep: int) -> Logps | None:
     """Log-probabilities and entropies of the last ``keep`` columns, by a model with TRL's fused head.
 
     None where there is nothing to share: no two rows with the same prompt, a prompt of one token, or no
@@ -76,7 +77,7 @@ def shared_logps(model: Any, input_ids: Any, attention_mask: Any, keep: int) -> 
     return _spread(out.log_probs, order, scored), _spread(out.entropy, order, scored)
 
 
-def _spread(values: Any, order: Any, scored: Any) -> Any:
+def _spread(values: Tensor, order: Tensor, scored: Tensor) -> Tensor:
     """Values (1, scored tokens) at their places (rows, tokens), zeros elsewhere."""
     if values is None:
         return None
@@ -86,22 +87,24 @@ def _spread(values: Any, order: Any, scored: Any) -> Any:
 class _States:
     """In place of a backbone's forward: the last states of the scored tokens only, (1, tokens, width)."""
 
-    def __init__(self, backbone: Any, groups: Sequence[Group], completions: Any, scored: Any) -> None:
+    def __init__(
+        self, backbone: Module, groups: Sequence[Group], completions: Tensor, scored: Tensor
+    ) -> None:
         self._backbone, self._forward = backbone, backbone.forward
         self._groups, self._completions, self._scored = groups, completions, scored
         self._positions = "position_ids" in inspect.signature(backbone.forward).parameters
 
-    def __call__(self, **_: Any) -> Any:
+    def __call__(self, **_: object) -> Library:
         torch = package("torch")
         states = [part for group in self._groups for part in self._of_group(group)]
-        output: Any = package("transformers.modeling_outputs").BaseModelOutputWithPast
+        output: Library = package("transformers.modeling_outputs").BaseModelOutputWithPast
         return output(last_hidden_state=torch.cat(states)[None])
 
-    def _of_group(self, group: Group) -> Iterator[Any]:
+    def _of_group(self, group: Group) -> Iterator[Tensor]:
         """States of the tokens of a group's rows, (tokens, width), row by row."""
         torch = package("torch")
         saving = self._backbone.training and torch.is_grad_enabled() and _checkpointing(self._backbone)
-        run: Any = (
+        run: Library = (
             partial(package("torch.utils.checkpoint").checkpoint, use_reentrant=False) if saving else _called
         )
         ends = self._scored[group.rows].any(0).nonzero()
@@ -114,13 +117,13 @@ class _States:
             rows = group.rows[at : at + count]
             yield run(self._completed, group, cache, rows, longest)[self._scored[rows, :longest]]
 
-    def _prompt(self, group: Group) -> Any:
+    def _prompt(self, group: Group) -> KeyValueCache:
         """The cache of a prompt but its last token; gradients flow through it."""
-        cache: Any = package("transformers").DynamicCache(config=self._backbone.config)
+        cache: KeyValueCache = package("transformers").DynamicCache(config=self._backbone.config)
         self._run(group.prompt[None, :-1], group.start, past_key_values=cache)
         return cache
 
-    def _completed(self, group: Group, cache: Any, rows: list[int], longest: int) -> Any:
+    def _completed(self, group: Group, cache: KeyValueCache, rows: list[int], longest: int) -> Tensor:
         """States (rows, longest, width): each predicts the token that follows in its row."""
         torch = package("torch")
         last = group.prompt[-1:].expand(len(rows), 1)
@@ -131,7 +134,7 @@ class _States:
         cache = _borrowed(cache, len(rows))
         return self._run(ids, start, past_key_values=cache, attention_mask=mask.long()).last_hidden_state
 
-    def _run(self, ids: Any, start: int, **inputs: Any) -> Any:
+    def _run(self, ids: Tensor, start: int, **inputs: object) -> Tensor:
         # Positions count the padding, as they do in a stock batch, whose forward is told none.
         if self._positions:
             positions = package("torch").arange(start, start + ids.shape[1], device=ids.device)
@@ -140,16 +143,18 @@ class _States:
             return self._forward(input_ids=ids, use_cache=True, **inputs)
 
 
-def _borrowed(cache: Any, copies: int) -> Any:
+def _borrowed(cache: KeyValueCache, copies: int) -> KeyValueCache:
     """The prompt's cache for its rows: each appends to it, the cache itself is not changed."""
-    kind: Any = package("transformers").Cache
+    kind: Library = package("transformers").Cache
     layers = [copy(layer) for layer in cache.layers]
     for layer, prompt_layer in zip(layers, cache.layers, strict=True):
         layer.update = partial(_continued, prompt_layer, copies)
     return kind(layers=layers)
 
 
-def _continued(prompt: Any, copies: int, keys: Any, values: Any, *args: Any, **kwargs: Any) -> Any:
+def _continued(
+    prompt: Tensor, copies: int, keys: Tensor, values: Tensor, *args: object, **kwargs: object
+) -> Tensor:
     """Keys and values of a layer's prompt and of the rows, (rows, heads, tokens, width)."""
     layer = copy(prompt)
     layer.keys = prompt.keys.expand(copies, -1, -1, -1)
@@ -157,14 +162,14 @@ def _continued(prompt: Any, copies: int, keys: Any, values: Any, *args: Any, **k
     return layer.update(keys, values, *args, **kwargs)
 
 
-def _called(function: Callable[..., Any], *args: Any) -> Any:
+def _called(function: Callable[..., Tensor], *args: object) -> Tensor:
     return function(*args)
 
 
 @contextmanager
-def _replaced(module: Any, forward: Callable[..., Any]) -> Generator[None]:
+def _replaced(module: Module, forward: Callable[..., object]) -> Generator[None]:
     """While it is open, a module's forward is another."""
-    replaced: Any = module.__dict__.get("forward")
+    replaced: object = module.__dict__.get("forward")
     module.forward = forward
     try:
         yield
@@ -174,12 +179,12 @@ def _replaced(module: Any, forward: Callable[..., Any]) -> Generator[None]:
             module.forward = replaced
 
 
-def _checkpointing(module: Any) -> list[Any]:
+def _checkpointing(module: Module) -> list[Module]:
     return [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
 
 
 @contextmanager
-def _uncheckpointed(module: Any) -> Generator[None]:
+def _uncheckpointed(module: Module) -> Generator[None]:
     """While it is open, layers do not checkpoint: one that does drops its cache without a word."""
     layers = _checkpointing(module)
     for layer in layers:
@@ -195,24 +200,24 @@ def _silent(_: str) -> None:
     pass
 
 
-def _bare(model: Any) -> Any:
+def _bare(model: Module) -> Module:
     while hasattr(model, "module"):
         model = model.module
     return model
 
 
-def causal_of(model: Any) -> Any:
+def causal_of(model: Module) -> Module:
     """The causal model inside the wrappers of data parallelism and adapters."""
     model = _bare(model)
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def backbone_of(model: Any) -> Any:
+def backbone_of(model: Module) -> Module:
     """The causal model without its output layer."""
     return causal_of(model).base_model
 
 
-def obstacle(model: Any, say: Callable[[str], None] = _silent) -> str | None:
+def obstacle(model: Module, say: Callable[[str], None] = _silent) -> str | None:
     """Why this model's prompts cannot be shared, or None: its kind, then a probe with a few tokens.
 
     A model is looked at once; ``say`` is told then.
@@ -225,9 +230,9 @@ def obstacle(model: Any, say: Callable[[str], None] = _silent) -> str | None:
     return _KNOWN[model]
 
 
-def _kind(model: Any) -> str | None:
+def _kind(model: Module) -> str | None:
     causal = causal_of(model)
-    backbone: Any = causal.base_model
+    backbone: Module = causal.base_model
     adapters: Any = getattr(model, "peft_config", None) or {}
     if any(getattr(a, "is_prompt_learning", False) for a in adapters.values()):
         return "an adapter puts tokens of its own before the prompt"
@@ -235,18 +240,18 @@ def _kind(model: Any) -> str | None:
         return "its layers cannot be run apart from its output layer"
     if "past_key_values" not in inspect.signature(backbone.forward).parameters:
         return "it takes no cache"
-    library: Any = package("transformers.cache_utils")
+    library: Library = package("transformers.cache_utils")
     layers: set[type[Any]] = {type(layer) for layer in library.DynamicCache(config=backbone.config).layers}
     if other := layers - {library.DynamicLayer, library.DynamicSlidingWindowLayer}:
         return f"its cache holds more than keys and values ({', '.join(sorted(t.__name__ for t in other))})"
     return None
 
 
-def _probed(model: Any) -> str | None:
+def _probed(model: Module) -> str | None:
     """Whether two groups of two rows, padded on both sides, get the states of a stock forward."""
     torch = package("torch")
     backbone = backbone_of(model)
-    weight: Any = model.get_input_embeddings().weight
+    weight: Tensor = model.get_input_embeddings().weight
     wide = all(p.dtype in (torch.float32, torch.float64) for p in backbone.parameters())
     ids = torch.randint(len(weight), (4, 24), generator=torch.Generator().manual_seed(0)).to(weight.device)
     ids[1, :14], ids[3, :14] = ids[0, :14], ids[2, :14]
@@ -270,7 +275,7 @@ def _probed(model: Any) -> str | None:
 
 
 @contextmanager
-def still(module: Any) -> Generator[None]:
+def still(module: Module) -> Generator[None]:
     """While it is open, a module is in evaluation mode: no dropout."""
     training = [m for m in module.modules() if m.training]
     module.eval()
@@ -292,31 +297,33 @@ class SharedPrefix:
 
     say: Callable[[str], None] = logging.getLogger("jurist").warning
 
-    def _prepare_inputs(self, generation_batch: Any) -> Any:
-        stock: Any = super()
-        trainer: Any = self
-        before: Any = trainer._buffered_inputs
-        inputs: Any = stock._prepare_inputs(generation_batch)
-        after: Any = trainer._buffered_inputs
+    def _prepare_inputs(self, generation_batch: Batch) -> Batch:
+        stock: Trainer = super()
+        trainer: Trainer = self
+        before: list[Batch] | None = trainer._buffered_inputs
+        inputs: Batch = stock._prepare_inputs(generation_batch)
+        after: list[Batch] | None = trainer._buffered_inputs
         if after is None or after is before:
             return inputs
-        trainer._buffered_inputs = after = regrouped(after)
-        return after[trainer._step % trainer.args.steps_per_generation]
+        batches: list[Batch] = regrouped(after)
+        trainer._buffered_inputs = batches
+        number: int = trainer._step % trainer.args.steps_per_generation
+        return batches[number]
 
     def _get_per_token_logps_and_entropies(
         self,
-        model: Any,
-        input_ids: Any,
-        attention_mask: Any,
+        model: Module,
+        input_ids: Tensor,
+        attention_mask: Tensor,
         logits_to_keep: int,
         batch_size: int | None = None,
         compute_entropy: bool = False,
         compute_aux_loss: bool = False,
-        **images: Any,
-    ) -> tuple[Any, Any, Any]:
-        stock: Any = super()
-        trainer: Any = self
-        plain: Any = stock._get_per_token_logps_and_entropies
+        **images: object,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        stock: Trainer = super()
+        trainer: Trainer = self
+        plain: Library = stock._get_per_token_logps_and_entropies
         if not self._shares(model, compute_aux_loss, images):
             return plain(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy,
@@ -332,8 +339,8 @@ class SharedPrefix:
         logps = torch.cat([p[0] for p in parts])
         return logps, torch.cat([p[1] for p in parts]) if compute_entropy else None, None
 
-    def _shares(self, model: Any, auxiliary: bool, images: dict[str, Any]) -> bool:
-        trainer: Any = self
+    def _shares(self, model: Module, auxiliary: bool, images: dict[str, object]) -> bool:
+        trainer: Trainer = self
         why = ""
         if auxiliary:
             why = "the load-balancing loss counts every token of the batch"
@@ -348,7 +355,7 @@ class SharedPrefix:
         return not why and obstacle(model, self.say) is None
 
 
-def regrouped(batches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def regrouped(batches: Sequence[Batch]) -> list[Batch]:
     """The micro-batches of a generation batch, with rows of one prompt next to each other.
 
     Each batch keeps its size. Groups come in the order of their first rows.
@@ -367,18 +374,18 @@ def regrouped(batches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _unrowed(value: Any, batch: dict[str, Any]) -> bool:
+def _unrowed(value: Tensor, batch: Batch) -> bool:
     """Whether a value has a first dimension, and that is not the rows (the patches of images)."""
     return getattr(value, "ndim", 1) > 0 and value is not None and len(value) != len(batch["prompt_ids"])
 
 
-def _joined(parts: Sequence[Any]) -> Any:
+def _joined(parts: Sequence[Tensor]) -> Tensor:
     if isinstance(parts[0], list):
         return [item for part in parts for item in part]
     return parts[0] if parts[0] is None or parts[0].ndim == 0 else package("torch").cat(list(parts))
 
 
-def _chosen(value: Any, rows: list[int]) -> Any:
+def _chosen(value: Tensor, rows: list[int]) -> Tensor:
     if value is None or getattr(value, "ndim", 1) == 0:
         return value
     return [value[row] for row in rows] if isinstance(value, list) else value[rows]

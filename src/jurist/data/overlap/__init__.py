@@ -1,4 +1,4 @@
-"""The contamination guard: which training rows hold texts of a benchmark, the same or nearly so."""
+"""Contamination: which training rows contain texts of a benchmark, exactly or nearly."""
 
 from jurist.data.overlap.clean import Marks, check_target, write_clean
 from jurist.data.overlap.index import Index

@@ -1,4 +1,4 @@
-"""The training file without its hits: lines of JSONL byte by byte, rows of other formats as JSONL."""
+"""Writes a training file without its hits: lines of JSONL unchanged, rows of other formats as JSONL."""
 
 import gzip
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The texts of the benchmarks, found again by their words or by parts of them."""
+"""An index of the texts of benchmarks, by all their words and by their n-grams."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from jurist.data.overlap.rule import Rule
 from jurist.data.overlap.words import digest, grams, words
 
 Part = Literal["prompt", "last turn", "response"]
-"""Which text of a case: all turns that ask, the last of the user's, or a response."""
+"""Which text of a case: the whole prompt, its last user turn, or a response."""
 
 
 class ComparedText(NamedTuple):

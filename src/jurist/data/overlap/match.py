@@ -7,7 +7,7 @@ from jurist.data.overlap.index import ComparedText, Index, Part, compared_texts
 from jurist.data.overlap.rule import SHORT
 
 Kind = Literal["pair", "same", "near"]
-"""The same prompt and a same response of one case; the same text; a near one."""
+"""The same prompt and the same response as a case; the same text; a near duplicate."""
 
 WORDS_SHOWN = 12
 

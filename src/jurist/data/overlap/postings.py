@@ -1,4 +1,4 @@
-"""Which texts hold an n-gram: sorted numbers of 8 bytes an entry, behind a bitmap of 2 to 4."""
+"""Which texts contain an n-gram: sorted entries of 8 bytes, and a bitmap of 2 to 4 bytes an entry."""
 
 from array import array
 from bisect import bisect_left

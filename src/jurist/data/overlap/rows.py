@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from difflib import get_close_matches
 from os import PathLike
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
+from jurist.core.json_value import JsonValue
 from jurist.core.types import Case
 from jurist.inputs import OnBad, handler, read_rows
 from jurist.inputs.lines import Fields, Row
@@ -45,7 +46,7 @@ def _row_case(row: Row) -> RowCase:
 
 
 def _judgeable(fields: Fields) -> Fields:
-    """The row itself where it has responses; else a row with its prompt and answer under names of ours."""
+    """The row itself if it has responses; else one with its prompt and answer as ``prompt``, ``response``."""
     present = [name for name, value in fields.items() if value is not None]
     known = {*RESPONSES, *_PROMPTS, *ANSWERS, *_TALKS}
     typo = any(get_close_matches(x.lower(), RESPONSES, 1, 0.85) for x in present if x not in known)
@@ -56,14 +57,14 @@ def _judgeable(fields: Fields) -> Fields:
     if talk is not None:
         return base | _split(fields[talk])
     asked = {"prompt" if x in ("problem", "query") else x: fields[x] for x in _PROMPTS if x in present}
-    answer: Any = next((fields[name] for name in ANSWERS if name in present), "")
-    return base | asked | {"response": answer if isinstance(answer, str | list) else str(answer)}
+    answer = next((fields[name] for name in ANSWERS if name in present), "")
+    return {**base, **asked, "response": answer if isinstance(answer, str | list) else str(answer)}
 
 
-def _split(turns: Any) -> Fields:
+def _split(turns: JsonValue) -> Fields:
     """A conversation as the prompt and the last turn, if that is the assistant's."""
-    listed = cast("list[Any]", turns if isinstance(turns, list) else [])
-    last = cast("dict[str, Any]", listed[-1] if listed and isinstance(listed[-1], dict) else {})
-    if len(listed) > 1 and last.get("role") == "assistant":
-        return {"prompt": listed[:-1], "response": [last]}
+    if isinstance(turns, list) and len(turns) > 1:
+        last = turns[-1]
+        if isinstance(last, dict) and last.get("role") == "assistant":
+            return {"prompt": turns[:-1], "response": [last]}
     return {"prompt": turns, "response": ""}

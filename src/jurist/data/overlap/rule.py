@@ -1,4 +1,4 @@
-"""When two texts overlap: the numbers, and what they mean in words."""
+"""The rule by which two texts overlap: its thresholds, and their meaning in words."""
 
 from jurist.core.errors import ConfigError
 from jurist.core.types import Record

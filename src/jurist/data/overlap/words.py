@@ -1,4 +1,4 @@
-"""The words of a text, the hash of all of them, and the hashes of each few in a row."""
+"""The words of a text, the hash of all of them, and the hashes of its n-grams of words."""
 
 import re
 import unicodedata

@@ -37,10 +37,18 @@ class Address:
         return f"{url}{'&' if '?' in path else '?'}{self.query}" if self.query else url
 
 
+def addresses_of(text: str) -> tuple[str, ...]:
+    """The addresses in a text, which stand with commas between them."""
+    return tuple(part for address in text.split(",") if (part := address.strip()))
+
+
 def is_address(text: str) -> bool:
-    """Whether a text names a server: with ``http://`` or ``https://`` in any case, or as ``host:port``."""
-    bare = text.strip().removeprefix("scalar+")
-    return bool(_SCHEME.match(bare) or _BARE.fullmatch(bare))
+    """Whether a text names a server: with ``http://`` or ``https://`` in any case, or as ``host:port``.
+
+    Several servers stand with commas between them.
+    """
+    bare = [address.removeprefix("scalar+") for address in addresses_of(text)]
+    return bool(bare) and all(_SCHEME.match(address) or _BARE.fullmatch(address) for address in bare)
 
 
 def read_address(text: str) -> Address:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from jurist.core.types import Completion, Query
 from jurist.engines.base import EngineBase, failed, with_mend
-from jurist.engines.openai.address import read_address
+from jurist.engines.openai.address import Address, read_address
 from jurist.engines.openai.connection import NETWORK_ERRORS, Connection, Tries
 from jurist.engines.openai.errors import Refused, Retried, WireError, completion_of, mend_of
 from jurist.engines.openai.label_logprobs import LabelLogprobs
@@ -66,7 +66,7 @@ class HttpEngine(EngineBase):
         self._extra = dict(extra or {})
         self._neutral: dict[str, float] = {}
         self._slots = Slots(concurrency)
-        self._connection = Connection(address, timeout)
+        self._connection = self._connect(address, timeout)
         self._tries = Tries(retry_for, address.base, self._connection.words)
         self._routes = Routes(self._connection.request)
         self._budget = ThinkingBudget(self._connection.request, self._extra)
@@ -149,13 +149,24 @@ class HttpEngine(EngineBase):
             except Refused as error:
                 results = otherwise(error)
                 if results is None:
-                    results = [completion_of(error, str(error))]
-            except WireError as error:
-                results = [failed(with_mend(str(error), mend_of(0, str(error))))]
-            except (Retried, *NETWORK_ERRORS) as error:
-                results = [failed(_gave_up(error, self._connection.words(error), time.monotonic() - started))]
+                    results = self._refused(error)
+            except (WireError, Retried, *NETWORK_ERRORS) as error:
+                results = [self._gave_up(error, time.monotonic() - started)]
             seconds = time.monotonic() - started
             return [self._finished(r, seconds) for r in results]
+
+    def _connect(self, address: Address, timeout: float) -> Connection:
+        return Connection(address, timeout)
+
+    def _refused(self, error: Refused) -> list[Completion]:
+        """What becomes of a call that the server would refuse again."""
+        return [completion_of(error, str(error))]
+
+    def _gave_up(self, error: Exception, seconds: float) -> Completion:
+        """What becomes of a call whose last try ended in this."""
+        if isinstance(error, WireError):
+            return failed(with_mend(str(error), mend_of(0, str(error))))
+        return failed(_tried(error, self._connection.words(error), seconds))
 
     def _finished(self, completion: Completion, seconds: float) -> Completion:
         error = completion.error and self._connection.without_key(completion.error)
@@ -216,7 +227,7 @@ class HttpEngine(EngineBase):
         await self._connection.aclose()
 
 
-def _gave_up(error: BaseException, words: str, seconds: float) -> str:
+def _tried(error: BaseException, words: str, seconds: float) -> str:
     mend = error.mend if isinstance(error, Retried) else ""
     if isinstance(error, TimeoutError):
         mend = "a longer --timeout, or a smaller --concurrency"

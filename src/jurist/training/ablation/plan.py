@@ -1,6 +1,7 @@
-"""From a recipe to stages in the order in which they run: references resolved, shared flags put in.
+"""The stages of an ablation in the order in which they run, made from its recipe.
 
-One stage of an ablation: a command of ours, and what it leaves behind.
+A stage is one jurist command and the files that it writes. References to other stages are resolved here, and
+the recipe's shared flags added.
 """
 
 import re
@@ -96,12 +97,12 @@ def parts_of(command: str, words: Sequence[str]) -> dict[str, str]:
 
 def with_flags(words: Sequence[str], shared: Sequence[str]) -> list[str]:
     """The words, and those of the shared flags that they do not have themselves."""
-    own = {word.partition("=")[0] for word in words if word.startswith("--")}
+    given = {word.partition("=")[0] for word in words if word.startswith("--")}
     added: list[str] = []
     keep = True
     for word in shared:
         if word.startswith("--"):
-            keep = word.partition("=")[0] not in own
+            keep = word.partition("=")[0] not in given
         if keep:
             added.append(word)
     return [*words, *added]
@@ -166,10 +167,10 @@ def plan(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Plan:
 
 def _planned(recipe: Recipe, name: str, stages: dict[str, Stage]) -> Planned:
     arm = recipe.arms[name]
-    own = tuple(stage for at, stage in stages.items() if at.startswith(f"{name}/"))
-    trained = next((stage for stage in reversed(own) if stage.command in TRAININGS), None)
+    of_arm = tuple(stage for at, stage in stages.items() if at.startswith(f"{name}/"))
+    trained = next((stage for stage in reversed(of_arm) if stage.command in TRAININGS), None)
     model = str(trained.out / "model") if trained else _model(recipe.judge | arm.judge)
-    return Planned(name, arm.about, own, model, recipe.judge | arm.judge, trained)
+    return Planned(name, arm.about, of_arm, model, recipe.judge | arm.judge, trained)
 
 
 class _Resolver:
@@ -188,13 +189,13 @@ class _Resolver:
 
     def stages(self) -> dict[str, Stage]:
         """Every stage by its name; raises where one cannot be, naming it."""
-        found: dict[str, Stage] = {}
+        stages: dict[str, Stage] = {}
         for name in self._texts:
             try:
-                found[name] = self._stage(name)
+                stages[name] = self._stage(name)
             except JuristError as error:
                 raise ConfigError(f"stage {name}: {error.message}", error.hint) from None
-        return found
+        return stages
 
     def _add(self, name: str, text: str) -> str:
         try:
@@ -238,17 +239,17 @@ class _Resolver:
             return with_flags(shared, common)
         return shared
 
-    def _resolved(self, word: str, own: str, needs: list[str], reads: list[str]) -> str:
+    def _resolved(self, word: str, stage: str, needs: list[str], reads: list[str]) -> str:
         def meaning(match: re.Match[str]) -> str:
-            return self._meaning(match[1], own, needs, reads)
+            return self._meaning(match[1], stage, needs, reads)
 
         return _REFERENCE.sub(meaning, word)
 
-    def _meaning(self, reference: str, own: str, needs: list[str], reads: list[str]) -> str:
+    def _meaning(self, reference: str, stage: str, needs: list[str], reads: list[str]) -> str:
         head, *rest = reference.split(".")
         if reference == "train" and self._recipe.pairs.train:
             before = len(needs)
-            source = self._resolved(self._recipe.pairs.train, own, needs, reads)
+            source = self._resolved(self._recipe.pairs.train, stage, needs, reads)
             if len(needs) == before:
                 reads.append(source)
             return source
@@ -257,7 +258,7 @@ class _Resolver:
             return str(self._place(HELD_OUT))
         if head in self._arms and not self._arms[head] and rest == ["model"]:
             return _model(self._recipe.judge | self._recipe.arms[head].judge)
-        name, rest = self._target(reference, own)
+        name, rest = self._target(reference, stage)
         needs.append(name)
         out, parts = self._place(name), parts_of(check_command(self._texts[name]), self._texts[name])
         if not rest:
@@ -269,17 +270,17 @@ class _Resolver:
             )
         return str(out / parts[rest[0]])
 
-    def _target(self, reference: str, own: str) -> tuple[str, list[str]]:
+    def _target(self, reference: str, stage: str) -> tuple[str, list[str]]:
         """The stage that a reference names, and what of it."""
         head, *rest = reference.split(".")
         if f"prepare/{head}" in self._texts:
             return f"prepare/{head}", rest
         if head == "previous":
-            mine = self._arms.get(own.partition("/")[0], [])
-            at = mine.index(own) if own in mine else 0
+            of_arm = self._arms.get(stage.partition("/")[0], [])
+            at = of_arm.index(stage) if stage in of_arm else 0
             if not at:
                 raise ConfigError("{previous}: there is no stage before this one")
-            return mine[at - 1], rest
+            return of_arm[at - 1], rest
         stages = self._arms.get(head)
         if not stages:
             known = ("train", "held_out", "previous", *self._recipe.prepare, *self._recipe.arms)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -75,9 +74,9 @@ class Recipe(Part, frozen=True):
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a TOML file; raises ``ConfigError`` naming file, key and what is legal."""
-    found = read_toml(path)
+    contents = read_toml(path)
     try:
-        recipe = msgspec.convert(found, Recipe)
+        recipe = msgspec.convert(contents, Recipe)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}", hint=_legal()) from None
     try:
@@ -97,7 +96,7 @@ def judge_flags(judging: Mapping[str, Value], names: Iterable[str] | None = None
     return flags
 
 
-def flag(name: str, value: Any) -> list[str]:
+def flag(name: str, value: object) -> list[str]:
     """One option as words of a command line."""
     word = f"--{name.replace('_', '-')}"
     if isinstance(value, bool):

@@ -1,6 +1,7 @@
-"""Runs stages, each in a process of its own, and keeps a record of each, so that none is done twice.
+"""Runs the stages of an ablation, each in its own process, and records each, so that none runs twice.
 
-Every arm on the same pairs: what its training measured where that is the same, else a judge is asked.
+Then every arm is measured on the same pairs: by the numbers of its training if these are of the same pairs
+and options, else by asking its judge.
 """
 
 import shlex

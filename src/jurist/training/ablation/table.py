@@ -1,4 +1,4 @@
-"""What an ablation came to: a row for each arm, as Markdown, as JSON, and for the terminal."""
+"""The result of an ablation: a row for each arm, as Markdown, as JSON, and for the terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -112,24 +112,24 @@ def _counted(folder: Path) -> float:
     """The tokens in a training's metrics; a session that was resumed begins to count anew."""
     if not (folder / METRICS).exists():
         return 0.0
-    found = [line.metrics.get("num_tokens") or 0.0 for line in read_metrics(folder / METRICS)]
-    seen = [n for n in found if n]
+    logged = [line.metrics.get("num_tokens") or 0.0 for line in read_metrics(folder / METRICS)]
+    seen = [n for n in logged if n]
     return sum(one for one, two in pairwise(seen) if two < one) + (seen[-1] if seen else 0.0)
 
 
 def _compared(rows: Sequence[Row], graded: Sequence[Mapping[str, bool]]) -> list[Row]:
     """The rows, each after the first with what it has over the first on the same pairs."""
     base, *others = graded
-    found = [difference(row.name, [right[i] for i in base], list(base.values()))
+    differences = [difference(row.name, [right[i] for i in base], list(base.values()))
              for row, right in zip(rows[1:], others, strict=True)]  # fmt: skip
-    corrected = holm([d.p for d in found])
+    corrected = holm([d.p for d in differences])
     return [
         rows[0],
         *(
             msgspec.structs.replace(
                 row, difference=d.value, difference_interval=d.interval, p=d.p, corrected=h
             )
-            for row, d, h in zip(rows[1:], found, corrected, strict=True)
+            for row, d, h in zip(rows[1:], differences, corrected, strict=True)
         ),
     ]
 
@@ -139,9 +139,9 @@ def _score(folder: Path) -> float:
     return card.headline.value if card.headline else 0.0
 
 
-def columns(found: Ablation) -> tuple[list[str], list[list[str]]]:
+def columns(ablation: Ablation) -> tuple[list[str], list[list[str]]]:
     """Headings and cells, for Markdown and for the terminal."""
-    names = list(found.rows[0].benchmarks)
+    names = list(ablation.rows[0].benchmarks)
     head = ["arm", "accuracy", "95% interval", "over base", "p", "consistent", "unanswered", "first shown",
             "tokens", "training", "tokens trained", *names]  # fmt: skip
     cells = [
@@ -159,15 +159,15 @@ def columns(found: Ablation) -> tuple[list[str], list[list[str]]]:
             "" if row.training_tokens is None else f"{row.training_tokens:,.0f}",
             *(f"{row.benchmarks[name]:.1%}" for name in names),
         ]
-        for row in found.rows
+        for row in ablation.rows
     ]
     used = [i for i in range(len(head)) if any(line[i] for line in cells)]
     return [head[i] for i in used], [[line[i] for i in used] for line in cells]
 
 
-def view(found: Ablation) -> Group:
+def view(ablation: Ablation) -> Group:
     """The table for a terminal, in two parts: who is right more often; how they judge, and what it cost."""
-    head, cells = columns(found)
+    head, cells = columns(ablation)
     at = head.index("p") + 1 if "p" in head else 3
     parts = (range(1, at), range(at, len(head)))
     return Group(_part(head, cells, parts[0]), "", _part(head, cells, parts[1]))
@@ -181,11 +181,11 @@ def _part(head: Sequence[str], cells: Sequence[Sequence[str]], which: Iterable[i
     return table
 
 
-def notes(found: Ablation) -> list[str]:
+def notes(ablation: Ablation) -> list[str]:
     """What the columns mean, a sentence each."""
     return [
-        f"{found.n:,} pairs, each judged in both orders. {found.rule}",
-        f"Over base: percentage points over {found.base} on the same pairs; p is McNemar's exact test, "
+        f"{ablation.n:,} pairs, each judged in both orders. {ablation.rule}",
+        f"Over base: percentage points over {ablation.base} on the same pairs; p is McNemar's exact test, "
         "not corrected for the number of arms (ablation.json has Holm's correction).",
         "Consistent: both orders say the same. First shown: share of the verdicts for the response that is "
         "shown first. Tokens: written for one judgment.",
@@ -193,13 +193,13 @@ def notes(found: Ablation) -> list[str]:
     ]
 
 
-def markdown(found: Ablation, title: str) -> str:
+def markdown(ablation: Ablation, title: str) -> str:
     """The table with its notes as a Markdown document."""
-    head, cells = columns(found)
+    head, cells = columns(ablation)
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *cells]
     body = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
-    arms = "\n".join(f"* **{row.name}**: {row.about}" for row in found.rows if row.about)
-    return "\n\n".join(filter(None, [f"# {title}", body, arms, "\n".join(notes(found))])) + "\n"
+    arms = "\n".join(f"* **{row.name}**: {row.about}" for row in ablation.rows if row.about)
+    return "\n\n".join(filter(None, [f"# {title}", body, arms, "\n".join(notes(ablation))])) + "\n"
 
 
 def _share(value: float | None) -> str:

@@ -1,1 +1,1 @@
-"""Distillation: judging chains that are right and whole, kept as rows for supervised fine-tuning."""
+"""Distillation: chains of reasoning that end in the right verdict, as rows for supervised fine-tuning."""

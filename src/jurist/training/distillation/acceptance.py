@@ -1,8 +1,6 @@
-"""Which chains may teach: pure rules, each with a name for what it turns away.
+"""Rules that a chain must pass to become a row, each with the name of its reason for leaving one out.
 
-Words that give away that whoever wrote a chain had been told the verdict.
-
-A text that runs in a circle: the same words again and again, to no end.
+Among them: phrases of a repaired chain that mention the given label, and texts that repeat themselves.
 """
 
 import re
@@ -59,7 +57,7 @@ FLAWS: Mapping[Reason, str] = {
     Reason.LONG: "it is far too long",
     Reason.UNREADABLE: "its verdict cannot be read, since its tags are not in order",
 }
-"""What a repairer can mend, as it is told; the other reasons are no flaws of the text."""
+"""Reasons that a repairer can correct, in the words of its prompt; others are no faults of the text."""
 
 CHAINS: Mapping[str, Callable[[Chain], bool]] = {
     "rubrics": lambda chain: chain.whole,
@@ -78,7 +76,7 @@ def faults(draft: Draft, want: int, protocol: Protocol, longest: int) -> Reasons
     if verdict.status is Status.FAILED:
         return (Reason.FAILED,)
     repaired, content = draft.turn == 2, draft.content
-    found = {
+    applies = {
         Reason.REFUSED: verdict.status is Status.REFUSED,
         Reason.GROUNDLESS: repaired and without_grounds(draft.answer),
         Reason.TRUNCATED: draft.finish == "length",
@@ -90,7 +88,7 @@ def faults(draft: Draft, want: int, protocol: Protocol, longest: int) -> Reasons
         Reason.LONG: draft.tokens > longest,
         Reason.TOLD: repaired and tells(content),
     }
-    reasons = tuple(reason for reason, holds in found.items() if holds)
+    reasons = tuple(reason for reason, applied in applies.items() if applied)
     return reasons or (() if reads_back(draft, want, protocol) else (Reason.UNREADABLE,))
 
 

@@ -1,4 +1,4 @@
-"""The two passes over one pair: a teacher is asked, then a repairer is shown what went wrong."""
+"""The two passes over one pair: a teacher writes a chain; if it is rejected, a repairer rewrites it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +52,7 @@ class Attempt(NamedTuple):
 
 
 class FlawedCase(Case, frozen=True):
-    """A case whose judgment is to be written anew: what an ask for a repair is about."""
+    """A case whose rejected judgment is to be rewritten: the case that a repairer is asked about."""
 
     flawed: Judged | None = None
 
@@ -84,7 +84,7 @@ class Teacher:
         )
 
     def thinks(self, draft: Draft) -> bool:
-        """Whether the student's reasoning stands before its answer."""
+        """Whether the student reasons before its answer."""
         return self.judge.protocol.opens_thinking or bool(draft.thinking.strip())
 
     def mended(self, draft: Draft, judgment: Judgment) -> Draft:
@@ -138,7 +138,7 @@ class Passes:
         return Attempt(self._judged(case, drafts), judgments)
 
     async def _mend(self, ask: Ask, case: Case, attempt: Attempt) -> Attempt:
-        """An attempt with its flawed chains written anew."""
+        """An attempt with its rejected chains rewritten."""
 
         async def one(judged: Judged) -> Draft:
             if not _flawed(judged):
@@ -153,8 +153,8 @@ class Passes:
 
     def _judged(self, case: Case, drafts: Sequence[Draft]) -> tuple[Judged, ...]:
         protocol = self.teacher.judge.protocol
-        found = attempt_faults(drafts, wanted(case), protocol, self.method.longest)
-        return tuple(zip(drafts, found, strict=True))
+        reasons = attempt_faults(drafts, wanted(case), protocol, self.method.longest)
+        return tuple(zip(drafts, reasons, strict=True))
 
 
 def wanted(case: Case) -> int:

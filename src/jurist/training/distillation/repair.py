@@ -1,4 +1,4 @@
-"""The second pass: a flawed chain written anew by someone who sees the label, as if it had not been told."""
+"""The second pass: the prompt by which a repairer, who sees the label, rewrites a rejected chain."""
 
 import re
 from collections.abc import Sequence

@@ -1,8 +1,7 @@
-"""What a distillation came to: pairs, chains by reason, tokens, and the balance of the labels."""
+"""Counts of a distillation: pairs, chains by reason, tokens, and the balance of the labels."""
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from jurist.core.types import Record
 from jurist.core.version import __version__
@@ -41,11 +40,11 @@ class Summary(Record, frozen=True, omit_defaults=False):
     ``pairs`` have a preferred response; ``ties`` and ``unread`` rows were left out. ``pairs_first`` have
     rows after the first pass, ``pairs_repaired`` after the second. ``row_tokens`` stand in the rows;
     ``tokens_per_row`` divides all that was written in both passes by the rows. ``shown_first`` is the share
-    of rows in which the better response stands first: a student learns a preference for a place from it.
+    of rows in which the better response is shown first: a student learns a preference for a position from it.
     """
 
     source: str
-    options: dict[str, Any]
+    options: dict[str, object]
     pairs: int
     ties: int
     unread: int
@@ -81,7 +80,7 @@ class Tally:
         self._row_tokens += sum(draft.tokens for draft in outcome.rows)
         self._shown_first += sum(draft.query.order[0] == outcome.want for draft in outcome.rows)
 
-    def summary(self, source: str, options: dict[str, Any], unread: int = 0) -> Summary:
+    def summary(self, source: str, options: dict[str, object], unread: int = 0) -> Summary:
         """What was counted so far."""
         first, repair = (count.result() for count in self._passes)
         rows = self._rows
