@@ -10,7 +10,7 @@ RELEASE := $(VENV)/.ready-release
 .PHONY: setup demo test faults check docs release-check clean help
 
 help:
-	@echo "make demo    set up, judge examples/pairs.jsonl with the embedded model, read one verdict"
+	@echo "make demo    set up, judge examples/demo.jsonl with the embedded judge, read one verdict"
 	@echo "make test    set up and run the tests"
 	@echo "make faults  set up with Ray, and kill workers, nodes and commands of a small cluster (minutes)"
 	@echo "make check   set up, then lint, format and types"
@@ -30,12 +30,13 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@touch $@
 
 demo: setup
-	@$(BIN)/jurist judge examples/pairs.jsonl --out runs/demo
-	@$(BIN)/jurist show runs/demo percent
+	@$(BIN)/jurist judge examples/demo.jsonl --out runs/demo
+	@$(BIN)/jurist show runs/demo cut-off
 	@echo
-	@echo "The embedded model (SmolLM2, 135 million parameters, untrained as a judge) shows the path, not"
-	@echo "judgement: on real pairs it is near chance (benchmarks/README.md). For real work put a judge"
-	@echo "behind any OpenAI-compatible server: jurist judge pairs.jsonl --engine http://HOST:PORT/v1"
+	@echo "The embedded judge (135 million parameters) sees what a rule can check: off topic, cut off, a"
+	@echo "refusal, a wrong sum. Facts and word problems, the last two pairs, are beyond it: how far it goes"
+	@echo "is in docs/judge-card.md. For all else put a judge behind any OpenAI-compatible server:"
+	@echo "jurist judge pairs.jsonl --engine http://HOST:PORT/v1"
 
 # The transformers engine is tested with a tiny model that the test makes; torch comes as pinned in constraints.txt.
 $(LOCAL): $(STAMP)
