@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,14 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from trainings import pairs
 
     return pairs(tmp_path_factory.mktemp("held") / "held.jsonl", 3)
+
+
+@pytest.fixture(scope="session")
+def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``folder_of(name)``: where a random model of that architecture is saved."""
+    from architectures import save_architecture
+
+    return cache(lambda name: save_architecture(name, tmp_path_factory.mktemp(name)))
 
 
 @pytest.fixture

@@ -27,16 +27,14 @@ from jurist.benchmarks.rewardbench import (
     weighted,
 )
 from jurist.benchmarks.rewardbench2 import DOMAINS, REWARDBENCH2, Rated, score_domains, ties
+from jurist.benchmarks.transcripts import recorded_judgment
 from jurist.core.errors import InputError
 from jurist.core.statistics import mean_interval, wilson
 from jurist.core.types import (
     Case,
     Completion,
     Decision,
-    Judgment,
     Message,
-    Query,
-    Sampling,
     ScoreRow,
     Status,
     Verdict,
@@ -53,7 +51,7 @@ def verdict(scores):
 
 
 def game(scores, order):
-    return Judgment(Query("c", order, 0, (), Sampling()), Completion(), verdict(scores))
+    return recorded_judgment("c", order, verdict(scores))
 
 
 def pair(scores, group="math-prm", gold=RIGHT, *games):
@@ -524,7 +522,7 @@ def ask_of(right):
         shown = tuple(sorted(order or among))
         sides = [float(i in right) for i in shown]
         said = Verdict(tuple((s == max(sides)) / sides.count(max(sides)) for s in sides))
-        return Judgment(Query(case.id, shown, 0, (), Sampling()), Completion(), said)
+        return recorded_judgment(case.id, shown, said)
 
     return ask
 

@@ -265,7 +265,7 @@ def test_standard_output_keeps_the_order_of_the_source(tmp_path: Path):
     assert sorted(ids, key=int) == [str(i) for i in range(12)]
 
 
-def test_what_waits_for_a_case_that_never_comes_is_written_at_the_end(tmp_path: Path):
+def test_waiting_decisions_are_written_at_the_end(tmp_path: Path):
     pairs = write_pairs(tmp_path / "pairs.jsonl", 12)
     with chat_server(last_one(11, (400, {"error": {"message": "no"}}))) as url:
         stop = ("--give-up-after", 1, "--retry-for", 0)

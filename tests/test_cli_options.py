@@ -133,7 +133,7 @@ def test_show_takes_the_beginning_of_an_id(printed: Printed, tmp_path: Path):
     assert "did you mean 'bee-case'" in printed("show", tmp_path / "run", "bea-case")[2]
 
 
-def test_a_damaged_run_is_counted_without_what_is_lost_and_says_so(printed: Printed, tmp_path: Path):
+def test_a_damaged_run_is_counted_without_its_lost_lines(printed: Printed, tmp_path: Path):
     pairs, out = tmp_path / "p.jsonl", tmp_path / "run"
     pairs.write_text("".join(f'{{"prompt":"{i}","chosen":"a","rejected":"b"}}\n' for i in range(3)))
     words = ["judge", str(pairs), "--engine", "scripted:<answer>[[A]]</answer>", "--deliberation", "given"]

@@ -305,7 +305,7 @@ def test_a_reference_is_its_marked_answer_or_itself(text: str, answer: str):
     assert stated(text) == answer
 
 
-def test_a_response_that_only_mentions_a_mark_of_thinking_is_kept_whole():
+def test_a_response_that_mentions_a_thinking_mark_is_kept_whole():
     said = "It closes its <think> block, then says:\n#### 4"
     question = Case("q", (Message("user", "2+2?"),), (said, "#### 5"), reference="4")
     (made,) = verified(question, same_plainly, "one", 0, Counter())
@@ -650,7 +650,7 @@ def test_prompts_that_can_be_read_in_two_ways_are_refused():
         return json.loads(row.replace("PLACE", text))
 
     twice = case("1", "good\nPLACE", "bad")
-    with pytest.raises(InputError, match="stands there more than once"):
+    with pytest.raises(InputError, match="occurs more than once"):
         released(unguarded(twice, "[The End of Chatbot B's Response]"), "1")
     speaks = Case("1", talk("q", "a", "r"), ("one\nPLACE and you?", "two"), (1.0, 0.0))
     with pytest.raises(InputError, match="conversation A: its turns cannot be told apart"):

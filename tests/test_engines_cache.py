@@ -131,13 +131,13 @@ def test_a_closed_cache_opens_again(tmp_path: Path) -> None:
     assert engine.asked == 1
 
 
-def test_a_file_that_is_no_cache_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+def test_a_file_that_is_no_cache_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "completions.sqlite").write_bytes(b"this is no database, " * 400)
     with pytest.raises(StoreError, match="cannot be used as a cache"):
         asyncio.run(CachedEngine(Counting(), CompletionCache(tmp_path), "m").check())
 
 
-def test_a_cache_that_breaks_on_the_way_costs_the_cache_and_not_the_run(tmp_path: Path) -> None:
+def test_a_cache_that_breaks_does_not_end_the_run(tmp_path: Path) -> None:
     lines: list[str] = []
     cache = CompletionCache(tmp_path, warn=lines.append)
     cached = CachedEngine(Counting(), cache, "m")

@@ -418,7 +418,7 @@ def test_two_real_processes_share_groups_over_torch_distributed(tmp_path):
     done = subprocess.run([sys.executable, *command], check=False, **ran)
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / f"2-{rank}").read_text()) for rank in (0, 1))
-    alone = rewarding(num_generations=4)(PROMPTS, COMPLETIONS)
+    alone = called(rewarding(num_generations=4), PROMPTS, COMPLETIONS)
     assert alone[:4] == pytest.approx([1 / 3, 1, 0, 2 / 3])
     assert [first[call] + second[call] for call in (0, 1)] == [alone, alone]
     assert first[2].startswith("InputError row 0, completion")

@@ -12,6 +12,7 @@ import pytest
 from make import A_WINS, case, prefers
 
 from jurist.benchmarks.base import proportion, score_pairs
+from jurist.benchmarks.transcripts import recorded_judgment, recorded_verdict
 from jurist.core.errors import ConfigError, EngineError, UnknownNameError
 from jurist.core.runs import Run
 from jurist.core.store import Store
@@ -20,10 +21,8 @@ from jurist.core.types import (
     Case,
     Completion,
     Decision,
-    Judgment,
     Message,
     Query,
-    Sampling,
     Verdict,
 )
 from jurist.engines.base import failed
@@ -89,8 +88,7 @@ async def test_imported_outputs_are_replayed_with_their_verdicts(tmp_path: Path)
         for i in range(4):
             # Their prompts are not ours, and nobody's parser reads "A>>B".
             for order, scores in (((0, 1), (1.0, 0.0)), ((1, 0), (0.0, 1.0) if i else (1.0, 0.0))):
-                query = Query(str(i), order, 0, (), Sampling())
-                store.record(Judgment(query, Completion("A>>B"), Verdict(scores, via="recorded")))
+                store.record(recorded_judgment(str(i), order, recorded_verdict(scores), "A>>B"))
     engine = registry.engine(JudgeConfig(engine=f"replay:{folder}"))
     decisions = {d.case_id: d for d in await _decide(engine, n=4)}
     assert decisions["0"].verdict.scores == (1.0, 0.0)

@@ -66,7 +66,7 @@ class Recorder:
 
 @pytest.mark.parametrize("size", [None, 2])
 @pytest.mark.parametrize("held_up", [0.5, 3.0, 4.5, 1000.0])
-def test_a_sibling_that_came_while_the_loop_was_held_up_is_not_missed(size, held_up):
+def test_a_sibling_that_came_while_the_loop_was_blocked_counts(size, held_up):
     async def main():
         loop = asyncio.get_running_loop()
         judge = Recorder()
@@ -256,6 +256,13 @@ def test_only_a_name_makes_a_retry():
     play(scenario())
 
 
+async def disconnected(cohorts):
+    """A caller sends a sample, and is gone after a second."""
+    caller = asyncio.create_task(cohorts.submit(sample(1, key="k")))
+    await asyncio.sleep(1)
+    caller.cancel()
+
+
 def test_a_retry_after_its_time_is_a_new_sample():
     async def scenario():
         cohorts = Cohorts(Recorder(), size=1, keep_for=10)
@@ -271,9 +278,7 @@ def test_who_disconnects_stops_nobody_and_may_come_back():
     async def scenario():
         judge = Recorder()
         cohorts = Cohorts(judge, size=2)
-        gone = asyncio.create_task(cohorts.submit(sample(1, key="k")))
-        await asyncio.sleep(1)
-        gone.cancel()
+        await disconnected(cohorts)
         assert (await cohorts.submit(sample(2))).value == 2
         assert (await cohorts.submit(sample(1, key="k"))).value == 1
         assert len(judge.cases) == 1
@@ -353,9 +358,7 @@ def test_who_has_given_up_hurries_nobody():
     async def scenario():
         judge = Recorder()
         cohorts = Cohorts(judge, size=2)
-        gone = asyncio.create_task(cohorts.submit(sample(1, key="k")))
-        await asyncio.sleep(1)
-        gone.cancel()
+        await disconnected(cohorts)
         assert (await cohorts.submit(sample(1, key="k"), deadline=1)).status is Status.TRUNCATED
         await cohorts.submit(sample(2))
         assert judge.deadlines == [None]

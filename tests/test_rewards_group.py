@@ -342,7 +342,7 @@ def test_policies(policy, odd, expected, note):
         ("<think>cut off", ""),
     ],
 )
-def test_only_the_thinking_that_a_response_begins_with_is_left_out(response, shown):
+def test_only_thinking_at_the_start_of_a_response_is_left_out(response, shown):
     assert ResponsePolicy().shown(response) == shown
 
 

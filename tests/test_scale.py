@@ -10,6 +10,7 @@ import textwrap
 from array import array
 from collections import Counter
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from make import case, chat_reply, chat_server, jurist, write_pairs
 
 from jurist.core.errors import ConfigError, EngineError, StoreError
-from jurist.core.runs import open_run
+from jurist.core.runs import open_run, read_scorecard
 from jurist.core.store import Store, claim
 from jurist.inputs import load_cases
 from jurist.judging.build import assemble
@@ -26,7 +27,7 @@ from jurist.scale import Cluster, decide_on, judge_all, judging
 from jurist.scale.part import BEGUN, Part, deaths, take_in
 from jurist.scale.pool import Size, _piece_of, _row_of, size_of
 from jurist.scale.work import Work
-from jurist.scale.worker import SESSION, Gate, Outcome, Piece, Post, Worker
+from jurist.scale.worker import SESSION, STARTS, Gate, Outcome, Piece, Post, Worker
 
 JUDGE = JudgeConfig(engine="scripted:<answer>[[A]]</answer>", protocol="rubrics", deliberation="swapped")
 CHAIN = """\
@@ -166,7 +167,7 @@ def test_labels_in_pieces_give_the_same_rows_and_counts(tmp_path):
     assert reports[0] == reports[1]
 
 
-def test_what_was_decided_in_one_process_is_not_asked_again_in_pieces(tmp_path):
+def test_decisions_of_one_process_are_not_asked_again_in_pieces(tmp_path):
     source = write_pairs(tmp_path / "pairs.jsonl", 20)
     asked: list[str] = []
     with answering(asked) as url:
@@ -178,7 +179,7 @@ def test_what_was_decided_in_one_process_is_not_asked_again_in_pieces(tmp_path):
     assert len(rows(tmp_path / "run")) == 20
 
 
-def test_a_call_that_failed_is_asked_again_and_what_succeeded_beside_it_is_not(tmp_path):
+def test_only_failed_calls_are_asked_again(tmp_path):
     source = write_pairs(tmp_path / "pairs.jsonl", 9)
     asked: list[str] = []
     broken = {"yes": True}
@@ -212,7 +213,7 @@ def test_where_the_cluster_is_lost_what_was_done_is_kept(tmp_path, pool):
     assert len(rows(tmp_path / "run")) == 12
 
 
-def test_pieces_that_a_shrunken_cluster_left_are_handed_out_again(tmp_path, pool):
+def test_pieces_of_lost_workers_are_handed_out_again(tmp_path, pool):
     pool.lost = 2
     cases = [case(str(i)) for i in range(20)]
     found = list(decide_on(RAY, judging(assemble(JUDGE)), cases, out=tmp_path / "run"))
@@ -220,7 +221,7 @@ def test_pieces_that_a_shrunken_cluster_left_are_handed_out_again(tmp_path, pool
     assert {decision.verdict.scores for _, decision in found} == {(0.5, 0.5)}
 
 
-def test_what_interrupted_workers_left_is_taken_in_by_the_next_command(tmp_path):
+def test_the_next_command_takes_in_what_workers_left(tmp_path):
     cases = [case(str(i)) for i in range(6)]
     folder = tmp_path / "run"
     post = posted(folder)
@@ -258,7 +259,7 @@ def test_a_run_that_is_decided_asks_nobody_and_shows_all(tmp_path, pool):
     source = write_pairs(tmp_path / "pairs.jsonl", 5)
     words = ("judge", source, "-e", JUDGE.engine, "-p", "rubrics", "-o", tmp_path / "run", "--on", "ray")
     first = jurist(*words)
-    assert '"seconds"' in (tmp_path / "run" / "scorecard.json").read_text()
+    assert read_scorecard(tmp_path / "run").seconds > 0
     pool.fails_at = 0
     again = jurist(*words)
     assert "5 of 5 cases are decided" in again.stderr
@@ -266,7 +267,7 @@ def test_a_run_that_is_decided_asks_nobody_and_shows_all(tmp_path, pool):
         line for line in again.stdout.splitlines() if "tokens written" not in line
     ]
     # What is remembered took its time in an earlier command.
-    assert '"seconds"' not in (tmp_path / "run" / "scorecard.json").read_text()
+    assert read_scorecard(tmp_path / "run").seconds == 0
 
 
 async def test_it_works_where_an_event_loop_runs(tmp_path):
@@ -299,7 +300,7 @@ def test_a_piece_that_was_taken_in_is_not_begun_again(tmp_path):
     assert not (post.parts / "p").exists()
 
 
-def test_failures_in_a_row_end_the_run_over_pieces_that_are_smaller(tmp_path):
+def test_failures_in_a_row_end_a_run_of_small_pieces(tmp_path):
     source = write_pairs(tmp_path / "pairs.jsonl", 12)
     with answering([], lambda _text: True) as url:
         more = ("-e", url, "-m", "m", "-p", "rubrics", "-o", tmp_path / "run", "--on", "ray", "--piece", "2")
@@ -324,7 +325,7 @@ def test_deaths_are_counted_by_what_was_in_work(tmp_path):
     assert deaths(tmp_path) == Counter({"b": 2, "c": 1})
 
 
-def test_a_case_that_workers_die_of_is_given_up_and_the_rest_is_decided(tmp_path):
+def test_a_case_that_kills_workers_is_given_up(tmp_path):
     """Processes that are really killed: five cases in work at the first death, the poison alone after it."""
     cases = [case(name, f"{name} good", f"{name} bad") for name in ("1", "2", "POISON", "4", "5")]
     piece = noted(tmp_path, *cases)
@@ -390,6 +391,26 @@ def test_a_worker_that_gets_no_answer_ends_itself(tmp_path):
     assert deaths(tmp_path / "parts" / "p") == Counter({case("1").digest: 1})
 
 
+def test_an_engine_that_is_never_ready_ends_the_run(tmp_path, monkeypatch):
+    async def hang(_self):
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr("jurist.engines.scripted.ScriptedEngine.check", hang)
+    piece = noted(tmp_path, case("1"))
+    outcome = Worker(replace(posted(tmp_path), stall=0.5)).work(piece)
+    assert "was not ready after" in outcome.error
+    assert "--stall" in outcome.hint
+
+
+def test_an_engine_that_kills_its_workers_ends_the_run(tmp_path):
+    piece, post = noted(tmp_path, case("1")), replace(posted(tmp_path), workers=2)
+    node = os.uname().nodename
+    (post.parts / STARTS).write_text(f"+ {node}\n* {node}\n" + f"+ {node}\n+ another\n" * 5)
+    assert not Worker(post).work(piece).error  # the sixth start since one was ready
+    (post.parts / STARTS).write_text(f"+ {node}\n" * 6)
+    assert f"workers on {node} died 6 times while their engine was loaded" in Worker(post).work(piece).error
+
+
 def test_a_part_in_other_hands_is_waited_for_and_then_refused(tmp_path):
     (tmp_path / "p").mkdir()
     with claim(tmp_path / "p"), pytest.raises(StoreError, match="another process is writing"):
@@ -441,6 +462,15 @@ def test_a_model_over_several_gpus_takes_them_all():
     assert size_of(Cluster("ray"), config, {"CPU": 64.0, "GPU": 8.0}, 1) == Size(2, 1.0, 4.0)
     with pytest.raises(ConfigError, match="a worker needs 4 GPUs, and the cluster has 2"):
         size_of(Cluster("ray"), config, {"CPU": 64.0, "GPU": 2.0}, 1)
+
+
+def test_workers_share_what_a_server_takes_in_a_minute():
+    work = Work(
+        JudgeConfig("http://h/v1", "m", requests_per_minute=500, tokens_per_minute=20), repairer=JUDGE
+    )
+    shared = work.shared_by(4)
+    assert (shared.config.requests_per_minute, shared.config.tokens_per_minute) == (125, 10)
+    assert shared.repairer == JUDGE
 
 
 def test_a_piece_travels_as_a_row():

@@ -37,7 +37,7 @@ def test_every_sample_is_answered_once_and_by_its_own_group(cohorts):
 
 
 @pytest.mark.slow
-def test_a_server_that_was_stopped_for_longer_than_the_wait_mixes_and_splits_no_group(cohorts):
+def test_a_stopped_server_mixes_and_splits_no_group(cohorts):
     found = cohorts.measure(groups=40, processes=4, seconds=2, wait=3, paused=4)
     assert (found.groups, found.retries) == (40, found.dropped)
 

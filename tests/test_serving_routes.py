@@ -136,7 +136,7 @@ def test_keys_wait_for_their_retries_only():
     assert left == [1, 2]
 
 
-async def test_a_retry_that_is_read_together_with_the_lost_request_is_one_sample():
+async def test_a_retry_read_beside_its_lost_request_is_one_sample():
     """As after a pause of the server: both requests and the loss of the first connection come at once."""
 
     async def lost():

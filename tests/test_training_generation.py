@@ -10,7 +10,7 @@ trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'juri
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from architectures import CONFIGS, PAD, save_architecture  # noqa: E402
+from architectures import CONFIGS, PAD  # noqa: E402
 
 from jurist.core.errors import ConfigError  # noqa: E402
 from jurist.training import generation  # noqa: E402
@@ -22,26 +22,13 @@ FULL: dict[str, Any] = {"eos": (), "pad": PAD, "max_new_tokens": 20}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory):
-    """``folder(name)``: where a random model of that architecture is saved."""
-    saved: dict[str, Path] = {}
-
-    def place(name: str) -> Path:
-        if name not in saved:
-            saved[name] = save_architecture(name, tmp_path_factory.mktemp(name))
-        return saved[name]
-
-    return place
-
-
-@pytest.fixture(scope="module")
-def model(folder):
+def model(folder_of):
     """``model(name)``: a random model."""
     made: dict[str, Any] = {}
 
     def load(name: str) -> Any:
         if name not in made:
-            made[name] = transformers.AutoModelForCausalLM.from_pretrained(folder(name))
+            made[name] = transformers.AutoModelForCausalLM.from_pretrained(folder_of(name))
             made[name].generation_config = transformers.GenerationConfig()
         return made[name]
 
@@ -174,9 +161,9 @@ def test_what_is_out_of_range_is_refused(wrong, model):
         generate(model("llama"), **{"prompts": PROMPTS, "copies": 2} | FULL | wrong)
 
 
-def test_an_adapter_takes_part(folder):
+def test_an_adapter_takes_part(folder_of):
     peft = pytest.importorskip("peft", reason="peft is not installed")
-    network = transformers.AutoModelForCausalLM.from_pretrained(folder("llama"))
+    network = transformers.AutoModelForCausalLM.from_pretrained(folder_of("llama"))
     network.generation_config = transformers.GenerationConfig()
     plain = stock(network, ())
     torch.manual_seed(0)
@@ -186,8 +173,8 @@ def test_an_adapter_takes_part(folder):
     assert rows == stock(tuned, ()) != plain
 
 
-def test_a_model_first_met_under_autocast_is_shared_all_the_same(folder):
-    network = transformers.AutoModelForCausalLM.from_pretrained(folder("llama"))
+def test_a_model_first_met_under_autocast_is_shared_all_the_same(folder_of):
+    network = transformers.AutoModelForCausalLM.from_pretrained(folder_of("llama"))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rows = generate(network, PROMPTS, 2, **FULL, temperature=0)
     assert obstacle(network) is None

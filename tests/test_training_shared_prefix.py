@@ -13,7 +13,7 @@ trl = pytest.importorskip("trl", reason="trl is not installed: pip install 'juri
 
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from architectures import PAD, VOCABULARY, grpo_trainer, save_architecture  # noqa: E402
+from architectures import PAD, VOCABULARY, grpo_trainer  # noqa: E402
 
 from jurist.training import shared_prefix  # noqa: E402
 from jurist.training.shared_prefix import SharedPrefix, groups_of, obstacle, regrouped, shared_logps  # noqa: E402  # noqa: E402
@@ -24,19 +24,6 @@ LENGTHS, PROMPTS, WRITTEN = (20, 13, 16), (0, 0, 0, 0, 1, 1, 1, 2), (12, 5, 1, 7
 
 class Shared(SharedPrefix, trl.GRPOTrainer):
     """The trainer under test."""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory):
-    """``folder(name)``: where a random model of that architecture is saved."""
-    saved: dict[str, Path] = {}
-
-    def place(name: str) -> Path:
-        if name not in saved:
-            saved[name] = save_architecture(name, tmp_path_factory.mktemp(name))
-        return saved[name]
-
-    return place
 
 
 @pytest.fixture
@@ -101,17 +88,17 @@ def same(stock: Any, shared: Any, rows: dict[str, Any]) -> None:
         ("bloom", {"loss_type": "dapo"}),
     ],
 )
-def test_the_loss_and_every_gradient_are_those_of_stock_trl(name, options, folder, make):
-    stock, shared = (make(kind, folder(name), **options) for kind in (trl.GRPOTrainer, Shared))
+def test_the_loss_and_every_gradient_are_those_of_stock_trl(name, options, folder_of, make):
+    stock, shared = (make(kind, folder_of(name), **options) for kind in (trl.GRPOTrainer, Shared))
     shared.say = pytest.fail
     for seed in range(2):
         same(stock, shared, batch(seed))
 
 
 @pytest.mark.parametrize("at_once", [24, 8192])
-def test_gradient_checkpointing_changes_nothing(at_once, folder, make, monkeypatch):
+def test_gradient_checkpointing_changes_nothing(at_once, folder_of, make, monkeypatch):
     monkeypatch.setattr(shared_prefix, "_AT_ONCE", at_once)
-    stock, shared = (make(kind, folder("llama")) for kind in (trl.GRPOTrainer, Shared))
+    stock, shared = (make(kind, folder_of("llama")) for kind in (trl.GRPOTrainer, Shared))
     for trainer in (stock, shared):
         trainer.model.gradient_checkpointing_enable()
     shared.say = pytest.fail
@@ -120,10 +107,10 @@ def test_gradient_checkpointing_changes_nothing(at_once, folder, make, monkeypat
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_adapter_gradients_and_reference_are_the_same(checkpointing, folder, make):
+def test_adapter_gradients_and_reference_are_the_same(checkpointing, folder_of, make):
     peft = pytest.importorskip("peft", reason="peft is not installed")
     lora = peft.LoraConfig(r=4, init_lora_weights=False, task_type="CAUSAL_LM")
-    stock, shared = (make(kind, folder("llama"), lora, beta=0.1) for kind in (trl.GRPOTrainer, Shared))
+    stock, shared = (make(kind, folder_of("llama"), lora, beta=0.1) for kind in (trl.GRPOTrainer, Shared))
     shared.model.load_state_dict(stock.model.state_dict())
     for trainer in (stock, shared) if checkpointing else ():
         trainer.model.gradient_checkpointing_enable()
@@ -137,9 +124,9 @@ def test_adapter_gradients_and_reference_are_the_same(checkpointing, folder, mak
 
 
 @pytest.mark.parametrize("size", [None, 3])
-def test_log_probabilities_in_pieces_and_entropies_are_the_same(size, folder, make):
+def test_log_probabilities_in_pieces_and_entropies_are_the_same(size, folder_of, make):
     values = []
-    for trainer in (make(kind, folder("qwen2"), temperature=0.5) for kind in (trl.GRPOTrainer, Shared)):
+    for trainer in (make(kind, folder_of("qwen2"), temperature=0.5) for kind in (trl.GRPOTrainer, Shared)):
         logps = trainer._get_per_token_logps_and_entropies
         with torch.no_grad():
             values.append(logps(trainer.model, *inputs(batch()), size, True))
@@ -147,8 +134,8 @@ def test_log_probabilities_in_pieces_and_entropies_are_the_same(size, folder, ma
         torch.testing.assert_close(shared, stock, rtol=0, atol=1e-5)
 
 
-def test_a_prompt_is_computed_once_and_padding_not_at_all(folder, make):
-    shared = make(Shared, folder("llama"))
+def test_a_prompt_is_computed_once_and_padding_not_at_all(folder_of, make):
+    shared = make(Shared, folder_of("llama"))
     ids, mask, keep = inputs(batch())
     assert obstacle(shared.model) is None
     seen: list[int] = []
@@ -165,10 +152,10 @@ def test_a_prompt_is_computed_once_and_padding_not_at_all(folder, make):
     ("name", "reason"),
     [("mamba", "it takes no cache"), ("opt", "of their norm"), ("mixtral", "load-balancing loss")],
 )
-def test_a_model_that_cannot_share_falls_back_to_trl_with_a_note(name, reason, folder, make):
+def test_a_model_that_cannot_share_falls_back_to_trl_with_a_note(name, reason, folder_of, make):
     said: list[str] = []
     rows = batch()
-    stock, shared = (make(kind, folder(name)) for kind in (trl.GRPOTrainer, Shared))
+    stock, shared = (make(kind, folder_of(name)) for kind in (trl.GRPOTrainer, Shared))
     shared.say = said.append
     values = []
     for trainer in (stock, shared, shared):
@@ -179,15 +166,15 @@ def test_a_model_that_cannot_share_falls_back_to_trl_with_a_note(name, reason, f
     assert reason in said[0]
 
 
-def test_prompts_that_only_an_adapter_knows_are_not_shared(folder):
+def test_prompts_that_only_an_adapter_knows_are_not_shared(folder_of):
     peft = pytest.importorskip("peft", reason="peft is not installed")
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder("llama"))
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder_of("llama"))
     tuned = peft.get_peft_model(model, peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     assert "tokens of its own" in obstacle(tuned)
 
 
-def test_where_nothing_can_be_shared_there_is_no_answer(folder, make):
-    model = make(Shared, folder("llama")).model
+def test_where_nothing_can_be_shared_there_is_no_answer(folder_of, make):
+    model = make(Shared, folder_of("llama")).model
     ids, mask, keep = inputs(batch())
     alone = [group.rows[0] for group in groups_of(ids, mask, keep)]
     unwritten = torch.cat([mask[:, :-keep], torch.zeros_like(mask[:, -keep:])], 1)
@@ -238,7 +225,7 @@ def _watched(loss, watch, model, rows):
     return loss(model, rows)
 
 
-def test_a_whole_step_ends_at_the_parameters_of_stock_trl(folder, make):
+def test_a_whole_step_ends_at_the_parameters_of_stock_trl(folder_of, make):
     """Two prompts, micro-batches of one group each, against stock TRL with its rows scattered."""
     options = {
         "per_device_train_batch_size": 4,
@@ -248,7 +235,9 @@ def test_a_whole_step_ends_at_the_parameters_of_stock_trl(folder, make):
     }
     ended = []
     for kind in (trl.GRPOTrainer, Shared):
-        trainer = make(kind, folder("llama"), **options, optim="sgd", learning_rate=0.1, save_strategy="no")
+        trainer = make(
+            kind, folder_of("llama"), **options, optim="sgd", learning_rate=0.1, save_strategy="no"
+        )
         sizes: list[int] = []
         watch = lambda rows, sizes=sizes: sizes.append(len(rows["prompt_ids"].unique(dim=0)))
         trainer._compute_loss = partial(_watched, trainer._compute_loss, watch)

@@ -18,7 +18,7 @@ from jurist.benchmarks.base import (
     scorecard,
 )
 from jurist.benchmarks.files import on_github, published_file, read_lines
-from jurist.benchmarks.transcripts import FIRST, SECOND, TIE, recorded_judgment, recorded_verdict, transcribed
+from jurist.benchmarks.transcripts import PAIR, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
 from jurist.core.types import Case, Decision, Judgment, Message, Order, Scorecard, Verdict, winner
 
@@ -55,7 +55,7 @@ UNRESOLVED = (
     "verdict says nothing, so its pair is neither right nor consistent."
 )
 
-_SCORES = (FIRST, SECOND, TIE)
+_SCORES = (PAIR.first, PAIR.second, PAIR.tie)
 """What a label says."""
 
 Label = Literal[0, 1, 2]
@@ -83,7 +83,7 @@ def load(path: Path) -> Iterator[Case]:
 def recorded(path: Path) -> Iterator[Decision]:
     """Decisions of another judge: the folder of the published layout, or a ``pairwise_*`` file of outputs.
 
-    Beside the file stands ``pairwise_exchange_*``, of the exchanged order, and in ``../test`` the pairs.
+    Its folder also has ``pairwise_exchange_*``, with the responses exchanged; the pairs are in ``../test``.
     """
     given = _find(path, "outputs", OUTPUT)
     exchanged = given.with_name(given.name.replace("pairwise_", "pairwise_exchange_", 1))

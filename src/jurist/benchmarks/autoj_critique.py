@@ -11,7 +11,7 @@ import msgspec
 from jurist.benchmarks.autoj import GROUPS, SCENARIOS
 from jurist.benchmarks.base import Benchmark, demand, grouped, headline_name, proportion, scorecard
 from jurist.benchmarks.files import missing, on_github, one_file, read_lines
-from jurist.benchmarks.transcripts import FIRST, SECOND, TIE, no_verdict, recorded_judgment, recorded_verdict
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict
 from jurist.core.errors import InputError
 from jurist.core.types import Case, Decision, Message, Order, Scorecard, Verdict, winner
 
@@ -26,7 +26,7 @@ SIZE = 232
 SOURCE = "GAIR-NLP/auto-j @2ae17a3, no licence stated"
 UNRESOLVED = "A tie and an unresolved verdict are no win."
 
-_LETTERS = {"A:": FIRST, "B:": SECOND, "C:": TIE}
+_LETTERS = {"A:": PAIR.first, "B:": PAIR.second, "C:": PAIR.tie}
 """What the first line of a comparison names, and what it says in slot order."""
 
 

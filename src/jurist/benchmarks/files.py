@@ -24,7 +24,7 @@ HUB = "https://huggingface.co/datasets"
 
 @dataclass(frozen=True, slots=True)
 class PinnedFile:
-    """A published file: its address, where it stands below the benchmark's folder, and its hash."""
+    """A published file: its address, its path below the benchmark's folder, and its hash."""
 
     url: str
     path: str
@@ -140,7 +140,7 @@ def decoded(data: bytes, kind: type[Row], place: str) -> Row:
 
 
 def _not_finite(data: bytes) -> str | None:
-    """Where the first NaN or infinity stands in what Python's JSON writer wrote; None where there is none."""
+    """The field of the first NaN or infinity in what Python's JSON writer wrote; None if there is none."""
     if not re.search(rb"\b(NaN|Infinity)\b", data):
         return None
     try:

@@ -24,7 +24,7 @@ UNRESOLVED = (
 )
 
 _CALCULATOR = re.compile(r"<<.*?(?:>>|$)", re.MULTILINE)
-"""What a calculator noted in a solution; the sum stands before it in words, the result behind it."""
+"""A note of a calculator in a solution; the sum in words comes before it, the result behind it."""
 
 
 class _Solution(msgspec.Struct):

@@ -21,15 +21,7 @@ from jurist.benchmarks.base import (
     unique,
 )
 from jurist.benchmarks.files import on_github, one_file, published_file, read_lines
-from jurist.benchmarks.transcripts import (
-    FIRST,
-    SECOND,
-    TIE,
-    no_verdict,
-    recorded_judgment,
-    recorded_verdict,
-    transcribed,
-)
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
 from jurist.core.types import (
     Case,
@@ -60,7 +52,7 @@ UNRESOLVED = (
     "above zero, so a pair without any verdict is wrong."
 )
 
-_SCORES = {"A>B": FIRST, "B>A": SECOND, "A=B": TIE}
+_SCORES = {"A>B": PAIR.first, "B>A": PAIR.second, "A=B": PAIR.tie}
 """What a label says, in slot order."""
 _LABEL = re.compile(r"\[\[([AB](?:>>|>|=)[AB])\]\]")
 MUCH_BETTER = "much better"
@@ -216,7 +208,7 @@ def _judgment(case: Case, order: Order, game: _Game | None) -> Judgment:
 
 
 def _messages(prompt: str, text: str) -> Conversation:
-    """The prompt, where the file has it: the Arena-Hard runs wrote the judge's own answer in its field."""
+    """The prompt, if the file has it: the Arena-Hard runs have the judge's own answer in its field."""
     return (Message("user", prompt),) if prompt.strip() and prompt.strip() not in text else ()
 
 

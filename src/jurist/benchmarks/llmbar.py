@@ -10,14 +10,7 @@ import msgspec
 
 from jurist.benchmarks.base import Benchmark, by_order, demand, gold_winner, grouped, headline_name, scorecard
 from jurist.benchmarks.files import missing, on_github, read_list
-from jurist.benchmarks.transcripts import (
-    FIRST,
-    SECOND,
-    no_verdict,
-    recorded_judgment,
-    recorded_verdict,
-    transcribed,
-)
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
 from jurist.core.statistics import cohen_kappa, macro_interval, wilson
 from jurist.core.types import (
@@ -61,7 +54,7 @@ UNRESOLVED = (
 )
 
 _ORDERS: dict[bool, Order] = {False: (0, 1), True: (1, 0)}
-_SCORES = {"1": FIRST, "2": SECOND}
+_SCORES = {"1": PAIR.first, "2": PAIR.second}
 _FINISH: dict[str, Finish] = {"length": "length", "content management policy": "filter"}
 _REASON: dict[Finish, Status] = {"length": Status.TRUNCATED, "filter": Status.REFUSED}
 

@@ -18,15 +18,7 @@ from jurist.benchmarks.base import (
     scorecard,
 )
 from jurist.benchmarks.files import on_github, one_file, published_file, read_list
-from jurist.benchmarks.transcripts import (
-    FIRST,
-    SECOND,
-    TIE,
-    no_verdict,
-    recorded_judgment,
-    recorded_verdict,
-    transcribed,
-)
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
 from jurist.core.types import Case, Decision, Judgment, Message, Order, Scorecard, Verdict, winner
 
@@ -36,7 +28,7 @@ GIVEN: Order = (0, 1)
 SOURCE = "WeOpenML/PandaLM @3871806, Apache-2.0"
 UNRESOLVED = "A pair without a verdict counts as judged a tie, which is right where people call it one."
 
-_SCORES = {"0": TIE, "1": FIRST, "2": SECOND}
+_SCORES = {"0": PAIR.tie, "1": PAIR.first, "2": PAIR.second}
 _TIES = ("0", "tie")
 
 Label = Literal[0, 1, 2]
@@ -93,7 +85,7 @@ def recorded(path: Path) -> Iterator[Decision]:
 def score(decisions: Iterable[Decision]) -> Scorecard:
     """Accuracy, and macro precision, recall and F1 over tie, first and second.
 
-    Source: WeOpenML/PandaLM @3871806, ``data/compute_metrics.py``; a class that nobody names has
+    Source: WeOpenML/PandaLM @3871806, ``data/compute_metrics.py``; a class that is never predicted has
     precision and F1 of 0. Values are shares in [0, 1].
     """
     listed = demand(decisions, "pandalm")
@@ -120,7 +112,7 @@ def macro(labels: Sequence[tuple[Label, Label]]) -> dict[str, float]:
 
 
 def _class(best: int | None) -> Label:
-    """The class of who is better; nobody is a tie, as in the official count, also without a verdict."""
+    """The class of a winner; without one it is a tie, as in the official count, also without a verdict."""
     return 0 if best is None else (1 if best == 0 else 2)
 
 

@@ -23,7 +23,7 @@ from jurist.benchmarks.base import (
 from jurist.benchmarks.fetch import place
 from jurist.benchmarks.files import decoded, on_hub, one_file, read_bytes, read_lines, read_rows
 from jurist.benchmarks.mt19937 import numpy_rand
-from jurist.benchmarks.transcripts import FIRST, SECOND, TIE, no_verdict, recorded_judgment, recorded_verdict
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict
 from jurist.core.errors import InputError, unknown
 from jurist.core.statistics import wilson
 from jurist.core.types import (
@@ -135,7 +135,7 @@ def load(path: Path) -> Iterator[Case]:
             id=name,
             prompt=conversation(row.prompt),
             responses=(row.chosen, row.rejected),
-            gold=FIRST,
+            gold=PAIR.first,
             group=subset,
             meta={**meta, "order": order} if order else meta,
         )
@@ -360,11 +360,11 @@ def _transcribed(name: str, row: _Result) -> Decision:
         ]
     else:
         verdict = _verdict(row)
-        # Without the flag nobody knows which order was shown, so it says nothing of position.
+        # Without the flag the order that was shown is unknown, and so is the position.
         orders: dict[bool | None, Order] = {None: (), False: (0, 1), True: (1, 0)}
         games = [recorded_judgment(name, orders[row.shuffled], verdict, text)]
     meta = {"id": row.id, "result": row.results}
-    return Decision(name, verdict, tuple(games), None, FIRST, row.subset, meta)
+    return Decision(name, verdict, tuple(games), None, PAIR.first, row.subset, meta)
 
 
 def _scalar(value: float | list[float] | None) -> float | None:
@@ -374,7 +374,7 @@ def _scalar(value: float | list[float] | None) -> float | None:
 
 def _verdict(row: _Result) -> Verdict:
     """What a generative judge said; a text that names both or neither said nothing, whatever it was worth."""
-    said = {1.0: FIRST, 0.0: SECOND}.get(row.results, TIE)
+    said = {1.0: PAIR.first, 0.0: PAIR.second}.get(row.results, PAIR.tie)
     text = row.answers
     if text is not None and row.results != 1 and ("[[A]]" in text) == ("[[B]]" in text):
         return no_verdict(f"the text names both or neither; recorded as {row.results:g}")

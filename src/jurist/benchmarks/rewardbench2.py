@@ -117,8 +117,8 @@ def load(path: Path) -> Iterator[Case]:
 def recorded(path: Path) -> Iterator[Decision]:
     """Decisions of another judge from a file of the official ``eval-set-scores``: columns, or rows.
 
-    Scores are counted anew. A judge that chose among four recorded only what each case was worth: that
-    is ``meta["result"]``, and it is counted as it is.
+    Scores are counted again. For judges that choose among four only the result of each case was recorded: it
+    is kept in ``meta["result"]``, and counted unchanged.
     """
     try:
         results = msgspec.convert(columns_or_rows(one_file(path, "*.json", "*.jsonl")), list[_Result])
@@ -355,7 +355,7 @@ REWARDBENCH2 = Benchmark(
     load=load,
     score=score,
     recorded=recorded,
-    # A knockout leaves right and wrong losers of one round on one score: nobody could be accurate in Ties.
+    # A knockout gives all losers of a round the same score, right or wrong: Ties could not be scored.
     many="round_robin(swapped)",
     files=on_hub(
         "allenai/reward-bench-2",

@@ -11,15 +11,7 @@ import msgspec
 
 from jurist.benchmarks.files import read_list
 from jurist.benchmarks.mt19937 import numpy_rand
-from jurist.benchmarks.transcripts import (
-    FIRST,
-    SECOND,
-    TIE,
-    no_verdict,
-    recorded_judgment,
-    recorded_verdict,
-    transcribed,
-)
+from jurist.benchmarks.transcripts import PAIR, no_verdict, recorded_judgment, recorded_verdict, transcribed
 from jurist.core.errors import InputError
 from jurist.core.types import Case, Completion, Decision, Message, Order
 from jurist.protocols.rm_r1 import parse_eval
@@ -27,7 +19,7 @@ from jurist.protocols.rm_r1 import parse_eval
 SOURCE = "RM-R1-UIUC/RM-R1 @d4c2542, Apache-2.0"
 FLAG = "Is_Chosen_Answer_Shuffled_toPositionB"
 
-_SCORES = {1.0: FIRST, 0.5: TIE, 0.0: SECOND}
+_SCORES = {1.0: PAIR.first, 0.5: PAIR.tie, 0.0: PAIR.second}
 Three = tuple[str, str, str]
 
 
@@ -104,7 +96,7 @@ def rmb_tables(path: Path) -> Iterator[list[RmbRow]]:
 
 
 def judged(case: Case, result: float, text: str, flipped: bool) -> Decision:
-    """The decision that one recorded comparison amounts to; ``flipped``: chosen was shown second.
+    """The decision of one recorded comparison; ``flipped``: the chosen response was shown second.
 
     The record has 0 for a lost comparison and for a text without one verdict; which it was, the text says.
     Raises ``InputError`` where the result is none of 0, 0.5, 1.

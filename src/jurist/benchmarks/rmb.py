@@ -103,7 +103,7 @@ def load(path: Path) -> Iterator[Case]:
 
     ``path`` is the published folder, a part of it, or one of its files. ``meta["order"]`` are the orders
     of RM-R1's runs, dealt out to the files sorted by path. Those runs took the files as their file system
-    listed them, so the published orders of single pairs cannot be had; their sequence is the same.
+    listed them, so the published order of a single pair is unknown; the sequence of orders is the same.
     """
     orders = {group: iter(shown(n)) for group, n in COMPARISONS.items()}
     seen: Counter[str] = Counter()

@@ -1,6 +1,7 @@
 """Recorded outputs of other judges, as judgments and decisions."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from jurist.core.types import (
     Case,
@@ -18,8 +19,16 @@ from jurist.core.types import (
 )
 from jurist.deliberation.combine import mean
 
-FIRST, SECOND, TIE = (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)
-"""Scores of a pair: the first is better, the second, neither."""
+
+class _PairScores(NamedTuple):
+    """Scores of a pair of which the first is better, the second, or neither."""
+
+    first: Scores = (1.0, 0.0)
+    second: Scores = (0.0, 1.0)
+    tie: Scores = (0.5, 0.5)
+
+
+PAIR = _PairScores()
 
 
 def recorded_verdict(scores: Scores, order: Order | None = None, note: str = "") -> Verdict:
@@ -43,9 +52,9 @@ def recorded_judgment(
 
 
 def transcribed(case: Case, judgments: Sequence[Judgment]) -> Decision:
-    """The decision that recorded games amount to: the mean of those that were resolved.
+    """The decision of recorded judgments: the mean of those with a verdict.
 
-    So one clear order decides alone, and two that contradict each other are a tie.
+    So one order with a verdict decides alone, and two orders that contradict each other are a tie.
     """
     verdict = mean([j.verdict for j in judgments])
     said = [winner(j.verdict.scores) for j in judgments if j.verdict.scores]
@@ -54,7 +63,7 @@ def transcribed(case: Case, judgments: Sequence[Judgment]) -> Decision:
 
 
 def rated(case: Case, scores: tuple[float, ...]) -> Decision:
-    """The decision that recorded scores amount to, each of a response that was judged alone."""
+    """The decision of recorded scores, one for each response, judged alone."""
     judgments = tuple(
         recorded_judgment(case.id, (i,), recorded_verdict((score,))) for i, score in enumerate(scores)
     )

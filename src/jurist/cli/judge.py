@@ -195,7 +195,9 @@ def judge_in(
     if not progress.decisions:
         raise InputError("no case was judged: the source has no readable row")
     # What is remembered took its time in an earlier run.
-    card = listing.tally.scorecard(name, 0.0 if progress.remembered else time.monotonic() - started)
+    card = listing.tally.scorecard(
+        name, 0.0 if progress.kept or progress.remembered else time.monotonic() - started
+    )
     if source is None:
         listing.print_one()
     else:

@@ -181,7 +181,7 @@ def _label(plan: "LabelPlan", cluster: Cluster) -> int:
     else:
         _judged_on(cluster, plan, setup, writer, tally, progress)
     # What is remembered took its time in an earlier run.
-    seconds = 0.0 if progress.remembered else time.monotonic() - started
+    seconds = 0.0 if progress.kept or progress.remembered else time.monotonic() - started
     card = tally.scorecard("standard input" if plan.source == "-" else Path(plan.source).name, seconds)
     err.print(scorecard_view(card))
     write_scorecard(plan.out, card)

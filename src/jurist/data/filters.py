@@ -104,7 +104,7 @@ class Filters:
 
 
 class FilterOptions(NamedTuple):
-    """What `jurist data pairs` filters by, as it stands on the command line."""
+    """The filters of `jurist data pairs`, as options of the command line."""
 
     unique: Unique | Literal["none"]
     near: float

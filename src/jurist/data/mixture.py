@@ -126,7 +126,7 @@ def mixed(
 
 
 def _turned(order: Orders, seed: int, name: str, n: int) -> tuple[int, ...]:
-    """In which orders a row comes: 0 as it is, 1 turned round, -1 nothing said."""
+    """The orders in which a row is written: 0 as in the file, 1 exchanged, -1 without ``meta.order``."""
     if order == "random":
         return (int(share(seed, "order", name, n) < 0.5),)
     return (0, 1) if order == "both" else (-1,)

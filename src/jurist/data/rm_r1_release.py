@@ -18,7 +18,7 @@ from jurist.protocols.verdicts import parse_letter
 
 LABELS: dict[str, Scores] = {"model_a": (1.0, 0.0), "model_b": (0.0, 1.0)}
 
-# What stands between the texts: of a question and two responses, and of two conversations.
+# The marks between the texts: of a question and two responses, and of two conversations.
 _SINGLE = (
     "[Client Question]\n",
     "\n\n[The Start of Chatbot A's Response]\n",
@@ -121,9 +121,9 @@ def _label(fields: Fields) -> tuple[str, str | None]:
 
 
 def _between(text: str, marks: tuple[str, ...]) -> list[str]:
-    """The texts between marks that each stand there once, in this order."""
+    """The texts between the marks, each of which must occur once, in this order."""
     if wrong := next((mark for mark in marks if text.count(mark) != 1), None):
-        times = "is missing" if wrong not in text else "stands there more than once"
+        times = "is missing" if wrong not in text else "occurs more than once"
         raise InputError(f"context_messages: {wrong.strip()!r} {times}", "a prompt of another layout")
     places = [text.index(mark) for mark in marks]
     if places != sorted(places):

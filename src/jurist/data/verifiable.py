@@ -49,9 +49,9 @@ def verified(
 
     Responses lose their thoughts, and count once however often they come. ``find`` finds what a response
     states as its answer. A response that states no final
-    answer, or one that cannot be compared, is neither right nor wrong: it stands in no pair. ``counts``
+    answer, or one that cannot be compared, is neither right nor wrong: it is in no pair. ``counts``
     takes what became of the responses and of the question. ``meta`` keeps the answer, which no judge sees.
-    The better response stands first or second by seed.
+    Whether the better response comes first or second is drawn by seed.
     """
     reference = stated(case.reference or "")
     texts = dict.fromkeys(without_thinking(response_text(r)).strip() for r in case.responses)

@@ -60,7 +60,7 @@ def cascade(
     probabilities, in both orders: a lead from 0 to 1). ``first`` and ``then`` are the deliberations of
     the two, both orders where none is given; a judge of single responses (a scalar reward model) needs
     ``first=each``, and has leads in its own unit. ``jurist calibrate`` finds the threshold on data. Where
-    the main judge has no verdict the cheap one's stands, and the note says so.
+    the main judge has no verdict, the cheap one's decision counts, and the note says so.
     """
     if not threshold >= 0:
         raise ConfigError(f"threshold {threshold} is out of range", hint="a lead of at least 0")
@@ -128,7 +128,7 @@ def _doubt(decision: Decision, margin: float) -> str:
 
 def _second(first: Decision, second: Decision, why: str) -> Decision:
     """The second decision, with what the first one cost; the first one's verdict where only it has one."""
-    # What stands comes last (see Decision.final_judgments).
+    # The judgments that count come last (see Decision.final_judgments).
     judgments = first.judgments + second.judgments
     if second.verdict.scores is None and first.verdict.scores is not None:
         why = f"{why}; the second had no verdict ({second.verdict.status})"

@@ -44,7 +44,7 @@ class Played:
 
     @property
     def winner(self) -> int | None:
-        """Who won; None for a tie or no verdict."""
+        """The winner; None for a tie or no verdict."""
         place = winner(self.verdict.scores)
         return None if place is None else self.pair[place]
 

@@ -103,7 +103,7 @@ def _stream_rows(stream: IO[bytes], name: str) -> Iterator[Row | BadRow]:
 def placed_rows(
     rows: Iterator[Numbered], name: str, prefix: str = "", unit: str = ""
 ) -> Iterator[Row | BadRow]:
-    """Rows with their places and default ids; damage to the file is told with the last line that was read."""
+    """Rows with places and default ids; the error of a damaged file names the last line that was read."""
     number = line = 0
     try:
         for number, (line, fields) in enumerate(rows, 1):

@@ -22,7 +22,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Place(NamedTuple):
-    """Where a row stands. ``unit`` is "row " in formats that have no lines."""
+    """The place of a row. ``unit`` is "row " in formats that have no lines."""
 
     file: str
     line: int
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 
 
 class NoDataError(InputError):
-    """Nothing of what is looked for lies here; another folder may have it."""
+    """The data are not here; another folder may have them."""
 
 
 class BrokenFile(InputError):

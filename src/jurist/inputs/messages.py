@@ -112,7 +112,7 @@ def _role_and_content(fields: Mapping[str, object], field: str) -> tuple[str, ob
 
 
 def _reasoning(fields: Mapping[str, object], field: str) -> list[str]:
-    """The reasoning that stands beside the content; the same under two names counts once."""
+    """The reasoning in fields beside the content; the same under two names counts once."""
     texts = [
         content_of(fields[name], f"{field}.{name}")
         for name in _REASONING_FIELDS

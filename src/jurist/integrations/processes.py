@@ -29,7 +29,7 @@ class ProcessGroup(Protocol):
 
 
 def gathered(group: ProcessGroup, work: Callable[[], T]) -> list[T]:
-    """What the work came to in each process; an error in one is raised in all, so that none waits forever."""
+    """The result of the work in each process; an error in one is raised in all, so none waits on."""
     results: list[T] = []
     failure: Exception | None = None
     try:
@@ -65,7 +65,7 @@ class Processes:
     They talk over gloo in a group of their own: judging may take longer than the trainer's collectives
     may wait, and what is exchanged has no business on an accelerator.
 
-    Groups belong to torch.distributed: whoever held one would keep its threads beyond
+    Groups belong to torch.distributed: a reference to one would keep its threads alive after
     ``destroy_process_group``, and threads at work while the interpreter ends abort the process (PyTorch's
     pull request 179291).
     """
@@ -77,7 +77,7 @@ class Processes:
 
     def group(self) -> ProcessGroup:
         """The processes that take part in this call."""
-        # Who did not import torch has initialised nothing, and need not have it.
+        # If torch was not imported, nothing is initialised, and torch need not be installed.
         dist: Any = getattr(sys.modules.get("torch"), "distributed", None)
         if dist is None or not dist.is_available() or not dist.is_initialized() or dist.get_world_size() < 2:
             return _SingleProcess()
@@ -88,7 +88,7 @@ class Processes:
 
 
 def _nothing() -> None:
-    """Refer to nothing."""
+    """The reference to a group before there is one."""
 
 
 class _TorchProcesses:
@@ -131,7 +131,7 @@ class LoopThread:
         return future
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Wait for the work; who is interrupted cancels it."""
+        """Wait for the work; an interrupt cancels it."""
         future = self.start(work)
         try:
             return future.result()

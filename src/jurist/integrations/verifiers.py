@@ -69,7 +69,7 @@ class VerifiersReward:
             trace.record_reward(name, value, weight)
 
     def _client(self) -> AsyncClient:
-        # One for each call: it belongs to the loop of whoever calls, and they may be many.
+        # One for each call: a client belongs to the event loop of its caller, and callers may have several.
         return client_of(*self._server)
 
 

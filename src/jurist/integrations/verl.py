@@ -156,7 +156,7 @@ def group_size(config: Any, extra_info: Mapping[str, object]) -> int:
 
 
 def __getattr__(name: str) -> type:
-    # verl looks the class up by its name; whoever wants the function alone need not import verl here.
+    # verl looks the class up by its name; using the function alone must not import verl.
     if name == "GroupRewardManager":
         return _manager()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -164,7 +164,7 @@ def __getattr__(name: str) -> type:
 
 @cache
 def _manager() -> type:
-    """The class that ``reward.reward_manager`` names: verl's base class, and what is ours."""
+    """The class that ``reward.reward_manager`` names: a subclass of verl's base class."""
     try:
         base: Any = import_module("verl.experimental.reward_loop.reward_manager.base").RewardManagerBase
     except ModuleNotFoundError as error:

@@ -2,9 +2,9 @@
 
 import tomllib
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from jurist.core.errors import ConfigError, unknown
 
@@ -120,12 +120,18 @@ def config_of(path: Path, legal: Collection[str], **defaults: Any) -> JudgeConfi
     options = read_options(path)
     if wrong := next((name for name in options if name not in legal), None):
         raise unknown(f"option in {path}", wrong, legal)
-    if isinstance(options.get("engine"), list):
-        options["engine"] = ",".join(map(str, options["engine"]))
+    values = defaults | options
+    # Not by the field's annotation: the command line reads this option as a list.
+    engine: Any = values.pop("engine", DEFAULTS.engine)
+    if isinstance(engine, list):
+        engine = ",".join(map(str, cast("list[object]", engine)))
+    if not isinstance(engine, str):
+        raise ConfigError(f"{path}: Expected `str`, got `{type(engine).__name__}` - at `$.engine`")
     try:
-        return msgspec.convert(defaults | options, JudgeConfig, dec_hook=lambda _, value: Path(value))
+        config = msgspec.convert(values, JudgeConfig, dec_hook=lambda _, value: Path(value))
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}") from None
+    return replace(config, engine=engine)
 
 
 def as_dict(config: Any) -> dict[str, Any]:

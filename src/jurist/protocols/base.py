@@ -1,4 +1,4 @@
-"""What a protocol is: a renderer, a parser and the place where its verdict stands."""
+"""A protocol: a renderer, a parser, and the words around its verdict."""
 
 import math
 import re
@@ -18,7 +18,7 @@ Rule = Literal["robust", "eval", "train"]
 
 @dataclass(frozen=True, slots=True)
 class VerdictSlot:
-    """Where a verdict stands in the text: ``before``, one of ``labels``, ``after``.
+    """The words around a verdict: ``before``, one of ``labels``, ``after``.
 
     Labels are single tokens in the usual vocabularies. ``values`` turns them into a rating (its
     expectation); without values there is one label per response (the first n of them), and their

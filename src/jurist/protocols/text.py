@@ -11,7 +11,7 @@ _INVISIBLE_BMP = (
 )
 _INVISIBLE_ABOVE = "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 INVISIBLE = _INVISIBLE_BMP + _INVISIBLE_ABOVE
-"""What stands in a regex character class of invisible characters: controls that are no white space, and what
+"""A regex character class (without brackets) of invisible characters: controls but white space, and what
 Unicode calls Default_Ignorable_Code_Point (DerivedCoreProperties.txt, 15.1)."""
 
 JOINER = "\u2060"
@@ -65,7 +65,7 @@ def unstyled(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """``text`` without the characters that nobody sees."""
+    """``text`` without invisible characters."""
     kinds = (_INVISIBLE_ASCII,) if text.isascii() else _ANY_INVISIBLE
     return _INVISIBLE.sub("", text) if any(kind.search(text) for kind in kinds) else text
 
@@ -78,7 +78,7 @@ def flatten(prompt: Conversation) -> str:
 
 
 def speaker(role: str, assistant: str = "Assistant") -> str:
-    """The name that stands before a turn; a role that is no plain word, or a name of the frames, is Other."""
+    """The name written before a turn; a role that is no plain word, or a name of the frames, is Other."""
     if role.lower() == "assistant":
         return assistant
     return _NAMES.get(role.lower()) or (role if _PLAIN_ROLE.fullmatch(role) else "Other")

@@ -34,9 +34,9 @@ BEST = "knockout(swapped)"
 
 
 class Leading(Record, frozen=True, omit_defaults=False):
-    """Who is ahead after so many comparisons; None while nobody is.
+    """The response that leads after so many comparisons; None while none does.
 
-    Ahead is who has most wins above defeats (the best rating, where responses are rated alone), and stays
+    The leader has most wins above defeats (the best rating, if responses are rated alone), and stays
     it until another has more. ``compared``: matches (or ratings) that are finished.
     """
 
@@ -48,8 +48,8 @@ class Leading(Record, frozen=True, omit_defaults=False):
 class Choice(Record, frozen=True, omit_defaults=False):
     """The best response by index, None unless ``status`` is ok; of several that are level the first.
 
-    ``tied`` are all that are level at the top. ``leader`` is who was ahead at the end: without a choice
-    (a deadline, a judge that failed) that is all there is. ``result`` holds the judgments.
+    ``tied`` are all that are level at the top. ``leader`` led at the end: without a choice (a deadline, a
+    judge that failed) it is the only answer. ``result`` holds the judgments.
     """
 
     best: int | None
@@ -65,12 +65,12 @@ class Choice(Record, frozen=True, omit_defaults=False):
 async def choosing(
     judge: GroupJudge, case: Case, deadline: float | None = None, every: float | None = None
 ) -> AsyncGenerator[Leading | Choice]:
-    """Who is ahead, whenever comparisons have finished, and at the end the one ``Choice``.
+    """The leader, whenever comparisons have finished, and at the end the one ``Choice``.
 
-    It comes as soon as it can no longer change: a knockout's with its final, ``adaptive``'s when it is
-    settled, a round robin's when nobody can catch the first, and then what is still asked is cancelled.
-    ``every``: say who is ahead at least so often (seconds), whether or not that is news. ``deadline`` as
-    in ``GroupJudge.judge``. Who closes the stream cancels the judging.
+    The choice comes as soon as it can no longer change: of a knockout with its final, of ``adaptive`` when
+    it is settled, of a round robin when no response can overtake the first. Requests in flight are cancelled.
+    ``every``: report the leader at least so often (seconds), also if it is the same. ``deadline`` as
+    in ``GroupJudge.judge``. Closing the stream cancels the judging.
     """
     race = _Race()
     chooser = _chooser(judge, race)
@@ -105,14 +105,14 @@ class _Race:
 
     def __init__(self) -> None:
         self.places: tuple[int, ...] = ()
-        """Where each judged response stands in the request."""
+        """The index in the request of each judged response."""
         self.news = asyncio.Event()
         self.certain = asyncio.Event()
-        """Nobody can catch the first of the round robin any more."""
+        """Whether no response can overtake the first of the round robin any more."""
         self.ended = False
-        """The deliberation came to its end, or needed not to."""
+        """Whether the deliberation ended, or need not go on."""
         self.leader: int | None = None
-        """Who is ahead, as it stands in the request."""
+        """The leader, by its index in the request."""
         self.judgments: dict[tuple[int, ...], tuple[Judgment, ...]] = {}
         self._verdicts: dict[tuple[int, ...], Verdict] = {}
         self._shares: dict[tuple[int, int], float] = {}
@@ -144,7 +144,7 @@ class _Race:
             self.certain.set()
 
     def decision(self, case: Case) -> Decision:
-        """Round robin's decision before its end: who cannot be caught is first."""
+        """Round robin's decision before its end: the response that cannot be overtaken is first."""
         n = len(case.responses)
         played = [Match(i, j, s) for (i, j), s in self._shares.items() if i < j]
         unplayed = [Match(i, j, 0.5) for j in range(n) for i in range(j) if (i, j) not in self._shares]
@@ -223,7 +223,7 @@ def _choice(case: Case, race: _Race, result: GroupResult) -> Choice:
 
 
 def _unasked(case: Case, result: GroupResult) -> tuple[tuple[int, ...], Verdict]:
-    """The best by the rule; else all that are not empty: nobody was asked because they are the same."""
+    """The best by the rule; else all that are not empty: they are the same, so no judge was asked."""
     known = [rating for rating in result.ratings if rating is not None]
     if known and not result.level:
         best = max(known)

@@ -35,7 +35,7 @@ class ResponsePolicy(Record, frozen=True):
         return tuple(m if m.role != "assistant" else Message(m.role, _answer(m.content)) for m in response)
 
     def treatment(self, response: Response) -> tuple[Treatment, str]:
-        """How a response (as it is shown) is treated, and what was found in it: "" is nothing."""
+        """How a response (as it is shown) is treated, and the reason for it ("": none)."""
         text = response_text(response)
         if not legible(text):
             return self.empty, "empty response"

@@ -93,7 +93,7 @@ def ranking_of(
         ratings = tuple(rated[i] for i in stand_ins)
         errors = tuple(wrong[i] for i in stand_ins) if wrong else None
     elif not decision.judgments and rating != "score" and len(set(ratings)) == 1:
-        ratings = (LEVEL[rating],) * len(ratings)  # identical, or alone: nobody was asked
+        ratings = (LEVEL[rating],) * len(ratings)  # identical, or alone: no judge was asked
     # Python's sort is stable: equals stand in the order of the case.
     order = tuple(sorted(range(len(ratings)), key=lambda i: -ratings[i]))
     return Ranking(order, ratings, errors, len(matches))

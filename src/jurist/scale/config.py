@@ -25,7 +25,8 @@ class Cluster:
     tries: int = 3
     """A case in whose work a worker died so many times is given up as failed."""
     stall: float = 1800.0
-    """Seconds without any answer after which a worker that waits for one is started anew."""
+    """Seconds without any answer after which a worker that waits for one is started anew; most seconds that
+    an engine may take to be ready."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing, and options that nothing would read."""

@@ -26,7 +26,7 @@ from jurist.scale.part import GIVEN_UP, LOCK_SECONDS, take_in
 from jurist.scale.pool import Pool, Size
 from jurist.scale.shards import write_shards
 from jurist.scale.work import Asking
-from jurist.scale.worker import SESSION, Outcome, Piece, Post
+from jurist.scale.worker import SESSION, STARTS, Outcome, Piece, Post
 
 PARTS = "parts"
 """The folder, within the run folder, of what workers are working on; it is gone when a run has ended."""
@@ -53,7 +53,7 @@ def decide_on(
 ) -> Generator[tuple[Case, Decision]]:
     """Each case with its decision, in the order of the cases, once all of them are decided.
 
-    ``source`` is the name of the input for run.json; ``watching`` gets how many cases are to be decided. What
+    ``source`` is the name of the input for run.json; ``watching`` gets how many cases there are. What
     ``out`` holds is not asked again. Raises ``EngineError`` and ``StoreError``; then the same call goes on
     with what is there. ``slim``: decisions without texts. ``filesystem``: pyarrow's or fsspec's, for shards.
     """
@@ -110,6 +110,7 @@ class _Run(AbstractContextManager["_Run"]):
             self.parts.mkdir(exist_ok=True)
             # Workers of an earlier command stop at their next piece.
             write_whole(self.parts / SESSION, self.session.encode())
+            (self.parts / STARTS).unlink(missing_ok=True)
             self._gather(LOCK_SECONDS)
         except BaseException:
             self.store.close()
@@ -125,19 +126,15 @@ class _Run(AbstractContextManager["_Run"]):
     def decide(self, cases: Iterable[Case], progress: RunProgress, watching: Watching) -> "array[int]":
         """Have all undecided cases decided; returns where each case stands in the run folder."""
         places, pending = self._noted(cases)
+        progress.decisions = progress.kept = len(places) - len(pending)
         if pending:
             self.store.sync()
             with (
                 Pool(self.cluster, self.asking.setup.config, self._say) as pool,
-                watching(len(pending)) as watch,
+                watching(len(places)) as watch,
             ):
                 pieces = self._pieces(pending, pool.size)
                 self._decide(pool, pieces, progress, watch)
-        if len(pending) < len(places):
-            # Their judgments are not read again for being counted; that there are some is what matters.
-            progress.remembered += 1
-            progress.judgments += 1
-        progress.decisions = len(places)
         return places
 
     def decisions(self, places: Iterable[int], *, slim: bool) -> Iterator[tuple[Case, Decision]]:
@@ -191,7 +188,17 @@ class _Run(AbstractContextManager["_Run"]):
     def _decide(self, pool: Pool, pieces: list[Piece], progress: RunProgress, watch: Watch) -> None:
         keys = {name: os.environ[name] for name in KEY_VARIABLES if name in os.environ}
         cluster = self.cluster
-        post = Post(self.asking.work, self.out, self.parts, self.session, cluster.tries, cluster.stall, keys)
+        work = self.asking.work.shared_by(pool.size.workers)
+        post = Post(
+            work,
+            self.out,
+            self.parts,
+            self.session,
+            cluster.tries,
+            cluster.stall,
+            pool.size.workers,
+            keys,
+        )
         left = {piece.name: piece for piece in pieces}
         try:
             while left:
@@ -217,6 +224,9 @@ class _Run(AbstractContextManager["_Run"]):
             progress.decisions += 1
             if decision.verdict.note.startswith(GIVEN_UP):
                 self._warn(f"the case {decision.case_id!r} was {decision.verdict.note}")
+            if decision.right is not None:
+                progress.graded += 1
+                progress.right += decision.right
             for judgment in decision.judgments:
                 progress.count(judgment)
         # The mark first: a worker that is sent the piece again must not begin it anew.

@@ -30,6 +30,11 @@ class Work:
     method: "Method | None" = None
     repairer: JudgeConfig | None = None
 
+    def shared_by(self, workers: int) -> "Work":
+        """What one of so many workers is told: its share of what a server takes in a minute."""
+        repairer = self.repairer and _share(self.repairer, workers)
+        return replace(self, config=_share(self.config, workers), repairer=repairer)
+
 
 @dataclass(frozen=True, slots=True)
 class Asking:
@@ -85,6 +90,18 @@ class Asking:
         """The same judges with other engines in the place of their own."""
         repairer = self.repairer and _with_engine(self.repairer, wrap)
         return replace(self, setup=_with_engine(self.setup, wrap), repairer=repairer)
+
+
+def _share(config: JudgeConfig, workers: int) -> JudgeConfig:
+    limits = {
+        "requests_per_minute": config.requests_per_minute,
+        "tokens_per_minute": config.tokens_per_minute,
+    }
+    least = {"requests_per_minute": 0.1, "tokens_per_minute": 10.0}
+    return replace(
+        config,
+        **{name: max(least[name], most / workers) for name, most in limits.items() if most is not None},
+    )
 
 
 def judging(setup: JudgeSetup) -> Asking:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, Unpack
@@ -28,6 +28,9 @@ AT_ONCE = 2
 
 CHECK_SECONDS = 2.0
 """Between two looks for an answer, and between two tries to reach an engine."""
+
+STARTS = "starts.txt"
+"""Which nodes began to load an engine (``+ NODE``), and where one was ready (``* NODE``)."""
 
 STALLED = 86
 """Exit code of a worker that got no answer for too long."""
@@ -54,6 +57,7 @@ class Post:
     session: str
     tries: int
     stall: float
+    workers: int = 1
     keys: dict[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
@@ -84,11 +88,21 @@ class Worker:
         try:
             self._admitted()
             if not self._done(piece.name).exists():
-                asking = self._asking.result()
+                asking = self._loaded()
                 self._submit(self._decided(asking, piece)).result()
         except JuristError as error:
             return Outcome(piece.name, error.message, error.hint)
         return Outcome(piece.name)
+
+    def _loaded(self) -> Asking:
+        """The judge; raises ``EngineError`` where its engine is not ready in time: it may never be."""
+        try:
+            return self._asking.result(self._post.stall)
+        except TimeoutError:
+            raise EngineError(
+                f"the engine on {os.uname().nodename} was not ready after {self._post.stall:.0f} s",
+                hint="see Ray's log of the worker; --stall gives it more time",
+            ) from None
 
     def _done(self, name: str) -> Path:
         return self._post.parts / f"{name}.done"
@@ -108,17 +122,35 @@ class Worker:
 
     async def _ready(self) -> Asking:
         """The judge, once its engine can be reached; one that is being started is waited for."""
+        self._note_start("+")
         asking = Asking.of(self._post.work)
         until = time.monotonic() + asking.setup.config.retry_for
         self._guard = GiveUp(asking.setup.config.give_up_after)
         while True:
             try:
                 await asking.check()
+                self._note_start("*")
                 return asking
             except EngineError:
                 if time.monotonic() >= until:
                     raise
                 await asyncio.sleep(CHECK_SECONDS)
+
+    def _note_start(self, mark: str) -> None:
+        """Note that an engine is loaded, or ready; raises where workers die of it again and again."""
+        post, node = self._post, os.uname().nodename
+        path = post.parts / STARTS
+        with suppress(OSError), path.open("a") as file:
+            file.write(f"{mark} {node}\n")
+        lines = path.read_text().splitlines() if path.exists() else []
+        starts = 0
+        for line in lines:
+            starts = 0 if line == f"* {node}" else starts + (line == f"+ {node}")
+        if starts > post.tries * post.workers:
+            raise EngineError(
+                f"workers on {node} died {starts - 1} times while their engine was loaded",
+                hint="too little memory is the usual cause: see Ray's log of the worker",
+            )
 
     async def _decided(self, asking: Asking, piece: Piece) -> None:
         post = self._post

@@ -1,4 +1,4 @@
-"""Exports a trained model: a Hugging Face folder in one precision, a GGUF file for the embedded engine."""
+"""Exports a trained model as a Hugging Face folder, and as a GGUF file for the embedded engine."""
 
 import json
 import shutil

@@ -45,7 +45,7 @@ class PolicyModel:
 
 
 def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: object) -> PolicyModel:
-    """The model and its tokenizer; raises ``ConfigError`` with the reason where one cannot be had."""
+    """The model and its tokenizer; raises ``ConfigError`` with the reason if one cannot be loaded."""
     torch, transformers = package("torch"), package("transformers")
     quiet()
     name = options.model
@@ -59,7 +59,7 @@ def load(options: TrainOptions, *, kind: str = "AutoModelForCausalLM", **more: o
             hint="set eos_token in its tokenizer_config.json",
         )
     if tokenizer.pad_token_id is None:
-        # The padding is masked wherever it stands, so any token will do.
+        # Padding is always masked, so any token can be used.
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
     config: Library = model.config.get_text_config()

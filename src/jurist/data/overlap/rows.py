@@ -46,7 +46,7 @@ def _row_case(row: Row) -> RowCase:
 
 
 def _judgeable(fields: Fields) -> Fields:
-    """The row itself where it has responses; else a row with its prompt and answer under names of ours."""
+    """The row itself if it has responses; else one with its prompt and answer as ``prompt``, ``response``."""
     present = [name for name, value in fields.items() if value is not None]
     known = {*RESPONSES, *_PROMPTS, *ANSWERS, *_TALKS}
     typo = any(get_close_matches(x.lower(), RESPONSES, 1, 0.85) for x in present if x not in known)

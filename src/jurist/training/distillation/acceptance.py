@@ -57,7 +57,7 @@ FLAWS: Mapping[Reason, str] = {
     Reason.LONG: "it is far too long",
     Reason.UNREADABLE: "its verdict cannot be read, since its tags are not in order",
 }
-"""What a repairer can mend, as it is told; the other reasons are no flaws of the text."""
+"""Reasons that a repairer can correct, in the words of its prompt; others are no faults of the text."""
 
 CHAINS: Mapping[str, Callable[[Chain], bool]] = {
     "rubrics": lambda chain: chain.whole,

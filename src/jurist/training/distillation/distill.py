@@ -63,7 +63,7 @@ def teacher_of(config: JudgeConfig, method: Method, say: Say) -> JudgeSetup:
 
 
 def repairer_of(path: Path, teacher: JudgeConfig, say: Say) -> JudgeSetup:
-    """Who writes flawed chains anew, from a TOML file of options; it writes in the teacher's protocol."""
+    """The repairer, from a TOML file of options; it writes in the teacher's protocol."""
     legal = {f.name for f in fields(JudgeConfig)} - {*_SHARED, *_REFUSED}
     chosen = config_of(path, legal, cache=teacher.cache)
     shared = {name: getattr(teacher, name) for name in _SHARED}
@@ -140,7 +140,7 @@ def usable_pairs(cases: Iterable[Case], protocol: Protocol, bad: list[JuristErro
 
 
 def check_pair(case: Case, protocol: Protocol) -> None:
-    """Raise ``ProtocolError`` or ``InputError`` for a case whose chains nobody could check."""
+    """Raise ``ProtocolError`` or ``InputError`` for a case whose chains cannot be checked."""
     check_arity(protocol, case, len(case.responses))
     if case.gold is None:
         raise InputError(

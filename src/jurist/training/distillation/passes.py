@@ -52,7 +52,7 @@ class Attempt(NamedTuple):
 
 
 class FlawedCase(Case, frozen=True):
-    """A case whose judgment is to be written anew: what an ask for a repair is about."""
+    """A case whose rejected judgment is to be rewritten: the case that a repairer is asked about."""
 
     flawed: Judged | None = None
 
@@ -84,7 +84,7 @@ class Teacher:
         )
 
     def thinks(self, draft: Draft) -> bool:
-        """Whether the student's reasoning stands before its answer."""
+        """Whether the student reasons before its answer."""
         return self.judge.protocol.opens_thinking or bool(draft.thinking.strip())
 
     def mended(self, draft: Draft, judgment: Judgment) -> Draft:
@@ -138,7 +138,7 @@ class Passes:
         return Attempt(self._judged(case, drafts), judgments)
 
     async def _mend(self, ask: Ask, case: Case, attempt: Attempt) -> Attempt:
-        """An attempt with its flawed chains written anew."""
+        """An attempt with its rejected chains rewritten."""
 
         async def one(judged: Judged) -> Draft:
             if not _flawed(judged):

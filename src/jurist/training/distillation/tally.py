@@ -40,7 +40,7 @@ class Summary(Record, frozen=True, omit_defaults=False):
     ``pairs`` have a preferred response; ``ties`` and ``unread`` rows were left out. ``pairs_first`` have
     rows after the first pass, ``pairs_repaired`` after the second. ``row_tokens`` stand in the rows;
     ``tokens_per_row`` divides all that was written in both passes by the rows. ``shown_first`` is the share
-    of rows in which the better response stands first: a student learns a preference for a place from it.
+    of rows in which the better response is shown first: a student learns a preference for a position from it.
     """
 
     source: str
