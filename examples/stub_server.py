@@ -1,6 +1,6 @@
 """A stand-in for a server of RM-R1, to try commands without a GPU: `python examples/stub_server.py [PORT]`.
 
-It speaks OpenAI's chat completions on port 8000, under the model's name, and writes a judgment of RM-R1's form
+It speaks OpenAI's chat completions on port 8000, under the model's name, and writes judgments of RM-R1's form
 whose verdict is drawn from a hash of the prompt. So every number that comes of it means nothing.
 """
 

@@ -316,6 +316,24 @@ def test_kills_lose_nothing_and_nothing_is_asked_twice(tmp_path: Path):
     assert len(asked) + len(engine.queries) - 160 <= 4 * 16
 
 
+def test_a_kill_between_the_first_files_leaves_a_folder_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[Path] = []
+
+    def killed(path: Path, _: object) -> None:
+        path.touch()
+        made.append(path)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jurist.core.store.Lines", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Store(tmp_path, CONFIG)
+    assert asyncio.run(_run(tmp_path, n=2)).keys() == {"0", "1"}
+
+
 async def test_another_configuration_is_refused_and_named(tmp_path: Path):
     await _filled(tmp_path)
     with pytest.raises(StoreError, match="seed was 0, now 1") as caught:

@@ -55,6 +55,7 @@ ONLY_PARSED = {
     "how-to-rm-r1: import rewardbench": "needs RM-R1's repository; see tests/test_benchmarks_rewardbench.py",
     "endpoints: judge runs/l -o runs/l3": "replays texts of rrm, which the stub did not write for it",
     "endpoints: label runs/l": "goes on from responses that a policy drew; tests of labels run it",
+    "plan: plan eval rewardbench,rm-bench": "fetches from a hub; tests/test_judging_plan.py has llmbar",
     "scale: judge pairs.jsonl": "needs a Ray cluster; `make faults` runs the same",
     "recipes: ablate recipes/rm_r1/laptop.toml": "trains for an hour; with --dry-run it is run",
     "recipes: data verifiable": "reads what recipes/laptop/sums.py samples from a model for minutes",

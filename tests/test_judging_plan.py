@@ -82,7 +82,7 @@ def test_the_calls_of_a_tournament_are_exact(text: str, server: Any, tmp_path: P
     assert (calls.low, calls.high) == (len(asked), len(asked))
 
 
-def planned_judge(source: Path, *words: object) -> Any:
+def planned_judge(source: Path, *words: Any) -> Any:
     """The calls by the function that the commands use."""
     names = {"-e": "engine", "-m": "model", "-p": "protocol", "-d": "deliberation", "--temperature": ""}
     given = dict(zip(words[::2], words[1::2], strict=True))

@@ -66,3 +66,20 @@ def test_every_environment_variable_that_is_read_is_documented():
     for path in (ROOT / "src").rglob("*.py"):
         for name in re.findall(r"""environ(?:\.get\(|\[)["']([A-Z_]+)["']""", path.read_text()):
             assert f"`{name}`" in page or name == "TERM", (path.name, name)
+
+
+FOREIGN = {"jurist: command not found", "maximum context length", "429"}
+"""What shells and servers say."""
+
+
+def test_the_messages_of_the_troubleshooting_page_are_said_by_the_code():
+    source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    # Texts that are written in several parts are one.
+    source = re.sub(r"\"\s*f?\"", "", source)
+    page = (ROOT / "docs" / "troubleshooting.md").read_text().partition("## Results")[0]
+    messages = re.findall(r"`([^`]+)`", "\n".join(re.findall(r"^\| (.*?) \|", page, re.M)))
+    assert len(messages) > 15
+    for message in set(messages) - FOREIGN:
+        for part in re.split(r"\.\.\.|'[^']*'|\b(?:N|FILE|LINE|\d+)\b", message):
+            words = part.strip(" ,;:")
+            assert len(words) < 4 or words in source, (message, words)

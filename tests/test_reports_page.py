@@ -258,6 +258,20 @@ def test_filters_keys_links_and_labels_work_in_a_browser(browser: Any, tmp_path:
     assert not errors(browser)
 
 
+@pytest.mark.parametrize("width", [390, 1300])
+def test_only_the_rows_in_sight_are_in_the_page(browser: Any, tmp_path: Path, width: int):
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        opened(browser, tmp_path, [write_run(tmp_path / "one", 300)], "cases")
+        assert 5 < len(until(lambda: browser.find_elements("css selector", ".row"))) < 40
+        browser.execute_script("document.querySelector('.list').scrollTop = 1e6")
+        until(lambda: "c299" in " ".join(shown(browser, ".row b")))
+        assert len(browser.find_elements("css selector", ".row")) < 40
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_code_without_fences_keeps_its_indentation(browser: Any, tmp_path: Path):
     code = (
         "def twice(x):\n    for _ in range(2):\n        x = __add__(x, x)\n\n    return x\n\nprint(twice(1))"

@@ -12,7 +12,7 @@ from tiny import TOKENIZER_TEXT, save_bpe_model, scalar_model
 from jurist.cli.main import run as jurist
 from jurist.core.errors import ConfigError, EngineError
 from jurist.core.types import Message
-from jurist.engines.embedded import EmbeddedEngine
+from jurist.engines.embedded import EmbeddedEngine, embedded_chat
 from jurist.engines.gguf import packaged
 from jurist.training.export import GGUF, _cutting, export
 from jurist.training.model import embedded_folder, embedded_tokenizer
@@ -35,7 +35,7 @@ def written(file: Path, ids: list[list[int]]) -> tuple[list[list[int]], list[lis
 
     async def ask():
         await engine.check()
-        shown = [engine._runtime.chat_ids((Message("user", p),), None) for p in PROMPTS]
+        shown = [engine._runtime.chat.ids((Message("user", p),), None) for p in PROMPTS]
         settings = {"max_new_tokens": 16, "do_sample": False}
         outputs = await asyncio.gather(*[engine._runtime.submit(i, settings) for i in ids])
         await engine.aclose()
@@ -81,15 +81,9 @@ def test_tokenizer_of_the_embedded_model_matches_engine():
     texts += ["".join(draw.choices("  1a9.\n\té½'²", k=draw.randint(1, 12))) for _ in range(500)]
     source = packaged()
     tokenizer = embedded_tokenizer(source.parent, source.name)
-    engine = EmbeddedEngine("base")
-
-    async def read() -> list[list[int]]:
-        await engine.check()
-        ids = [engine._runtime._encode(text) for text in texts]
-        await engine.aclose()
-        return ids
-
-    assert [tokenizer(text, add_special_tokens=False).input_ids for text in texts] == asyncio.run(read())
+    chat = embedded_chat("base")
+    for text in texts:
+        assert tokenizer(text, add_special_tokens=False).input_ids == chat._encode(text), text
     assert _cutting(json.loads(tokenizer.backend_tokenizer.to_str())) == "smollm"
 
 

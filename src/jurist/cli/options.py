@@ -92,8 +92,8 @@ def _group_options(of: type, options: dict[str, tuple[Group, str | None, str | N
         if default is not None:
             how["show_default"] = _constant(default)
         # Several servers may each have a flag of their own; the configuration joins them.
-        hint = list[str] if name == "engine" else of.__annotations__[name]
-        how |= {"negative": ""} if name == "engine" else {}
+        hint = list[str] | str if name == "engine" else of.__annotations__[name]
+        how |= {"negative": "", "metavar": "STR"} if name == "engine" else {}
         of.__annotations__[name] = Annotated[hint, Parameter(**how)]
 
 

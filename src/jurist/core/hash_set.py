@@ -77,8 +77,8 @@ def _raw(text: str | bytes) -> bytes | str:
         raw = bytes.fromhex(text)
     except ValueError:
         return text
-    # Blanks and capitals would be read too.
-    return raw if raw.hex() == text else text
+    # Blanks are passed over, so that it may be less than it looked.
+    return raw if len(raw) == 12 else text
 
 
 def _place(rests: bytes, rest: bytes) -> int:

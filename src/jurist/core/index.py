@@ -3,9 +3,8 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zlib import crc32
 
 import msgspec
@@ -24,6 +23,7 @@ from jurist.core.index_file import (
     temporary,
     write_checksum,
 )
+from jurist.core.index_state import DecisionPlace, FileState, Waiting
 from jurist.core.run_lines import (
     CASES,
     DECISIONS,
@@ -40,6 +40,9 @@ from jurist.core.run_lines import (
 from jurist.core.types import Status
 
 INDEX = "index.sqlite"
+_DECIDED = "decided"
+"""The row of the table of files with the number of cases that have a decision, as of the last closing."""
+
 WAITING = 2000
 """Records that are written to the index at once."""
 PAGE = 1000
@@ -47,45 +50,6 @@ PAGE = 1000
 
 _OLD = 1 << 60
 """Is taken from the place of a decision whose case is not in the folder: it stands before all others."""
-
-
-class DecisionPlace(NamedTuple):
-    """Where a decision stands."""
-
-    case_id: str
-    digest: str
-    at: int
-    complete: bool
-    place: int
-
-
-@dataclass(slots=True)
-class _FileState:
-    """How much of a file is in the index: ``size`` bytes, the last line of which begins at ``last``.
-
-    ``crc`` is the checksum of that line, or of the one before ``line``, which came since. ``block`` is the
-    checksum of what stands from ``begin`` on.
-    """
-
-    size: int = 0
-    last: int = 0
-    crc: int = 0
-    line: bytes | None = None
-    begin: int = 0
-    block: int = 0
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """Records that are in the files and not yet in the database."""
-
-    cases: dict[str, int] = field(default_factory=dict[str, int])
-    prompts: dict[str, int] = field(default_factory=dict[str, int])
-    judgments: dict[str, tuple[int, bool]] = field(default_factory=dict[str, tuple[int, bool]])
-    decisions: dict[tuple[str, str], DecisionPlace] = field(
-        default_factory=dict[tuple[str, str], DecisionPlace]
-    )
-    count: int = 0
 
 
 class Index:
@@ -98,8 +62,8 @@ class Index:
 
     def __init__(self, folder: Path, unsealed: dict[str, int], *, write: bool = False) -> None:
         self._folder, self._unsealed, self._write = folder, unsealed, write
-        self._waiting = _Waiting()
-        self._states: dict[str, _FileState] = {}
+        self._waiting = Waiting()
+        self._states: dict[str, FileState] = {}
         # A case was damaged, so that a decision may rest on what is not there.
         self._case_gone = False
         # What a new folder was asked about; None where the database knows more.
@@ -136,7 +100,8 @@ class Index:
         write = write and self._write
         try:
             if write:
-                self.flush()
+                number = self.decisions()
+                self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?, 0, 0)", (_DECIDED, number))
                 commit(self._database)
         except sqlite3.Error:
             write = False  # the lines are kept, and the next process reads what the index lacks
@@ -148,7 +113,7 @@ class Index:
     def again(self) -> None:
         """Make the index again from the files: it named a record that is not where it says."""
         self._database.close()
-        self._waiting, self._states = _Waiting(), {}
+        self._waiting, self._states = Waiting(), {}
         self._database = connect(self._folder / INDEX, fresh=True) if self._write else temporary()
         self._catch_up()
 
@@ -229,7 +194,8 @@ class Index:
     def decisions(self) -> int:
         """How many cases have a decision."""
         self.flush()
-        return self._one("SELECT count(DISTINCT case_id) FROM decisions") or 0
+        known = self._one("SELECT size FROM files WHERE name = ?", _DECIDED)
+        return known or self._one("SELECT count(DISTINCT case_id) FROM decisions") or 0
 
     def settled(self) -> HashSet:
         """The digests of the cases that are decided, no judgment under them failed or lost."""
@@ -286,7 +252,7 @@ class Index:
 
     def flush(self) -> None:
         """Put what waits into the database, with how far each file is in it, in one transaction."""
-        waiting, self._waiting = self._waiting, _Waiting()
+        waiting, self._waiting = self._waiting, Waiting()
         if not waiting.count:
             return
         self._seen_last()
@@ -303,6 +269,7 @@ class Index:
             run("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?)", waiting.decisions.values())
             run("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?, ?)", self._blocks_ended())
             states = [(name, s.size, s.last, s.crc) for name, s in self._states.items()]
+            states.append((_DECIDED, 0, 0, 0))
             run("INSERT OR REPLACE INTO files (name, size, last, crc) VALUES (?, ?, ?, ?)", states)
             commit(self._database)
         except sqlite3.OperationalError as error:
@@ -314,7 +281,7 @@ class Index:
             self.again()
 
     def _added(self, name: str, at: int, line: bytes, text: str = "") -> None:
-        state = self._states.get(name) or self._states.setdefault(name, _FileState())
+        state = self._states.get(name) or self._states.setdefault(name, FileState())
         state.size, state.last, state.line = at + len(line) + 1, at, line
         state.block = crc32(b"\n", crc32(line, state.block))
         if self._seen is not None:
@@ -342,7 +309,7 @@ class Index:
             if state.line is not None:
                 state.crc, state.line = crc32(state.line), None
 
-    def _crc(self, name: str, state: _FileState) -> int:
+    def _crc(self, name: str, state: FileState) -> int:
         try:
             file = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW)
         except OSError:
@@ -377,8 +344,9 @@ class Index:
 
     def _catch_up(self) -> None:
         """Read the lines that are not in the index; all where it is not that of these files."""
-        kept = self._database.execute("SELECT name, size, last, crc FROM files").fetchall()
-        self._states = {name: _FileState(size, last, crc, begin=size) for name, size, last, crc in kept}
+        rows = self._database.execute("SELECT name, size, last, crc FROM files").fetchall()
+        kept = [row for row in rows if row[0] in FILES]
+        self._states = {name: FileState(size, last, crc, begin=size) for name, size, last, crc in kept}
         sizes = {name: _size(self._folder / name) for name in FILES}
         for name, state in self._states.items():
             if state.size > sizes.get(name, 0) or (state.size and state.crc != self._crc(name, state)):
@@ -423,6 +391,8 @@ class Index:
             table = name.removesuffix(".jsonl")
             self._database.execute(f"DELETE FROM {table} WHERE at BETWEEN ? AND ?", within)
             self._case_gone |= name == CASES
+        if damaged:
+            self._database.execute("UPDATE files SET size = 0 WHERE name = ?", (_DECIDED,))
         if self._case_gone:
             gone = "place >= 0 AND place NOT IN (SELECT at FROM cases)"
             self._database.execute(f"UPDATE decisions SET complete = 0 WHERE {gone}")
@@ -442,8 +412,8 @@ class Index:
             if not all(found is not None and found is not False for found in there):
                 self._database.execute("UPDATE decisions SET complete = 0 WHERE at = ?", (at,))
 
-    def _state(self, name: str) -> _FileState:
-        return self._states.get(name) or _FileState()
+    def _state(self, name: str) -> FileState:
+        return self._states.get(name) or FileState()
 
     def _read_line(self, name: str, at: int, line: bytes) -> None:
         old = at < self._unsealed.get(name, 0)

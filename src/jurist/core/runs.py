@@ -12,7 +12,8 @@ import msgspec
 from jurist.core.errors import StoreError
 from jurist.core.files import lines_from, read_regular
 from jurist.core.hash_set import HashSet
-from jurist.core.index import DecisionPlace, Index
+from jurist.core.index import Index
+from jurist.core.index_state import DecisionPlace
 from jurist.core.records import Damage, DamagedError, Records, decision_of
 from jurist.core.run_config import read_run
 from jurist.core.run_lines import DECISIONS, JUDGMENTS, DecisionLine

@@ -261,12 +261,15 @@ class Store:
         before = read_run(self.folder) if (self.folder / RUN).exists() else None
         if before is not None:
             config = agreed(self.folder, before.config, config, FREE, self._warn)
+        else:
+            # First of all: files without it are nobody's, and who is killed between them must come back.
+            write_run(self.folder, RunFacts(config, FORMAT, {}))
         self._lines = {name: Lines(self.folder / name, self._warn) for name in FILES}
         unsealed = {} if before is None else before.unsealed
         if before is not None and before.version < FORMAT:
             unsealed = {name: self._lines[name].size for name in (JUDGMENTS, DECISIONS)}
         facts = RunFacts(config, FORMAT, unsealed)
-        if facts != before:
+        if before is not None and facts != before:
             write_run(self.folder, facts)
         return unsealed
 

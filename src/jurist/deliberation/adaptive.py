@@ -31,21 +31,21 @@ LEAST = 3
 
 
 def adaptive(budget: int = 0, match: Deliberation | None = None, seed: int = 0) -> Deliberation:
-    """Round robin's pick at a third of its matches for n = 16: those that can still change the pick.
+    """Mostly the best response of a round robin, at a third of its matches for n = 16.
 
-    A knockout opens (ties and matches without a verdict go to the earlier place). Then each round plays
-    a quarter of what is left of the budget, 3 matches at least, between those who still have a chance
-    and opponents whom they may or may not beat: for n = 16 at most 10 rounds, 6 to 9 on average. No pair
-    meets twice. The search ends when the budget is spent, or before that when nobody else could reach
-    the first any more: then the pick is exactly ``round_robin``'s, and the verdict's note says so.
+    It begins with a knockout (ties and matches without a verdict go to the earlier place). Then each round
+    plays a quarter of the remaining budget, at least 3 matches, between responses that can still become
+    first and opponents against which the result is open: for n = 16 at most 10 rounds, 6 to 9 on average.
+    No pair meets twice. It ends when the budget is spent, or before when no other response can reach the
+    first: then the best response is exactly that of ``round_robin``, and the verdict's note says so.
 
     ``budget``: matches of one case; 0 is 5/8 n log2 n, rounded up (40 for n = 16, 15 for 8, 100 for 32).
-    Never more than a round robin, which it is with a budget of n (n - 1) / 2. Scores are win rates with
-    the expected result of each match that was not played (``bradley_terry``); those who would reach the
-    pick are put 1e-6 below it. A match without a verdict is half for both, as in ``round_robin``; all
-    else is as in ``knockout``. Raises ``ConfigError`` for a budget below the n - 1 of a knockout.
-    How often it is round robin's pick: benchmarks/adaptive.py. Choosing the pairs of a case takes 15 ms
-    for n = 16, 0.6 s for 64 and 4 s for 128: for hundreds of responses take ``knockout`` or ``swiss``.
+    With n (n - 1) / 2 or more it is a round robin. Scores are win rates, with the expected result of each
+    match that was not played (``bradley_terry``); scores that would reach the first are set 1e-6 below it. A
+    match without a verdict counts half for both, as in ``round_robin``; all else is as in ``knockout``.
+    Raises ``ConfigError`` for a budget below the n - 1 of a knockout. How often it agrees with a round
+    robin: benchmarks/adaptive.py. Choosing the pairs of a case takes 15 ms for n = 16, 0.6 s for 64 and 4 s
+    for 128: for hundreds of responses use ``knockout`` or ``swiss``.
     """
     if budget < 0 or budget != int(budget):
         raise ConfigError(f"adaptive({budget})", hint="budget is a number of matches; 0: 5/8 n log2 n")
@@ -77,10 +77,10 @@ def shares(matches: Sequence[Match]) -> Shares:
 
 
 def settled(players: Sequence[int], got: Shares) -> int | None:
-    """Who is first in the round robin whatever the matches bring that are still to be played, or None.
+    """The player that is first in the round robin whatever the results of the remaining matches, or None.
 
-    Nobody else may reach its score of now; only those whom it beat outright may draw level with it, for
-    then it wins the head-to-head among them.
+    No other player may be able to reach its present score; players that it beat outright may draw level
+    with it, since it wins the head-to-head against them.
     """
     now = {i: fsum(got.get((i, j), 0) for j in players) for i in players}
     reach = {i: now[i] + sum((i, j) not in got for j in players) - 1 for i in players}
@@ -111,7 +111,7 @@ def chances(players: Sequence[int], got: Shares, odds: Shares) -> dict[int, floa
     """Each player's chance to be first in the round robin, up to a common factor.
 
     ``odds``: of the matches still to be played; they are taken as independent, and so are the players.
-    Of two who are level the one that won their match is ahead, but for ``CYCLE``.
+    Of two level players the winner of their match is first, but for ``CYCLE``.
     """
     now = {i: fsum(got.get((i, j), 0) for j in players) for i in players}
     more = {i: _wins([odds[i, j] for j in players if (i, j) in odds]) for i in players}

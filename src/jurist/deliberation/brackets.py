@@ -19,8 +19,7 @@ def pair(a: int, b: int) -> Pair:
 def draw(players: Iterable[int], seed: int, name: str = "") -> list[int]:
     """The players in a random order, which depends on them, the seed and the name alone.
 
-    The name is that of the case: were all cases drawn alike, the same places would have the byes and the
-    pivot in each of them.
+    The name is that of the case, so that byes and pivots differ from case to case.
     """
     drawn = sorted(players)
     Random(f"{seed}/{name}").shuffle(drawn)
@@ -30,8 +29,8 @@ def draw(players: Iterable[int], seed: int, name: str = "") -> list[int]:
 def bracket(entrants: Sequence[int]) -> list[int | None]:
     """The places of a knockout: neighbours meet, then their winners; None is a bye.
 
-    The field is filled up to a power of two, so that nobody has more than one bye, and in the first
-    round; the first entrants have them. n entrants play n - 1 matches.
+    The field is filled up to a power of two by byes, one at most for each player, all in the first round;
+    the first entrants have them. n entrants play n - 1 matches.
     """
     size = 1 << (len(entrants) - 1).bit_length()
     byes = size - len(entrants)
@@ -59,8 +58,8 @@ def against(pivot: int, players: Iterable[int]) -> list[Pair]:
 def ring(drawn: Sequence[int], k: int, seed: int, name: str = "") -> list[Pair]:
     """Each meets k others; no pair twice. ``drawn`` is a random order, so each pair is as likely.
 
-    The players sit in a circle and meet those at fixed distances: 1, which links them all, and random
-    ones. Where n and k are odd somebody must meet k + 1; from k = n - 1 on everyone meets everyone.
+    The players form a circle and meet those at fixed distances: 1, which connects all of them, and random
+    ones. If n and k are odd, one player meets k + 1; from k = n - 1 on all meet all.
     """
     n = len(drawn)
     if k >= n - 1:
@@ -77,10 +76,10 @@ def ring(drawn: Sequence[int], k: int, seed: int, name: str = "") -> list[Pair]:
 
 
 def swiss_round(ranking: Sequence[int], met: Collection[Pair], rested: Collection[int]) -> list[Pair]:
-    """Neighbours in the ranking meet, without a rematch; of an odd number the lowest rests who did not yet.
+    """Neighbours in the ranking meet, without a rematch; of an odd number the lowest one not rested rests.
 
-    A pairing of all is found as long as each has met fewer than half of the others. Where none exists,
-    those are left out for whom nobody is left; an empty round says that everyone has met everyone.
+    A pairing of all players is found as long as each has met fewer than half of the others. If there is
+    none, players without a possible opponent are left out; in an empty round all have met all.
     """
     field = list(ranking)
     if len(field) % 2:
@@ -117,9 +116,9 @@ def _matched(field: list[int], met: Collection[Pair], tries: int = 10_000) -> li
 
 
 def _repaired(pairs: list[Pair], field: Sequence[int], met: Collection[Pair]) -> list[Pair] | None:
-    """All of the field paired: two who are left over part a pair both can do without; None where they cannot.
+    """All players paired: two without an opponent each take one of another pair; None if that is impossible.
 
-    Two who have met fewer than half of the others always find such a pair (Dirac's argument).
+    If they have met fewer than half of the others, there always is such a pair (Dirac's argument).
     """
     left = [p for p in field if all(p not in both for both in pairs)]
     while left:

@@ -28,10 +28,10 @@ def exact(k: int = 5, parallel: int = 0) -> Deliberation:
     so after an early stop they differ from those of all k. An unresolved vote abstains; when all do, the
     case has no verdict. Ratings (one response) have no lead: all k are asked and averaged.
 
-    ``parallel``: how many votes are in flight. By default (0) as many as are needed at best, so that no
-    vote is asked in vain and the asks do not depend on the order in which votes arrive. More of them
-    answer sooner; those in flight at the decision are cancelled, and what they had written is not
-    counted, because nobody says how much it was. All that returned is in ``Decision.judgments``.
+    ``parallel``: how many votes are in flight. By default (0) as many as the shortest possible decision
+    needs, so that no vote is wasted and the questions do not depend on the order in which votes arrive. With
+    more the decision is faster; votes in flight when it is made are cancelled, and their tokens are not
+    counted, since their number is unknown. All votes that returned are in ``Decision.judgments``.
     """
     return _stopping("exact", k, cannot_be_lost, parallel)
 
@@ -41,10 +41,10 @@ def confident(k: int = 16, error: float = 0.01, parallel: int = 0) -> Deliberati
 
     A sequential test. The leader's share of votes has the prior Beta(1/2, 1/2), the votes to come are
     beta-binomial given those cast; with more than two responses the leader is tested against the
-    runner-up, and unresolved votes to come are left out of account. However often one looks, at most
-    ``error`` of the decisions differ from ``vote(k)`` where cases are as the prior says, and fewer
-    where votes agree more. It is no bound for a case of its own: on pure coin flips 3% differ at
-    k = 16 and error 0.01 (measured by benchmarks/deliberation.py, by difficulty).
+    runner-up, and future votes are taken to be resolved. At most ``error`` of the decisions differ from
+    ``vote(k)`` if cases are distributed as in the prior, and fewer if votes agree more. It is no bound for a
+    single case: on pure coin flips 3% differ at k = 16 and error 0.01 (measured by
+    benchmarks/deliberation.py, by difficulty).
 
     Scores, abstentions, ratings and ``parallel`` are as in ``exact``, which it equals for small k.
     """

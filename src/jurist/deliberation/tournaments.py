@@ -70,7 +70,7 @@ def round_robin(match: Deliberation | None = None, most: int = 5000) -> Delibera
 def random_opponents(k: int = 4, match: Deliberation | None = None, seed: int = 0) -> Deliberation:
     """Each meets k random others, no pair twice: k n / 2 matches, all at once; scored as ``round_robin``.
 
-    Where k and n are odd one of them meets k + 1; from k = n - 1 on it is a round robin.
+    If k and n are odd, one response meets k + 1; from k = n - 1 on it is a round robin.
     """
     if k < 1 or k != int(k):
         raise ConfigError(f"random_opponents({k}) plays nothing", hint="k is a whole number of at least 1")
@@ -96,11 +96,11 @@ def pivot(match: Deliberation | None = None, seed: int = 0) -> Deliberation:
 
 
 def swiss(rounds: int = 0, match: Deliberation | None = None, seed: int = 0) -> Deliberation:
-    """Rounds in which those of like win rate meet, without rematches; scored as ``round_robin``.
+    """Rounds in which responses of similar win rate meet, without rematches; scored as ``round_robin``.
 
-    ``rounds``: 0 is log2 n, rounded up, and one more: for n = 16 a third of a round robin's matches.
-    The first round is drawn; of an odd number the lowest who did not yet rest does, which counts as
-    nothing. Ends early when everyone has met everyone.
+    ``rounds``: 0 is log2 n, rounded up, and one more: for n = 16 a third of a round robin's matches. The
+    first round is drawn at random. Of an odd number the lowest response that has not rested yet rests, which
+    is not counted. It ends early when all have met all.
     """
     if rounds < 0 or rounds != int(rounds):
         raise ConfigError(f"swiss({rounds})", hint="rounds is a whole number; 0: log2 n, rounded up, and 1")

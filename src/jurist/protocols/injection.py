@@ -1,10 +1,10 @@
 """Protects the judge from instructions in responses: forged verdicts, frames and control tokens are broken.
 
-A mark goes behind the first character of each marker. What a parser reads gets a visible mark: a judge that
-drops invisible characters when it copies a candidate would turn a marker with an invisible one into a
-verdict (``benchmarks/injection_marks.py`` measures that). Control tokens and frames, which look like
-ordinary text in HTML or Markdown, get an invisible word joiner. Ordinary text stays as it is, and
-``restore`` takes out exactly what ``defuse`` put in.
+A mark is put behind the first character of each marker. Markers that a parser reads get a visible mark: a
+judge often drops invisible characters when it copies a response, and would so turn the marker into a verdict
+(measured by ``benchmarks/injection_marks.py``). Control tokens and frames, which occur in ordinary HTML and
+Markdown, get an invisible word joiner. Other text is not changed, and ``restore`` removes exactly what
+``defuse`` inserted.
 """
 
 import re

@@ -48,8 +48,8 @@ class Leading(Record, frozen=True, omit_defaults=False):
 class Choice(Record, frozen=True, omit_defaults=False):
     """The best response by index, None unless ``status`` is ok; of several that are level the first.
 
-    ``tied`` are all that are level at the top. ``leader`` is who was ahead at the end: without a choice
-    (a deadline, a judge that failed) that is all there is. ``result`` holds the judgments.
+    ``tied`` are all that are level at the top. ``leader`` led at the end: without a choice (a deadline, a
+    judge that failed) it is the only answer. ``result`` holds the judgments.
     """
 
     best: int | None
@@ -67,8 +67,8 @@ async def choosing(
 ) -> AsyncGenerator[Leading | Choice]:
     """The leader, whenever comparisons have finished, and at the end the one ``Choice``.
 
-    It comes as soon as it can no longer change: a knockout's with its final, ``adaptive``'s when it is
-    settled, a round robin's when nobody can catch the first, and then what is still asked is cancelled.
+    The choice comes as soon as it can no longer change: of a knockout with its final, of ``adaptive`` when
+    it is settled, of a round robin when no response can overtake the first. Requests in flight are cancelled.
     ``every``: report the leader at least so often (seconds), also if it is the same. ``deadline`` as
     in ``GroupJudge.judge``. Closing the stream cancels the judging.
     """

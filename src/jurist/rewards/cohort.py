@@ -110,22 +110,22 @@ class _Group:
 
 
 class Cohorts:
-    """Gathers samples by group, has each group judged once, and answers every caller.
+    """Collects samples by group, has each group judged once, and answers every caller.
 
-    Where the ``size`` of a group is known (a sample's own goes before; of several the largest) it is judged
-    as soon as it is whole. If it is not whole ``longest`` seconds after it was opened, nobody is judged and
-    everyone is answered ``Incomplete``: a reward among half of the siblings is another number than the
-    trainer asked for. With ``partial="judge"`` those that came are judged, and the notes say so.
+    If the ``size`` of a group is known (a sample's own size first; of several the largest), it is judged as
+    soon as it is complete. If it is incomplete ``longest`` seconds after it was opened, it is not judged, and
+    every caller is answered ``Incomplete``: a reward among half of the siblings is not the number that the
+    trainer asked for. With ``partial="judge"`` the samples that arrived are judged, and the notes say so.
 
-    Where the size is not known, or with ``partial="judge"``, a group is also judged when no sibling came for
-    ``wait`` seconds, or when half of the time is gone that its most impatient caller has; and one of unknown
-    size at ``largest`` siblings. A sibling that comes later opens a new group of the same name: so the same
-    prompt can come again, and no reward is given twice for one comparison.
+    If the size is not known, or with ``partial="judge"``, a group is also judged when no sibling came for
+    ``wait`` seconds, or when half of the time of the caller with the shortest deadline is gone. A group of
+    unknown size is judged at ``largest`` siblings. A later sibling opens a new group of the same name, so a
+    prompt can be used again, and no reward is given twice for one comparison.
 
-    A retry gets the reward of the sample it repeats, whether that is still to be judged or was judged in
-    the last ``keep_for`` seconds (the last ``keep`` samples at most); after ``Incomplete`` it is gathered
-    anew. A caller that disconnects cancels nothing. Beyond ``most_groups`` open or judging, or
-    ``most_bytes`` of texts in them, new samples are refused. One event loop at a time.
+    A retry gets the reward of the sample that it repeats, if that is not judged yet or was judged in the last
+    ``keep_for`` seconds (of the last ``keep`` samples); after ``Incomplete`` it is collected again. A caller
+    that disconnects cancels nothing. Beyond ``most_groups`` open or judging, or ``most_bytes`` of texts in
+    them, new samples are refused. For one event loop at a time.
     """
 
     def __init__(

@@ -60,11 +60,11 @@ Verify = Callable[[str, str], float | None]
 
 
 class Reward(Record, frozen=True):
-    """The reward of one response; ``value`` is None where there is none: it is never made up.
+    """The reward of one response; ``value`` is None if it has none, and never a substitute.
 
-    ``status`` says why: "truncated", the deadline came first; "refused", there was nothing to judge (a
-    lone response and a judge of pairs, a guarded response); else what the judgments came to ("unparsed",
-    "failed", ...). ``note`` says it in words, and also, beside a value, what a guard found.
+    ``status`` gives the reason: "truncated", the deadline came first; "refused", there was nothing to judge
+    (one response and a judge of pairs, or a response refused by ``ResponsePolicy``); else the status of the
+    judgments ("unparsed", "failed", ...). ``note`` gives it in words, and what ``ResponsePolicy`` found.
     """
 
     value: float | None
@@ -73,12 +73,12 @@ class Reward(Record, frozen=True):
 
 
 class GroupResult(Record, frozen=True):
-    """Rewards, and what they rest on; rewards and ratings have one entry per response, in order.
+    """Rewards and their basis; rewards and ratings have one entry per response, in order.
 
-    ``decision`` (None where no judge was asked) speaks of the responses ``judged``: identical and guarded
-    ones are left out, so its index i is response ``judged[i]``. ``ranking`` is of all responses, and
-    empty where one of them has no rating; its errors are empty where the rating has none. ``level``: nobody
-    was asked, since nothing sets the responses apart.
+    ``decision`` (None if no judge was asked) is about the responses ``judged``: identical ones and those that
+    ``ResponsePolicy`` leaves out are not among them, so its index i is response ``judged[i]``. ``ranking`` is
+    of all responses, and empty if one of them has no rating; its errors are empty if the rating has none.
+    ``level``: no judge was asked, since the responses do not differ.
     """
 
     rewards: tuple[Reward, ...]
@@ -91,20 +91,21 @@ class GroupResult(Record, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class GroupJudge:
-    """A judge as a source of rewards.
+    """Rewards of groups of responses by a judge.
 
-    ``rating`` is computed from the matches, ``reward`` maps the ratings of a group; where nothing was
-    chosen a judge of pairs compares by ``MANY``. Raises ``ConfigError`` for a deliberation that takes no
-    group, and for RRM's mapping of anything but Elo.
+    ``rating`` is computed from the matches, ``reward`` maps the ratings of a group. Without a deliberation a
+    judge of pairs compares by ``MANY``. Raises ``ConfigError`` for a deliberation that takes no group, and
+    for RRM's mapping of anything but Elo.
 
-    The rewards of equal groups are equal, in whatever order their responses stand: opponents, orders and
-    sampling seeds follow from what the responses say, unless ``policy.sort`` is off or the deliberation
-    shows them in the order given (``ORDERED``).
+    Equal groups have equal rewards, whatever the order of their responses: opponents, orders and sampling
+    seeds depend on the texts, unless ``policy.sort`` is off or the deliberation shows the responses in the
+    order given (``ORDERED``).
 
-    ``verify`` goes first where a case has a reference (``exact_answer`` is a rule). Where it decides all
-    responses nobody is asked, and its values are the ratings (a guarded response has 0 at most). Where it
-    decides some, a match of two decided ones is the rule's; every other match is the judge's, so that all
-    have one scale. A judge of single responses or of whole rankings has no matches, and then judges all.
+    ``verify`` is applied first if a case has a reference (``exact_answer`` is such a rule). If it decides all
+    responses, no judge is asked, and its values are the ratings (at most 0 for a response against the
+    policy). If it decides some, matches between two of those are decided by the rule and all others by the
+    judge, so that all have one scale. A judge of single responses or of whole rankings has no matches, and
+    then judges all responses.
 
     ``memory`` keeps the judgments, as in ``Judge``.
     """

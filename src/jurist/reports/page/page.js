@@ -467,4 +467,5 @@
   }, 3000);
   read();
   draw();
+  performance.mark("list");
 })();
