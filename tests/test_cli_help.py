@@ -1,6 +1,7 @@
 """Help has examples of every command; every command says the next one; a protocol of one's own."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from inspect import getdoc
 from pathlib import Path
@@ -31,9 +32,14 @@ def test_the_help_of_every_command_has_three_examples_of_it():
     assert {"judge", "train grpo", "data split", "help", "completion", "protocols pull"} <= set(named)
     for words, function in named.items():
         _, _, rest = (getdoc(function) or "").partition("Examples::")
-        examples = [line for line in rest.partition("\n\nParameters")[0].splitlines() if "jurist " in line]
+        examples = [line for line in rest.partition("\n\nParameters")[0].splitlines() if line.strip()]
         assert len(examples) >= 3, words
         assert sum(f"jurist {words}" in line for line in examples) >= 2, words
+        for line in examples:
+            called = shlex.split(line, comments=True)
+            if called[0] == "jurist" and called[1] != "help":
+                called = called[: called.index("|")] if "|" in called else called
+                app.parse_args(called[1:], exit_on_error=False, print_error=False)
 
 
 def test_a_protocol_of_ones_own_stands_in_a_file(tmp_path: Path):

@@ -209,7 +209,7 @@ def split(source: Source, /, *, parts: str, out: Out, seed: int = 0) -> int:
 
         jurist data split pairs.jsonl --parts distill=0.4,rl=0.4,held_out=0.2 -o data
         jurist data split pairs.jsonl --parts train=0.9,held_out=0.1 --seed 1 -o data
-        jurist data split hf:ORG/NAME --parts train=0.98,held_out=0.02 --skip-bad -o data
+        jurist data split hf:ORG/NAME --parts train=0.98,held_out=0.02 -o data
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def difficulty(
 
         jurist data difficulty pairs.jsonl -o rated.jsonl -e http://localhost:8000/v1
         jurist data difficulty pairs.jsonl --k 8 --keep 0.1..0.9 -o hard.jsonl -e http://localhost:8000/v1
-        jurist data difficulty pairs.jsonl --limit 100 -o tried.jsonl -e http://localhost:8000/v1
+        jurist data difficulty pairs.jsonl --k 2 -p pairwise -o tried.jsonl -e http://localhost:8000/v1
 
     Parameters
     ----------

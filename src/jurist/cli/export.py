@@ -67,6 +67,7 @@ def openrlhf(
 
         jurist export openrlhf pairs.jsonl --preset rm-r1-instruct-7b --model runs/sft/model -o runs/openrlhf
         jurist export openrlhf pairs.jsonl --model MODEL --gpus 4 --tensor-parallel 2 -o runs/o
+        jurist export openrlhf pairs.jsonl --preset rrm-7b --model MODEL -o runs/rrm
 
     Parameters
     ----------
@@ -144,6 +145,7 @@ def sft(
     Examples::
 
         jurist export slurm sft rows.jsonl --model M --nodes 2 --share fsdp --run runs/sft -o jobs/sft
+        jurist export slurm sft rows.jsonl --model M --nodes 1 --run runs/sft -o jobs/sft
         DRY_RUN=1 bash jobs/sft/job.sbatch
 
     Parameters
@@ -173,6 +175,7 @@ def scalar(
     Examples::
 
         jurist export slurm scalar pairs.jsonl --model M --nodes 2 --run runs/scalar -o jobs/scalar
+        jurist export slurm scalar pairs.jsonl --model M --nodes 1 --run runs/scalar -o jobs/scalar
         DRY_RUN=1 bash jobs/scalar/job.sbatch
 
     Parameters

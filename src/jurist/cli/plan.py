@@ -48,6 +48,7 @@ def judge(
 
         jurist plan judge pairs.jsonl -d 'swapped(vote(5))' -e http://localhost:8000/v1 -m MODEL
         jurist plan judge pairs.jsonl --like runs/first-hundred --price-hour 2.5
+        jurist plan judge pairs.jsonl -p rm-r1 --json
 
     Parameters
     ----------
@@ -75,6 +76,7 @@ def evaluate(
 
         jurist plan eval rewardbench,rm-bench -e http://localhost:8000/v1 -m gaotang/RM-R1-Qwen2.5-Instruct-7B
         jurist plan eval judgebench --like runs/embedded
+        jurist plan eval rewardbench -p rrm -d 'vote(16)' --json
 
     Parameters
     ----------
@@ -101,6 +103,7 @@ def deliberations(
 
         jurist plan deliberations pairs.jsonl -p rubrics
         jurist plan deliberations candidates.jsonl -p rubrics --written 400 --rate 2000
+        jurist plan deliberations pairs.jsonl -p rubrics --json
 
     Parameters
     ----------
@@ -157,6 +160,7 @@ def distill(
 
         jurist plan distill pairs.jsonl -e https://HOST/v1 -m TEACHER --price-read 3 --price-written 15
         jurist plan distill pairs.jsonl -p rubrics --samples 8 --keep longest --written 700
+        jurist plan distill pairs.jsonl -p rubrics --json
 
     Parameters
     ----------
@@ -192,6 +196,7 @@ def sft(
 
         jurist plan sft rows.jsonl --model Qwen/Qwen2.5-7B-Instruct --preset rm-r1-sft-7b
         jurist plan sft rows.jsonl --model embedded --rate 270
+        jurist plan sft rows.jsonl --model embedded --json
     """
     return _training(options, source, rates, json=json)
 
@@ -211,6 +216,7 @@ def grpo(
 
         jurist plan grpo pairs.jsonl --model Qwen/Qwen2.5-7B-Instruct --preset rm-r1-instruct-7b
         jurist plan grpo pairs.jsonl --model embedded --written 150 --rate 250 --price-hour 0.4
+        jurist plan grpo pairs.jsonl --model embedded --json
     """
     return _training(options, source, rates, json=json)
 
@@ -230,6 +236,7 @@ def scalar(
 
         jurist plan scalar pairs.jsonl --model Qwen/Qwen2.5-7B-Instruct --rate 20000
         jurist plan scalar pairs.jsonl --model embedded --like runs/scalar
+        jurist plan scalar pairs.jsonl --model embedded --json
     """
     return _training(options, source, rates, json=json)
 
