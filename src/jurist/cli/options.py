@@ -46,7 +46,7 @@ OnCluster = Annotated[Cluster, Parameter(name="*")]
 _JUDGE_OPTIONS: dict[str, tuple[Group, str | None, str | None]] = {
     "engine": (JUDGE, "-e", None),
     "model": (JUDGE, "-m", "the one that the server has"),
-    "protocol": (JUDGE, "-p", "by the model's name, else rubrics; embedded: rubrics-short"),
+    "protocol": (JUDGE, "-p", "by the model's name, else rubrics; embedded: pointwise-short"),
     "family": (JUDGE, None, "by the model's name"),
     "rule": (JUDGE, None, None),
     "system": (JUDGE, None, None),
