@@ -1,6 +1,6 @@
-"""How many of a server's slots a run keeps busy: 256 slots, 1 s a call, both orders of each case.
+"""How many of a server's slots a run keeps busy, both orders of each case.
 
-python benchmarks/slots.py [CASES]
+python benchmarks/slots.py [CASES] [SLOTS] [SECONDS]: 2560 cases, 256 slots, 1 s a call.
 """
 
 import asyncio
@@ -18,15 +18,13 @@ from jurist.judging.pool import decide_all
 from jurist.judging.registry import deliberation
 from jurist.protocols.rubrics import rubrics
 
-SLOTS = 256
 
-
-async def run(url: str, n: int) -> float:
+async def run(url: str, n: int, slots: int) -> float:
     """Decide n cases; returns the seconds it took."""
-    engine = HttpEngine(f"{url}/v1", "stub", concurrency=SLOTS)
+    engine = HttpEngine(f"{url}/v1", "stub", concurrency=slots)
     await engine.check()
     cases = (Case(str(i), (Message("user", f"question {i}"),), ("a", "b")) for i in range(n))
-    width = SLOTS + SLOTS // 4
+    width = slots + slots // 4
     started = time.perf_counter()
     async for _ in decide_all(
         cases, Judge(rubrics(), engine).ask, deliberation("swapped"), concurrency=width
@@ -37,14 +35,19 @@ async def run(url: str, n: int) -> float:
     return seconds
 
 
-def main(n: int) -> None:
+def main(n: int, slots: int, each: float) -> None:
     """Busy slot-seconds over all slot-seconds."""
-    with stub(seconds=1.0, slots=SLOTS) as url:
-        wall = asyncio.run(run(url, n))
+    with stub(seconds=each, slots=slots) as url:
+        cpu = time.process_time()
+        wall = asyncio.run(run(url, n, slots))
+        cpu = time.process_time() - cpu
         busy = json.loads(urllib.request.urlopen(f"{url}/busy").read())["seconds"]
-    share = busy / wall / SLOTS
-    print(f"{2 * n} calls in {wall:.1f} s (at best {2 * n / SLOTS:.1f}): {share:.3f} of the slots busy")
+    share, best = busy / wall / slots, 2 * n * each / slots
+    print(f"{2 * n} calls in {wall:.1f} s (at best {best:.1f}): {share:.3f} of the slots busy")
+    print(f"the client's CPU: {cpu:.1f} s, {500 * cpu / n:.2f} ms a call")
 
 
 if __name__ == "__main__":
-    main(int((*sys.argv[1:], "2560")[0]))
+    given = sys.argv[1:]
+    count, width, seconds = (*given, *("2560", "256", "1")[len(given) :])
+    main(int(count), int(width), float(seconds))

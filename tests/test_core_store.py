@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 from contextlib import nullcontext, suppress
@@ -269,6 +270,17 @@ async def test_an_index_is_made_again_where_it_is_gone(tmp_path: Path):
     assert engine.queries == []
 
 
+async def test_an_index_of_before_there_were_blocks_is_made_again(tmp_path: Path):
+    whole = {i: slim(d) for i, d in (await _run(tmp_path)).items()}
+    with sqlite3.connect(tmp_path / "index.sqlite") as database:
+        database.execute("DROP TABLE blocks")
+        database.execute("PRAGMA application_id = 0")  # no checksum: as it was when its writer was killed
+    assert {d.case_id: slim(d) for d in read_decisions(tmp_path)} == whole
+    engine = prefers("good")
+    assert await _passed_over(tmp_path, engine, n=12) == whole
+    assert engine.queries == []
+
+
 async def test_a_run_is_read_while_it_is_written(tmp_path: Path):
     with Store(tmp_path, CONFIG) as store:
         judge = Judge(rubrics(), prefers("good"), memory=store)
@@ -316,7 +328,7 @@ def test_kills_lose_nothing_and_nothing_is_asked_twice(tmp_path: Path):
     assert len(asked) + len(engine.queries) - 160 <= 4 * 16
 
 
-def test_a_kill_between_the_first_files_leaves_a_folder_that_goes_on(
+def test_a_kill_between_the_first_files_leaves_a_usable_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made: list[Path] = []

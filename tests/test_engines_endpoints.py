@@ -315,7 +315,7 @@ def test_the_ways_to_name_several_servers(tmp_path: Any) -> None:
         assemble(JudgeConfig(engine="http://a:1/v1,http://a:1/v1/", protocol="rubrics"))
 
 
-def test_the_command_takes_the_flag_twice_and_a_moved_server_resumes(tmp_path: Any) -> None:
+def test_the_flag_may_come_twice_and_a_moved_server_resumes(tmp_path: Any) -> None:
     pairs = write_pairs(tmp_path / "pairs.jsonl", 12)
     seen: list[list[Any]] = [[], []]
     with (

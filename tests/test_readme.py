@@ -72,7 +72,7 @@ FOREIGN = {"jurist: command not found", "maximum context length", "429"}
 """What shells and servers say."""
 
 
-def test_the_messages_of_the_troubleshooting_page_are_said_by_the_code():
+def test_messages_of_the_troubleshooting_page_are_in_the_code():
     source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     # Texts that are written in several parts are one.
     source = re.sub(r"\"\s*f?\"", "", source)

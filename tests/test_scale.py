@@ -238,7 +238,7 @@ def test_the_next_command_takes_in_what_workers_left(tmp_path):
     assert len(rows(folder)) == 6
 
 
-def test_calls_that_interrupted_workers_had_made_are_not_made_again(tmp_path):
+def test_calls_of_interrupted_workers_are_not_made_again(tmp_path):
     source = write_pairs(tmp_path / "pairs.jsonl", 6)
     asked: list[str] = []
     broken = {"yes": True}

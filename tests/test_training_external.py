@@ -163,7 +163,8 @@ import sys, yaml
 values = yaml.safe_load(sys.stdin.read())
 a, r = values["actor_rollout_ref"]["actor"], values["actor_rollout_ref"]["rollout"]
 print(a["ppo_mini_batch_size"], a["optim"]["lr"], a["kl_loss_coef"], a["use_kl_loss"], a["loss_agg_mode"],
-      r["n"], r["response_length"], values["algorithm"]["adv_estimator"], values["data"]["train_batch_size"],
+      r["n"], values["data"]["max_response_length"], values["algorithm"]["adv_estimator"],
+      values["data"]["train_batch_size"],
       values["reward"]["custom_reward_function"]["reward_kwargs"]["protocol"])
 """
 

@@ -22,6 +22,9 @@ _BETTER = re.compile(
     r"|organi[sz]ed|suited|formatted)\b)",
     re.I,
 )
+_BEST = re.compile(r"\b(?:better|superior|stronger|best|preferable|preferred)\b", re.I)
+_WIDEST, _AFTER = 160, 40
+"""Characters that a comparison has at most before its last word, and that decide about it behind it."""
 _REPORTED = re.compile(
     r"\b(?:in terms of|when it comes to|regarding|as for|argu(?:es?|ed|ing|ments?)|claim(?:s|ed|ing)?"
     r"|assert(?:s|ed)?|contend(?:s|ed)?|points? out|pointed out|according to|suggest(?:s|ed)?|states? that"
@@ -50,15 +53,24 @@ def preferred(evaluation: str) -> int | None:
 
     A comparison in one respect, under a condition, or reported of somebody else is not plain.
     """
-    for pattern in (_TOTAL, _TEN):
+    patterns = [_TEN] if "10" in evaluation else []
+    patterns += [_TOTAL] if "core" in evaluation else []
+    for pattern in reversed(patterns):
         scores: dict[int, list[float]] = {}
         for match in pattern.finditer(evaluation):
             scores.setdefault(_slot(match), []).append(float(match["score"]))
         if scores.keys() == {0, 1} and len(scores[0]) == len(scores[1]) == 1:
             first, second = scores[0][0], scores[1][0]
             return None if first == second else int(second > first)
-    last = [_slot(match) for match in _BETTER.finditer(evaluation) if _plain(evaluation, match.start())]
-    return last[-1] if last and last[-1] in (0, 1) else None
+    # From the end: the last plain comparison is looked for around the words that make one.
+    for word in reversed(list(_BEST.finditer(evaluation))):
+        begin = max(0, word.start() - _WIDEST)
+        near = evaluation[begin : word.end() + _AFTER]
+        for match in _BETTER.finditer(near):
+            if begin + match.end() == word.end() and _plain(evaluation, begin + match.start()):
+                slot = _slot(match)
+                return slot if slot in (0, 1) else None
+    return None
 
 
 def _slot(match: re.Match[str]) -> int:

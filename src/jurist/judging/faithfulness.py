@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from jurist.core.types import Case, Judgment, response_text, winner
 from jurist.judging.claims import differ, named, own_answer, preferred, stated_answer
-from jurist.protocols.chain import Chain, read_chain
+from jurist.protocols.chain import Chain, read_answer
 from jurist.protocols.injection import restore
 from jurist.protocols.thinking_tags import split_thinking
 
@@ -74,12 +74,14 @@ def faults(case: Case, judgment: Judgment, *, opens: bool = False) -> tuple[Faul
     ``opens``: the judge's template opens the thinking (``Protocol.opens_thinking``). Only written reasons are
     looked at: a judgment without a verdict, or with a bare one, has no faults.
     """
-    if judgment.verdict.scores is None or (
-        judgment.verdict.via == "recorded" and not judgment.completion.text
-    ):
-        return ()
-    chain = read_chain(judgment.completion, opens=opens)
     _, answer = split_thinking(judgment.completion, opens=opens)
+    return faults_of(case, judgment, read_answer(answer), answer)
+
+
+def faults_of(case: Case, judgment: Judgment, chain: Chain, answer: str) -> tuple[Fault, ...]:
+    """``faults`` of a judgment that has been read: its answer without the thinking, and the parts of it."""
+    if judgment.verdict.scores is None or not answer.strip():
+        return ()
     found = set(_faults(case, judgment, chain, chain.evaluation or answer))
     return tuple(fault for fault in Fault if fault in found)
 
@@ -115,10 +117,9 @@ def _in_order(quotation: str, text: str) -> bool:
     return True
 
 
-def rubric_key(judgment: Judgment) -> str | None:
+def rubric_key(chain: Chain) -> str | None:
     """The rubric of a judgment as one text, to find it again in another case; None where it wrote none."""
-    criteria = read_chain(judgment.completion).criteria
-    texts = [_folded(f"{c.name} {c.text}") for c in criteria if c.text]
+    texts = [_folded(f"{c.name} {c.text}") for c in chain.criteria if c.text]
     return " | ".join(sorted(texts)) if texts else None
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from typing import Protocol as Protocol_
 
@@ -10,9 +10,11 @@ from msgspec.structs import replace
 
 from jurist.core.errors import ConfigError, ProtocolError
 from jurist.core.hashing import seed_of
+from jurist.core.recent import Recent
 from jurist.core.types import (
     Case,
     Completion,
+    Conversation,
     Engine,
     Judgment,
     Order,
@@ -25,6 +27,9 @@ from jurist.core.types import (
 from jurist.judging.thinking import capped
 from jurist.protocols.base import Protocol
 from jurist.protocols.injection import guarded
+
+_PROMPTS = 256
+"""Rendered prompts that a judge holds."""
 
 Forced = Literal["never", "missing", "always"]
 """When the verdict is read from the labels' probabilities: never, where the text has none, or always."""
@@ -59,6 +64,10 @@ class Judge:
     memory: Memory | None = None
     first: "Judge | None" = None
     name: str = ""
+    # By the identity of the case, which the entry keeps alive.
+    _prompts: Recent[tuple[int, Order], tuple[Case, Conversation]] = field(
+        init=False, repr=False, compare=False, default_factory=lambda: Recent(_PROMPTS)
+    )
 
     async def ask(
         self,
@@ -111,15 +120,23 @@ class Judge:
         if len(set(order)) != len(order) or not all(0 <= i < n for i in order):
             raise ConfigError(f"order {order} does not name each of some of {n} responses once")
         check_arity(self.protocol, case, len(order))
-        # Control tokens of the engine's tokenizer, where it knows them.
-        tokens: Sequence[str] = getattr(self.engine, "control_tokens", ())
-        messages = self.protocol.render(guarded(case.reordered(order), tokens))
+        messages = self._prompt(case, order)
         sampling = self.sampling or self.protocol.sampling
         if budget is not None:
             sampling = replace(sampling, thinking_budget=budget)
         if sampling.temperature > 0 and sampling.seed is None:
             sampling = replace(sampling, seed=seed_of(self.seed, case.id, order, sample) % 2**31)
         return Query(case.id, order, sample, messages, sampling, judge=self.name)
+
+    def _prompt(self, case: Case, order: Order) -> Conversation:
+        """The rendered prompt; the votes on a case that is in work share it."""
+        known = self._prompts.get((id(case), order))
+        if known is not None and known[0] is case:
+            return known[1]
+        # Control tokens of the engine's tokenizer, where it knows them.
+        tokens: Sequence[str] = getattr(self.engine, "control_tokens", ())
+        messages = self.protocol.render(guarded(case.reordered(order), tokens))
+        return self._prompts.put((id(case), order), (case, messages))[1]
 
     def _forces(self, completion: Completion, verdict: Verdict) -> bool:
         if completion.error or self.forced == "never":

@@ -63,7 +63,11 @@ class Chain(Record, frozen=True):
 
 def read_chain(completion: Completion, *, opens: bool = False) -> Chain:
     """The parts that the answer of a completion writes, tags unclosed or doubled included."""
-    _, text = split_thinking(completion, opens=opens)
+    return read_answer(split_thinking(completion, opens=opens)[1])
+
+
+def read_answer(text: str) -> Chain:
+    """The parts that an answer without its thinking writes."""
     rubric = _part(text, "rubric")
     evaluation = _part(text, "eval")
     task = _part(text, "type")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from jurist.core.statistics import wilson
 from jurist.core.types import Case, Judgment
-from jurist.judging.faithfulness import BARE, EXPLAINED, Fault, faults, rubric_key
-from jurist.protocols.chain import read_chain
+from jurist.judging.faithfulness import BARE, EXPLAINED, Fault, faults_of, rubric_key
+from jurist.protocols.chain import read_answer
 from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.audit.findings import Finding, percent
 
@@ -21,14 +21,18 @@ class Reasons:
 
     def add(self, case: Case, judgment: Judgment) -> tuple[Fault, ...]:
         """Count a judgment, and say what is wrong with its reasons."""
-        if judgment.verdict.scores is None or not _reasoned(judgment):
+        if judgment.verdict.scores is None:
             return ()
+        _, answer = split_thinking(judgment.completion)
+        chain = read_answer(answer)
+        if not (chain.criteria or chain.evaluation or len(answer.split()) > BARE):
+            return ()  # a verdict without reasons
         self._judged += 1
-        found = faults(case, judgment)
+        found = faults_of(case, judgment, chain, answer)
         self._counts.update(found)
         self._flawed += bool(found)
-        self._quoted += any(e.kind == "quote" for e in read_chain(judgment.completion).evidence)
-        if key := rubric_key(judgment):
+        self._quoted += any(e.kind == "quote" for e in chain.evidence)
+        if key := rubric_key(chain):
             question = case.prompt[-1].content if case.prompt else ""
             self._rubrics.setdefault(key, set()).add(question)
         return found
@@ -47,13 +51,6 @@ class Reasons:
             copied = sum(len(questions) > 1 for questions in self._rubrics.values())
             what = "was used for another question too"
             yield _finding("copied-rubric", what, copied, len(self._rubrics), "rubrics")
-
-
-def _reasoned(judgment: Judgment) -> bool:
-    """Whether a judgment wrote more than a verdict."""
-    chain = read_chain(judgment.completion)
-    _, answer = split_thinking(judgment.completion)
-    return bool(chain.criteria or chain.evaluation) or len(answer.split()) > BARE
 
 
 def _finding(name: str, what: str, k: int, n: int, of: str) -> Finding:
