@@ -5,6 +5,7 @@ below with the reason.
 """
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -57,6 +58,7 @@ ONLY_PARSED = {
     "endpoints: label runs/l": "goes on from responses that a policy drew; tests of labels run it",
     "plan: plan eval rewardbench,rm-bench": "fetches from a hub; tests/test_judging_plan.py has llmbar",
     "scale: judge pairs.jsonl": "needs a Ray cluster; `make faults` runs the same",
+    "scale: ": "needs a cluster with a shared disk; tests/test_scale.py runs in pieces",
     "recipes: ablate recipes/rm_r1/laptop.toml": "trains for an hour; with --dry-run it is run",
     "recipes: data verifiable": "reads what recipes/laptop/sums.py samples from a model for minutes",
     "recipes: train export": TRAINED,
@@ -212,6 +214,7 @@ def _runnable(words: list[str], engine: str, data: Path, here: Path) -> list[str
     # RewardBench and PPE come from a hub; RM-Bench has the published order too. The server's model is m.
     there = {
         "rewardbench,rm-bench,judgebench": "llmbar,rm-bench,judgebench",
+        "rewardbench,rm-bench": "llmbar,rm-bench",
         "OUTPUTS.jsonl": str(outputs),
         "CASE": "1",
         "~/judge-cache": str(here / "judge-cache"),
@@ -232,7 +235,7 @@ def _runnable(words: list[str], engine: str, data: Path, here: Path) -> list[str
         words[words.index("--model") + 1] = "m"
     if words[0] in ("eval", "curve"):
         words += ["--limit", "6"]
-    if words[0] in ("eval", "curve", "overlap") or words[:2] == ["data", "pairs"]:
+    if words[0] in ("eval", "curve", "overlap") or words[:2] in (["data", "pairs"], ["plan", "eval"]):
         words += ["--data", str(data)]
     if address == "transformers":
         words += ["--limit", "1", "--max-tokens", "8"]
@@ -271,7 +274,9 @@ def _starts_and_stops(words: list[str]) -> None:
     if words[0] == "serve":
         pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
     command = [sys.executable, "-m", "jurist", *words, "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    there = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stderr=pipe, stdout=pipe, text=True, env=there) as process:
         assert process.stderr
         seen = ""
         while "http://127.0.0.1:" not in seen and (line := process.stderr.readline()):
