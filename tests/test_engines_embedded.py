@@ -104,7 +104,8 @@ async def test_a_cancelled_call_lets_the_others_go_on(engine: EmbeddedEngine):
     assert isinstance(await engine(query("Say yes.", max_tokens=3)), Completion)
 
 
-def test_the_next_engine_takes_the_model_of_the_last(engine: EmbeddedEngine):
+@pytest.mark.usefixtures("engine")
+def test_the_next_engine_takes_the_model_of_the_last():
     async def first(concurrency: int) -> tuple[Completion, object]:
         own = EmbeddedEngine("base", concurrency=concurrency)
         answer = await own(query("Say yes.", max_tokens=3))
