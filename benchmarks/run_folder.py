@@ -94,22 +94,13 @@ async def _judge(n: int, text: str, run: Path) -> int:
 def step(name: str, size: int, text: str, run: Path) -> None:
     """One measurement, printed as one line."""
     from jurist.benchmarks.base import score_pairs
-    from jurist.judging.pool import slim
+    from jurist.core.runs import open_run
 
-    try:
-        from jurist.core.runs import open_run
-    except ImportError:
-        open_run = None
     started = time.monotonic()
     if name in ("judge", "resume"):
         asked = asyncio.run(_judge(size, text, run))
         used = sum(f.stat().st_size for f in run.iterdir())
         what = f"{asked:,} asked" + (f", {used / asked:,.0f} bytes a judgment on disk" if asked else "")
-    elif open_run is None:
-        from jurist.core.store import read_decisions
-
-        decisions = map(slim, read_decisions(run))
-        what = f"{len(list(decisions)):,} cases" if name == "show" else str(score_pairs(decisions).headline)
     else:
         with open_run(run) as opened:
             if name == "show":

@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,10 @@ from hypothesis import settings
 # Shared machines pause: a slow example is no failure. In CI the same examples each time; elsewhere new ones.
 settings.register_profile("jurist", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("jurist")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
