@@ -31,10 +31,10 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 
 demo: setup
 	@$(BIN)/jurist judge examples/demo.jsonl --out runs/demo
-	@$(BIN)/jurist show runs/demo cut-off
+	@$(BIN)/jurist show runs/demo other-topic
 	@echo
 	@echo "The embedded judge (135 million parameters) sees what a rule can check: off topic, cut off, a"
-	@echo "refusal, a wrong sum. Facts and word problems, the last two pairs, are beyond it: how far it goes"
+	@echo "refusal, a wrong number. Facts and word problems, the last two pairs, are beyond it; how far it goes"
 	@echo "is in docs/judge-card.md. For all else put a judge behind any OpenAI-compatible server:"
 	@echo "jurist judge pairs.jsonl --engine http://HOST:PORT/v1"
 
