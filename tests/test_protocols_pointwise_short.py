@@ -8,6 +8,7 @@ from jurist.core.types import Case, Completion, Message, Status
 from jurist.engines.scripted import ScriptedEngine
 from jurist.judging.judge import Judge
 from jurist.judging.registry import deliberation
+from jurist.protocols.chain import read_chain
 from jurist.protocols.pointwise_short import pointwise_short
 
 CASE = Case("1", (Message("user", "Name a prime."),), ("7", "8"))
@@ -60,3 +61,17 @@ def test_both_orders_ask_the_same():
         for case in (CASE, Case("1", CASE.prompt, CASE.responses[::-1]))
     ]
     assert asked[0] == asked[1]
+
+
+def test_what_a_finding_quotes_is_evidence():
+    text = (
+        "<rubric>1. Answers (60%): about the sky\n2. Whole (40%): finished</rubric>\n"
+        '<eval>1. "The air scatters" fits the sky. Met.\n2. Ends "more than", cut off. Not met.</eval>\n'
+        "<rating>3</rating>"
+    )
+    chain = read_chain(Completion(text))
+    assert [(e.kind, e.slot, e.text) for e in chain.evidence] == [
+        ("quote", 0, "The air scatters"),
+        ("quote", 0, "more than"),
+    ]
+    assert not read_chain(Completion('<eval>It says "the air" there.</eval>')).evidence

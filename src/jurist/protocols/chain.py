@@ -26,6 +26,11 @@ _EVIDENCE = re.compile(
 )
 
 
+# A line of an assessment of one response, as pointwise-short has them: what it quotes is the response's.
+_FINDING = re.compile(r"^ *\d+\. .*\b(?:Met|Not met)\.$", re.M)
+_QUOTED = re.compile(r'"([^"\n]+)"')
+
+
 class Criterion(Record, frozen=True):
     """One line of a rubric; ``weight`` in percent."""
 
@@ -101,7 +106,14 @@ def _criteria(rubric: str) -> list[Criterion]:
 
 
 def evidence_spans(evaluation: str) -> Iterator[tuple[Evidence, int, int]]:
-    """(evidence, begin, end) of each tag in an evaluation; one that is not closed ends with its line."""
+    """(evidence, begin, end) of each tag in an evaluation; one that is not closed ends with its line.
+
+    Findings about one response ("1. ... Met.") have no tags: their quotation marks are the evidence.
+    """
+    if _FINDING.search(evaluation) and not _EVIDENCE.search(evaluation):
+        for match in _QUOTED.finditer(evaluation):
+            yield Evidence("quote", 0, match[1]), match.start(), match.end()
+        return
     for match in _EVIDENCE.finditer(evaluation):
         text, end = match["text"], match.end()
         if match["close"] is None:

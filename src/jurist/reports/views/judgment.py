@@ -161,7 +161,8 @@ def _evaluation(text: str, order: Order) -> Text:
         quoted = restore(part.text)
         shown.append(restore(text[at:begin]))
         shown.append(f"“{quoted}”" if part.kind == "quote" else quoted, "cyan")
-        shown.append(f" ({whose})", "dim")
+        if len(order) > 1:
+            shown.append(f" ({whose})", "dim")
         at = end
     return shown.append(restore(text[at:]).rstrip())
 
