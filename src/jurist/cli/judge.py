@@ -46,6 +46,7 @@ from jurist.scale.config import HERE, Cluster
 if TYPE_CHECKING:
     from jurist.benchmarks.base import PairsTally
     from jurist.inputs import BadRows
+    from jurist.judging.build import JudgeSetup
     from jurist.judging.pool import RunProgress
     from jurist.protocols.base import Protocol
 
@@ -226,13 +227,9 @@ async def _judged(
     progress: "RunProgress",
     bad: "BadRows",
 ) -> None:
-    from jurist.judging.build import assemble
     from jurist.judging.run import run
 
-    setup = assemble(config, say, listing.form.pairs)
-    say(describe(setup.config))
-    if not setup.takes_many:
-        cases = _fitting(cases, setup.protocol, bad, source)
+    setup, cases = _set_up(config, cases, source, listing, bad)
     try:
         with watching(total, listing.latest, bar=not (listing.as_data and sys.stdout.isatty())) as watch:
             stream = run(
@@ -262,17 +259,13 @@ def _judged_on(
     progress: "RunProgress",
     bad: "BadRows",
 ) -> None:
-    from jurist.judging.build import assemble
     from jurist.scale import decide_on, judging
 
     if folder is None:
         raise ConfigError(
             "a run on a cluster needs a run folder", hint="--out on a disk that all nodes share"
         )
-    setup = assemble(config, say, listing.form.pairs)
-    say(describe(setup.config))
-    if not setup.takes_many:
-        cases = _fitting(cases, setup.protocol, bad, source)
+    setup, cases = _set_up(config, cases, source, listing, bad)
     stream = decide_on(
         cluster,
         judging(setup),
@@ -288,6 +281,17 @@ def _judged_on(
     for place, (case, decision) in enumerate(stream):
         listing.note(place, case)
         listing.add(decision)
+
+
+def _set_up(
+    config: JudgeConfig, cases: Iterable[Case], source: str, listing: "_Listing", bad: "BadRows"
+) -> tuple["JudgeSetup", Iterable[Case]]:
+    """The judge, which is said, and the cases that it can judge."""
+    from jurist.judging.build import assemble
+
+    setup = assemble(config, say, listing.form.pairs)
+    say(describe(setup.config))
+    return setup, cases if setup.takes_many else _fitting(cases, setup.protocol, bad, source)
 
 
 class _Listing:

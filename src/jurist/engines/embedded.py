@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,25 +42,33 @@ class EmbeddedEngine(InProcessEngine["EmbeddedModel"]):
 
     def __init__(self, model: str | None = None, *, concurrency: int = 16, cache_gigabytes: int = 2) -> None:
         super().__init__(model or "embedded", concurrency)
-        self._judge = model is None and JUDGE.exists()
-        named = Path(model) if model and model != BASE else None
-        self._file = JUDGE if self._judge else named
+        self._file = _file_of(model)
+        self._judge = model is None and self._file is not None
         self._cache = cache_gigabytes
 
     def identity(self) -> str:
         """Which judge it is; nothing for another model, which stands among the options."""
-        return f"{JUDGE.stem} {stamp(JUDGE)}" if self._judge else ""
+        return f"{JUDGE.stem} {self._stamp}" if self._judge else ""
 
-    async def aclose(self) -> None:
-        """Hand the model to the next engine of the same one."""
-        runtime, self._runtime = self._runtime, None
-        if runtime is not None:
-            await asyncio.to_thread(_kept.put, runtime)
+    @cached_property
+    def _stamp(self) -> str:
+        """The stamp of the file, read once: a cache asks for the identity at each call."""
+        return stamp(self._file) if self._file and self._file.is_file() else ""
 
     def _start(self) -> "EmbeddedModel":
-        content = stamp(self._file) if self._file and self._file.is_file() else ""
-        asked = _Asked(self._file, content, self.concurrency, self._cache)
+        asked = _Asked(self._file, self._stamp, self.concurrency, self._cache)
         return _kept.take(asked) or EmbeddedModel(asked)
+
+    def _give_back(self, runtime: "EmbeddedModel") -> None:
+        """Hand the model to the next engine of the same one."""
+        _kept.put(runtime)
+
+
+def _file_of(model: str | None) -> Path | None:
+    """The file that a model's name stands for; None for the packaged model as it is."""
+    if model is None:
+        return JUDGE if JUDGE.exists() else None
+    return None if model in ("", BASE) else Path(model)
 
 
 def library() -> tuple[Any, Any]:
@@ -149,10 +158,8 @@ def embedded_chat(model: str | None = None) -> EmbeddedChat:
 
     Raises ``EngineError``, ``MissingExtraError``.
     """
-    library()
-    chosen = JUDGE if model is None and JUDGE.exists() else None
-    named = Path(model) if model and model != BASE else chosen
-    return EmbeddedChat(_tokenizer(library()[1], prepared_with_updates(named, _save_tokenizer).file))
+    _, og = library()
+    return EmbeddedChat(_tokenizer(og, prepared_with_updates(_file_of(model), _save_tokenizer).file))
 
 
 @dataclass(slots=True)

@@ -32,7 +32,7 @@ R = TypeVar("R", bound=Runtime)
 
 
 class InProcessEngine(EngineBase, Generic[R]):
-    """An engine that owns a runtime: it is loaded by ``check`` or the first query, and freed by ``aclose``.
+    """An engine that owns a runtime: it is loaded by ``check`` or the first query, given back by ``aclose``.
 
     A query after ``aclose`` loads the model again.
     """
@@ -67,10 +67,14 @@ class InProcessEngine(EngineBase, Generic[R]):
         return answer if answer.seconds else replace(answer, seconds=time.monotonic() - started)
 
     async def aclose(self) -> None:
-        """Free the model."""
+        """Give back the model."""
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
-            await asyncio.to_thread(runtime.close)
+            await asyncio.to_thread(self._give_back, runtime)
+
+    def _give_back(self, runtime: R) -> None:
+        """Free the model; called in a thread."""
+        runtime.close()
 
     def _load(self) -> R:
         # A thread's lock, since the first queries may come from several event loops.

@@ -16,8 +16,6 @@ from jurist.core.store import Store
 from jurist.core.types import (
     Case,
     Decision,
-    Judgment,
-    Query,
     Record,
     Scorecard,
     ScoreRow,
@@ -27,6 +25,7 @@ from jurist.core.types import (
 )
 from jurist.judging import registry
 from jurist.judging.build import JudgeSetup
+from jurist.judging.judge import JudgmentsInMemory
 from jurist.judging.pool import RunProgress, Watch, decide_all, slim, unless_identical
 
 _CHOICES = re.compile(r"\{([^{}]*)\}")
@@ -112,7 +111,7 @@ async def curve(
     await setup.check()
     config = {**setup.fingerprint(), "deliberation": None, **input_facts(source), "curve": True}
     store = Store(out, config, warn=warn) if out else None
-    memory = store or _Kept()
+    memory = store or JudgmentsInMemory()
     judge = setup.judge(memory)
     progress = RunProgress()
     try:
@@ -153,20 +152,6 @@ def _begun(cases: Sequence[Case], store: Store | None) -> Iterator[Case]:
         if store:
             store.begin(case)
         yield case
-
-
-class _Kept:
-    """Judgments in memory, for a curve without a folder."""
-
-    def __init__(self) -> None:
-        self._judgments: dict[str, Judgment] = {}
-
-    def recall(self, query: Query) -> Judgment | None:
-        return self._judgments.get(query.key)
-
-    def record(self, judgment: Judgment) -> None:
-        if judgment.verdict.status is not Status.FAILED:
-            self._judgments[judgment.query.key] = judgment
 
 
 def _expanded(text: str) -> list[str]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from jurist.core.hashing import seed_of
-from jurist.core.types import Case, Completion, Conversation, Finish, Judgment, Query, Status, Usage, Verdict
+from jurist.core.types import Case, Completion, Conversation, Finish, Query, Status, Usage, Verdict
 from jurist.engines.base import EngineBase
 from jurist.engines.openai.address import is_address
 from jurist.judging.build import JudgeSetup
+from jurist.judging.judge import JudgmentsInMemory
 from jurist.judging.pool import spread, unless_identical
 from jurist.protocols.base import Protocol
 
@@ -194,7 +195,7 @@ class _Rehearsal:
     async def case(self, case: Case) -> CaseCalls:
         """The calls about a case."""
         self._counts = CaseCalls()
-        judge = self._setup.judge(_Kept() if self._keeps else None)
+        judge = self._setup.judge(JudgmentsInMemory() if self._keeps else None)
         await unless_identical(self._setup.deliberate, self._setup.protocol.arity)(judge.ask, case)
         return self._counts
 
@@ -238,18 +239,3 @@ class _DryEngine(EngineBase):
         if query.choices:
             return Completion(usage=Usage(0, 1), logprobs=self._made_up.logprobs(query))
         return Completion(finish=self._made_up.finish)
-
-
-class _Kept:
-    """What a run folder remembers of a case: the same query is asked once."""
-
-    def __init__(self) -> None:
-        self._judgments: dict[str, Judgment] = {}
-
-    def recall(self, query: Query) -> Judgment | None:
-        """The judgment of a query that was asked before."""
-        return self._judgments.get(query.key)
-
-    def record(self, judgment: Judgment) -> None:
-        """Keep a judgment."""
-        self._judgments[judgment.query.key] = judgment

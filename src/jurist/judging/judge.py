@@ -47,6 +47,22 @@ class Memory(Protocol_):
         ...
 
 
+class JudgmentsInMemory:
+    """Judgments without a run folder; as in one, those whose call failed are asked again."""
+
+    def __init__(self) -> None:
+        self._judgments: dict[str, Judgment] = {}
+
+    def recall(self, query: Query) -> Judgment | None:
+        """The judgment of a query that was asked before."""
+        return self._judgments.get(query.key)
+
+    def record(self, judgment: Judgment) -> None:
+        """Keep a judgment."""
+        if judgment.verdict.status is not Status.FAILED:
+            self._judgments[judgment.query.key] = judgment
+
+
 @dataclass(frozen=True, slots=True)
 class Judge:
     """A protocol and an engine: who is asked, and how.
