@@ -7,7 +7,7 @@
     train.jsonl, held_out.jsonl     pairs as `jurist judge` reads them; group: the kind
     alone.jsonl                     rows for training: each reply of the training pairs alone
     pairs.jsonl                     the same pairs side by side, each in both orders
-    evidence.jsonl                  each reply alone, evidence and rating without a rubric; the prompt asks for none
+    evidence.jsonl                  each reply alone, without a rubric; the prompt asks for none
     bare.jsonl                      each reply alone with its rating and nothing before it
     held_out-alone.jsonl, ...       the held-out pairs in the same four forms, for `sample.py`
 
@@ -118,7 +118,7 @@ _FIRST = {"alone": "<rubric>", "evidence": "<eval>", "bare": "<rating>"}
 
 
 def rows_alone(made: Iterable[Pair], form: str = "alone") -> Iterator[dict[str, Any]]:
-    """Each reply of each pair by itself; ``form``: the whole chain, or what follows the rubric, or the rating."""
+    """Each reply of each pair by itself; ``form``: all, what follows the rubric, or the rating."""
     protocol = without_rubric(pointwise_short()) if form == "evidence" else pointwise_short()
     for number, pair in enumerate(made):
         for better in (True, False):
