@@ -150,7 +150,7 @@ def test_what_repeats_itself_is_found():
 
 def test_an_update_has_the_gradients_of_its_formula():
     torch: Any = pytest.importorskip("torch", reason="the extra 'train' is not installed")
-    from lora import Updated
+    from lora import Updated, merged
 
     torch.manual_seed(0)
     linear = torch.nn.Linear(8, 6, bias=False)
@@ -164,6 +164,9 @@ def test_an_update_has_the_gradients_of_its_formula():
     ours = torch.autograd.grad(y, [x, updated.down, updated.up], seed, retain_graph=True)
     theirs = torch.autograd.grad(plain, [x, updated.down, updated.up], seed)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(ours, theirs, strict=True))
+    with merged(torch.nn.ModuleList([updated])):
+        assert torch.allclose(updated(x), plain, atol=1e-5)
+    assert updated.merged is None
 
 
 def test_without_a_rubric_the_prompt_asks_for_none_and_the_weights_move_along():

@@ -147,7 +147,7 @@ def main() -> None:
     rows = [json.loads(line) for line in lines]
     chat = ChatIds(trainer.tokenizer, "embedded")
     trainer.narrow([tokens_of(row, chat, trainer.tokenizer) for row in rows])
-    writer = Writer(trainer, chosen.at_once, narrow=True)
+    writer = Writer(trainer, chosen.at_once, fast=True)
     pairs = Pairs(rows)
     log = chosen.out / "metrics.jsonl"
     if (chosen.out / "state.pt").exists():

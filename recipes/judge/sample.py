@@ -9,12 +9,14 @@ written in both orders (side by side).
 import json
 import re
 from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from decode import Decoder, Text
+from lora import merged
 from train import Trainer, options
 
 from jurist.core.statistics import wilson
@@ -64,11 +66,12 @@ def right(row: dict[str, Any], text: str) -> bool:
 class Writer:
     """Writes judgments with a trainer's model: on a CPU each core a batch of its own.
 
-    ``batch``: how many are written at once. ``narrow``: only with the tokens that the trainer's loss knows.
+    ``batch``: how many are written at once. ``fast``: only with the tokens that the trainer's loss knows,
+    and with the updates merged into their layers.
     """
 
-    def __init__(self, trainer: Trainer, batch: int = 256, *, narrow: bool = False) -> None:
-        self.trainer, self.batch, self.narrow = trainer, batch, narrow
+    def __init__(self, trainer: Trainer, batch: int = 256, *, fast: bool = False) -> None:
+        self.trainer, self.batch, self.fast = trainer, batch, fast
         self.chat = ChatIds(trainer.tokenizer, "embedded")
         self.end = self.chat.reply("")[-1]
         self.labels = [self.chat.reply(d)[0] for d in "12345"]
@@ -88,7 +91,7 @@ class Writer:
         """``samples`` chains for each row, in the order of the rows."""
         trainer = self.trainer
         vocabulary, head = trainer.vocabulary, trainer.head
-        if not self.narrow:
+        if not self.fast:
             head = trainer.model.lm_head.weight.detach()
             vocabulary = torch.arange(head.shape[0], device=trainer.device)
         decoder = Decoder(trainer.model, vocabulary, head, self.end, self.labels, new)
@@ -105,7 +108,9 @@ class Writer:
             return decoder.write([self.prompt(rows[i]) for i in part], samples, temperature, generator)
 
         found: list[list[Written]] = [[] for _ in rows]
-        for part, texts in zip(parts, trainer.pool.map(one, parts), strict=True):
+        with merged(trainer.model) if self.fast else nullcontext():
+            written = list(trainer.pool.map(one, parts))
+        for part, texts in zip(parts, written, strict=True):
             for i, group in zip(part, texts, strict=True):
                 found[i] = [self._written(rows[i], t) for t in group]
         return found
