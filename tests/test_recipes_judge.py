@@ -209,7 +209,7 @@ def test_the_reward_pays_for_the_right_rating_by_findings_that_lead_there():
 
 def test_equal_chains_are_learned_once_with_what_they_count_together():
     pytest.importorskip("torch", reason="the extra 'train' is not installed")
-    from reinforce import Pairs, learned
+    from reinforce import Pairs, asked_rows, learned
     from sample import Written
 
     group = [Written({}, "", 0.0, tokens) for tokens in ([5, 6], [7], [5, 6], [8])]
@@ -218,13 +218,19 @@ def test_equal_chains_are_learned_once_with_what_they_count_together():
         ([1, 2, 7], 2, [-1.0]),
     ]
     rows = [{"kind": kind, "n": n} for n in range(20) for kind in ("easy", "easy", "hard", "hard")]
-    pairs = Pairs(rows)
+    pairs, log, seen = Pairs(rows), list[dict[str, Any]](), list[tuple[str, int]]()
     for step in range(20):
         asked = pairs.draw(20, Random(step))
+        seen += [(row["kind"], row["n"]) for row in asked]
         assert [a["n"] for a in asked[::2]] == [b["n"] for b in asked[1::2]]
         pairs.seen(asked, [row["kind"] == "hard" for row in asked])
+        log.append({"drawn": dict(pairs.drawn), "mixed_of": dict(pairs.mixed)})
     assert pairs.mixed["hard"] > 0.9
     assert pairs.mixed["easy"] < 0.1
+    again = asked_rows(Pairs(rows), log, 500, Random(0))
+    assert len(again) == 500
+    assert sorted((row["kind"], row["n"]) for row in again[:400]) == sorted(seen)
+    assert sum(row["kind"] == "hard" for row in again[400:]) > 60
 
 
 def test_writing_by_groups_is_what_the_model_writes_alone():

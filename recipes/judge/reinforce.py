@@ -124,6 +124,20 @@ class Pairs:
             self.mixed[kind] += weight * (sum(those) / len(those) - self.mixed[kind])
 
 
+def asked_rows(pairs: Pairs, log: Sequence[dict[str, Any]], number: int, rng: Random) -> list[dict[str, Any]]:
+    """The rows that a run's steps asked for, and fresh ones by its last shares until there are ``number``."""
+    rows: list[dict[str, Any]] = []
+    for line in log:
+        step: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        for kind, drawn in line["drawn"].items():
+            step += [pairs.of[kind][i % len(pairs.of[kind])] for i in range(pairs.drawn[kind], drawn)]
+        rng.shuffle(step)
+        rows += [row for pair in step for row in pair]
+        pairs.drawn.update(line["drawn"])
+    pairs.mixed.update(log[-1]["mixed_of"])
+    return rows + pairs.draw(max(0, number - len(rows)) // 2, rng)
+
+
 def main() -> None:
     """Read the options and learn until the steps or the minutes are used up."""
     parser = options(__doc__)
@@ -139,12 +153,22 @@ def main() -> None:
         "--keep-every", type=int, default=10, help="keep a copy of the state after so many steps"
     )
     parser.add_argument("--only-ask", action="store_true", help="sample and log; do not learn")
+    parser.add_argument(
+        "--write-asked", type=int, default=0, metavar="N",
+        help="no training: write asked.jsonl, the rows that this run asked for with the program's chains, and fresh "
+        "ones of the same kinds until there are N",
+    )  # fmt: skip
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(chosen)
     lines = chosen.rows.read_text("utf-8").rstrip("\n").split("\n")
     lines = lines[chosen.first : chosen.first + chosen.max_rows if chosen.max_rows else None]
     rows = [json.loads(line) for line in lines]
+    if chosen.write_asked:
+        done = [json.loads(line) for line in (chosen.out / "metrics.jsonl").open()]
+        asked = asked_rows(Pairs(rows), done, chosen.write_asked, Random(chosen.seed))
+        (chosen.out / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+        return
+    trainer = Trainer(chosen)
     chat = ChatIds(trainer.tokenizer, "embedded")
     trainer.narrow([tokens_of(row, chat, trainer.tokenizer) for row in rows])
     writer = Writer(trainer, chosen.at_once, fast=True)
