@@ -220,7 +220,7 @@ def test_equal_chains_are_learned_once_with_what_they_count_together():
     rows = [{"kind": kind, "n": n} for n in range(20) for kind in ("easy", "easy", "hard", "hard")]
     pairs, log, seen = Pairs(rows), list[dict[str, Any]](), list[tuple[str, int]]()
     for step in range(20):
-        asked = pairs.draw(20, Random(step))
+        asked = pairs.draw(10, Random(step))
         seen += [(row["kind"], row["n"]) for row in asked]
         assert [a["n"] for a in asked[::2]] == [b["n"] for b in asked[1::2]]
         pairs.seen(asked, [row["kind"] == "hard" for row in asked])

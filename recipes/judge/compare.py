@@ -2,7 +2,7 @@
 
     python recipes/judge/compare.py before.jsonl after.jsonl [...]
 
-The files are what `sample.py` (each reply alone, or side by side) or `scalar.py` wrote; the first is the base.
+The files are what `sample.py` (each reply alone, or side by side) or `scalar.py` wrote.
 """
 
 import argparse

@@ -155,8 +155,8 @@ def main() -> None:
     parser.add_argument("--only-ask", action="store_true", help="sample and log; do not learn")
     parser.add_argument(
         "--write-asked", type=int, default=0, metavar="N",
-        help="no training: write asked.jsonl, the rows that this run asked for with the program's chains, and fresh "
-        "ones of the same kinds until there are N",
+        help="no training: write asked.jsonl, the rows that this run asked for with the program's chains, "
+        "and fresh ones of the same kinds until there are N",
     )  # fmt: skip
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
