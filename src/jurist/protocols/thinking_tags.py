@@ -34,6 +34,8 @@ _CLOSINGS = (
 THINKING_MARKS = _OPENINGS + _CLOSINGS
 _MARK = re.compile("|".join(THINKING_MARKS), re.I)
 _CLOSING = re.compile("|".join(_CLOSINGS), re.I)
+_MARK_WORDS = ("think", "thought", "reasoning", "reflection", "scratchpad", "|", "unused1")
+"""One of these is in every mark, in small letters."""
 # Words that open the thinking where a completion begins with them, and the words that then close it:
 # Granite 3, and gpt-oss where the server left its control tokens out.
 _HERE_IS = r"Here(?: i|['’])s my"
@@ -154,11 +156,20 @@ def _may_mark(text: str) -> bool:
     return any(opening.match(text) for opening, _ in _WORDS)
 
 
+def _has_marks(text: str) -> bool:
+    """Whether a mark of thinking may stand in a text: most texts with a ``<`` have no such word either."""
+    if not ("<" in text or "[" in text or "◁" in text):
+        return False
+    # Letters beyond ASCII may stand for one of these: then the patterns are asked.
+    small = text.lower()
+    return not text.isascii() or any(word in small for word in _MARK_WORDS)
+
+
 def _openings(text: str) -> Iterator[tuple[int, int]]:
     for opening, _ in _WORDS:
         if words := opening.match(text):
             yield words.span()
-    if not ("<" in text or "[" in text or "◁" in text):
+    if not _has_marks(text):
         return
     for mark in _MARK.finditer(text):
         if not _CLOSING.fullmatch(mark[0]):
@@ -169,6 +180,8 @@ def _closings(text: str) -> Iterator[tuple[int, int]]:
     for opening, closing in _WORDS:
         if opening.match(text):
             yield from (words.span() for words in closing.finditer(text))
+    if not _has_marks(text):
+        return
     for mark in _MARK.finditer(text):
         if _CLOSING.fullmatch(mark[0]):
             yield mark.span()
