@@ -103,6 +103,15 @@ class Run(AbstractContextManager["Run"]):
         line = self._last(case_id)
         return None if line is None else self._joined(line, texts=True)
 
+    def found(self, case_id: str) -> tuple[Decision | None, Case | None]:
+        """The last decision about a case, and the case: as ``decision`` and ``case``, looked up once."""
+        line = self._last(case_id)
+        if line is None:
+            return None, None
+        case = self._case(line)
+        decision = self._joined(line, texts=True, case=case)
+        return decision, case if decision is not None else None
+
     def case(self, case_id: str) -> Case | None:
         """A decided case; None where the folder does not hold it (old and imported runs)."""
         line = self._last(case_id)

@@ -23,7 +23,7 @@ _BETTER = re.compile(
     r"(?!\s(?:in|at|on|for(?!\s(?:this|the\s(?:given|user|client)))|with|if|when|where|written|structured"
     r"|organi[sz]ed|suited|formatted)\b)"
 )
-_BEST = re.compile(r"\b(?:better|superior|stronger|best|preferable|preferred)\b")
+_BEST = re.compile(r"(?:better|superior|stronger|best|preferable|preferred)\b")
 _WIDEST, _AFTER = 160, 40
 """Characters that a comparison has at most before its last word, and that decide about it behind it."""
 _REPORTED = re.compile(
@@ -73,6 +73,9 @@ def preferred(evaluation: str) -> int | None:
     # From the end: the last plain comparison is looked for around the words that make one.
     small = lowered(evaluation)
     for word in reversed(list(_BEST.finditer(small))):
+        before = small[word.start() - 1 : word.start()]
+        if before.isalnum() or before == "_":
+            continue  # the end of a longer word
         begin = max(0, word.start() - _WIDEST)
         near = small[begin : word.end() + _AFTER]
         for match in _BETTER.finditer(near):
