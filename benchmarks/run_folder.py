@@ -1,12 +1,12 @@
 """How a run folder grows: seconds, peak memory and bytes a judgment, of judging, resuming and reading it.
 
-    python benchmarks/run_folder.py 1000 10000 100000 [--deliberation swapped] [--compare OTHER/src] [--commands]
+    python benchmarks/run_folder.py 1000 10000 100000 [--deliberation swapped] [--compare OTHER/src]
 
 Each step is a process of its own, so that its peak memory is its own. The judge answers at once with about
 700 characters; a case has about 1,300. ``--compare`` runs the same with another version of the program.
-``--commands``: instead, what `jurist show --all`, `compare`, `audit`, `agree` and `report` take to read such a
-run. There the judge writes a rubric, an evaluation with quotations of which some are wrong, and a verdict that
-differs from case to case; a second judge's run is what `compare` compares with.
+``--commands``: instead, what `jurist show --all`, `compare`, `audit`, `agree` and `report` take to read such
+a run. There the judge writes a rubric, an evaluation with quotations of which some are wrong, and a verdict
+that differs from case to case; a second judge's run is what `compare` compares with.
 """
 
 import argparse
@@ -100,12 +100,12 @@ def _chain(prompt: str, draw: Random) -> str:
     quotes = [draw.choice(shown if draw.random() < 0.9 else SENTENCES) for _ in "AB"]
     best = draw.choice("AAB")
     return (
-        "<type>Chat</type>\n<rubric>\n1. Correctness (50%): are the facts right and to the question?\n"
+        "<type>Chat</type>\n<rubric>\n1. Correctness (50%): are the facts right and to the point?\n"
         "2. Completeness (30%): is anything left out that was asked?\n3. Clarity (20%): is it plain?\n"
-        "<justify>A reader needs right facts first; what is missing costs less than what is wrong.</justify>\n"
-        f"</rubric>\n<eval>\nChatbot A answers with <quote_A>{quotes[0]}</quote_A>, which is to the point. Chatbot "
-        f"B says <quote_B>{quotes[1]}</quote_B>, and <summary_B>goes on to unrelated matters</summary_B>. It "
-        f'states "{draw.choice(SENTENCES)}" beside that. Overall, Chatbot {best} is better.\n</eval>\n'
+        "<justify>A reader needs right facts first; what is missing costs less than errors.</justify>\n"
+        f"</rubric>\n<eval>\nChatbot A answers with <quote_A>{quotes[0]}</quote_A>, which fits. "
+        f"Chatbot B says <quote_B>{quotes[1]}</quote_B>, <summary_B>then goes on to other things</summary_B>. "
+        f'It states "{draw.choice(SENTENCES)}" beside that. Overall, Chatbot {best} is better.\n</eval>\n'
         f"<answer>[[{best}]]</answer>"
     )
 

