@@ -104,7 +104,7 @@ def _chain(prompt: str, draw: Random) -> str:
         "2. Completeness (30%): is anything left out that was asked?\n3. Clarity (20%): is it plain?\n"
         "<justify>A reader needs right facts first; what is missing costs less than errors.</justify>\n"
         f"</rubric>\n<eval>\nChatbot A answers with <quote_A>{quotes[0]}</quote_A>, which fits. "
-        f"Chatbot B says <quote_B>{quotes[1]}</quote_B>, <summary_B>then goes on to other things</summary_B>. "
+        f"Chatbot B says <quote_B>{quotes[1]}</quote_B>, <summary_B>then goes elsewhere</summary_B>. "
         f'It states "{draw.choice(SENTENCES)}" beside that. Overall, Chatbot {best} is better.\n</eval>\n'
         f"<answer>[[{best}]]</answer>"
     )
