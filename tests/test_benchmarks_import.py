@@ -254,6 +254,102 @@ def test_a_run_holds_the_cases_that_stand_beside_the_outputs(tmp_path: Path):
             assert all(case is not None and len(case.responses) == 2 for case in held)
 
 
+def held(run: Path) -> list[tuple[str, str, str]]:
+    """(prompt, first response, second response) of the cases that a run holds, in its order."""
+    with open_run(run) as opened:
+        cases = [opened.case(name) for name in opened.ids()]
+    assert None not in cases
+    texts = [(case.prompt[-1].content, *case.responses) for case in cases if case]
+    return [tuple(str(text) for text in some) for some in texts]  # pyright: ignore[reportReturnType]
+
+
+@pytest.mark.parametrize("run", [DISTILLED, INSTRUCT])
+def test_a_run_holds_the_cases_of_the_logs_of_rmb(tmp_path: Path, run: str):
+    jurist("import", "rmb-rm-r1", shared(run), "-o", tmp_path / "run")
+    found = held(tmp_path / "run")
+    sets = ("BoN_set_Harmlessness", "BoN_set_Helpfulness", "Pairwise_set_Harmlessness")
+    logs = [*(f"{name}/log_result/{'raw_' * ('BoN' in name)}logs.json" for name in sets)]
+    logs += ["Pairwise_set_Helpfulness/log_result/logs.json"]
+    rows = [row for log in logs for row in json.loads(shared(run, "RMB", log).read_bytes())]
+    turns = [(row["text_chosen"], row["text_rejected"]) for row in rows]
+    assert found == [(a[-2]["content"], a[-1]["content"], b[-1]["content"]) for a, b in turns]
+    audited = json.loads(jurist("audit", tmp_path / "run", "--json").stdout)
+    assert not [line for line in audited["left_out"] if line.startswith("length")]
+
+
+def test_a_run_holds_the_cases_of_files_of_rm_bench(tmp_path: Path):
+    row = {"id": 1, "domain": "math", "prompt": "q", "chosen": ["a", "b", "c"]}
+    flags = {"output": ["[[A]]"] * 3, "Is_Chosen_Answer_Shuffled_toPositionB": [False] * 3}
+    logs, pairs = tmp_path / "logs", [("q", c, r) for c in "abc" for r in "xyz"]
+    logs.mkdir()
+    for turn in range(3):
+        rejected = (["x", "y", "z"] * 2)[turn : turn + 3]
+        rows = [{**row, **flags, "rejected": rejected, "result": [1, 0, 1]}]
+        write(logs / f"total_dataset_{turn + 1}_model.json", rows)
+    jurist("import", "rm-bench", logs, "-o", tmp_path / "of-logs")
+    assert held(tmp_path / "of-logs") == pairs
+    scores = {"rejected": ["x", "y", "z"], "score_chosen": [3, 1, 1], "score_rejected": [2, 2, 1]}
+    (tmp_path / "model").mkdir()
+    write(tmp_path / "model" / "math_filtered_model.json", [{**row, **scores}])
+    jurist("import", "rm-bench", tmp_path / "model", "-o", tmp_path / "of-scores")
+    assert held(tmp_path / "of-scores") == pairs
+
+
+def test_a_run_holds_the_cases_of_logs_of_rewardbench(tmp_path: Path):
+    asked = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]
+    asked += [{"role": "user", "content": "s"}]
+    ends = ({"role": "assistant", "content": text} for text in "ab")
+    fields = {"results": 1.0, "answers": "[[A]]", "Is_Chosen_Answer_Shuffled_toPositionB": False}
+    texts = dict(zip(("text_chosen", "text_rejected"), ([*asked, end] for end in ends), strict=True))
+    rows = [{"subset": "math-prm", "id": 4, **fields, **texts}]
+    jurist("import", "rewardbench", write(tmp_path / "logs.json", rows), "-o", tmp_path / "run")
+    assert held(tmp_path / "run") == [("s", "a", "b")]
+    # What a chat template made one text is no case, and the run is without.
+    rows = [{**rows[0], "text_chosen": "<user>q", "text_rejected": "<user>q"}]
+    jurist("import", "rewardbench", write(tmp_path / "logs.json", rows), "-o", tmp_path / "flat")
+    with open_run(tmp_path / "flat") as run:
+        assert [run.case(name) for name in run.ids()] == [None]
+
+
+def test_a_run_holds_the_cases_that_lie_beside_outputs(tmp_path: Path):
+    pairs = [{"scenario": "others", "label": 0, "prompt": "q", "response 1": "a", "response 2": "b"}]
+    critiques = {"scenario": "others", "prompt": "q", "response": "r"}
+    for name, lines in (
+        ("test/testdata_pairwise.jsonl", pairs),
+        ("outputs/pairwise_example_output.jsonl", [{"output": 0}]),
+        ("outputs/pairwise_exchange_example_output.jsonl", [{"output": 1}]),
+        ("test/testdata_critique.jsonl", [critiques]),
+        ("test/reference_chatgpt_critique.jsonl", [{"output": "theirs"}]),
+        ("outputs/critique_example_output.jsonl", [{"output": "its own"}]),
+        ("outputs/gpt-4-Eval_auto-j_vs_chatgpt.jsonl", [{"output": "A: the first", "meta": {}}]),
+        ("outputs/gpt-4-Eval_other_vs_chatgpt.jsonl", [{"output": "A: the first", "meta": {}}]),
+    ):
+        file = tmp_path / "data" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines * 2))
+    outputs = tmp_path / "data" / "outputs"
+    jurist("import", "autoj", outputs / "pairwise_example_output.jsonl", "-o", tmp_path / "autoj")
+    assert held(tmp_path / "autoj") == [("q", "a", "b")] * 2
+    file = outputs / "gpt-4-Eval_auto-j_vs_chatgpt.jsonl"
+    jurist("import", "autoj-critique", file, "-o", tmp_path / "critique")
+    assert [texts[1:] for texts in held(tmp_path / "critique")] == [("its own", "theirs")] * 2
+    # Which file holds the critiques of another critic is not known.
+    jurist("import", "autoj-critique", outputs / "gpt-4-Eval_other_vs_chatgpt.jsonl", "-o", tmp_path / "not")
+    with open_run(tmp_path / "not") as run:
+        assert [run.case(name) for name in run.ids()] == [None] * 2
+
+
+def test_a_run_holds_the_pairs_of_pandalm_beside_its_output(tmp_path: Path):
+    source = shared("pandalm", "testset-v1.json")
+    (tmp_path / source.name).write_bytes(source.read_bytes())
+    pairs = json.loads(source.read_bytes())
+    rows = [{"idx": row["idx"], "gpt_result": "1", "gpt_reason": "Because."} for row in pairs]
+    jurist("import", "pandalm", write(tmp_path / f"x-{source.name}", rows), "-o", tmp_path / "run")
+    assert [texts[1:] for texts in held(tmp_path / "run")] == [
+        (str(row["response1"]), str(row["response2"])) for row in pairs
+    ]
+
+
 def test_how_strongly_a_judge_of_judgebench_spoke_is_kept(tmp_path: Path):
     (source,) = shared("judgebench", "outputs").glob("*o1-mini*")
     import_run("judgebench", str(source), out=tmp_path / "run")

@@ -16,7 +16,16 @@ from make import A_WINS, case, prefers
 from jurist.core.errors import JuristError, StoreError
 from jurist.core.run_config import RUN, input_facts, read_config
 from jurist.core.run_lines import CASES, DECISIONS, FILES, JUDGMENTS, PROMPTS
-from jurist.core.runs import Kept, Run, export_rows, read_decisions, read_judgments
+from jurist.core.runs import (
+    Kept,
+    Run,
+    export_rows,
+    open_run,
+    read_decisions,
+    read_digests,
+    read_judgments,
+    read_scorecard,
+)
 from jurist.core.store import SCORECARD, Store, write_scorecard
 from jurist.core.types import Case, Decision, Judgment, Message, Query, Scorecard
 from jurist.engines.base import failed
@@ -114,6 +123,31 @@ async def test_exported_rows_are_whole(tmp_path: Path):
     decision = list(export_rows(tmp_path))[1]
     assert (decision["case_id"], decision["responses"][0][:6]) == ("1", "good 1")
     assert list(decision["verdict"]["scores"]) == [1.0, 0.0]
+
+
+async def test_a_folder_is_named_by_a_text_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = await _run(tmp_path / "run", n=2)
+    write_scorecard(tmp_path / "run", Scorecard("pairs", None))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in (tmp_path / "run", str(tmp_path / "run"), "~/run"):
+        assert {d.case_id: d for d in read_decisions(folder)} == whole
+        assert len(list(read_judgments(folder))) == sum(len(d.judgments) for d in whole.values())
+        assert read_digests(folder).keys() == whole.keys()
+        assert read_scorecard(folder).name == "pairs"
+        assert len(list(export_rows(folder))) == 2
+        with open_run(folder) as run:
+            assert len(run) == 2
+    with pytest.raises(StoreError, match="not a run folder"):
+        next(read_decisions(str(tmp_path)))
+
+
+async def test_decisions_come_with_their_cases(tmp_path: Path):
+    await _run(tmp_path, n=5)
+    with open_run(tmp_path) as run:
+        alone = [(decision, run.case(decision.case_id)) for decision in run.decisions()]
+        assert list(run.decided()) == alone
+        assert list(run.decided(slim=True)) == [(slim(decision), case) for decision, case in alone]
+        assert [case for _, case in alone] == [_case(i) for i in range(5)]
 
 
 @pytest.mark.parametrize("cut", [1, 7, 200])

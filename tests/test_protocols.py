@@ -2,8 +2,11 @@
 
 import json
 import math
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pair_protocols import PAIRS
 from shared import shared
 
@@ -13,7 +16,7 @@ from jurist.judging.judge import check_arity
 from jurist.protocols import pointwise, rm_r1, rrm
 from jurist.protocols.base import Protocol, VerdictSlot
 from jurist.protocols.chain import Criterion, Evidence, read_chain
-from jurist.protocols.text import fill, flatten
+from jurist.protocols.text import INVISIBLE, fill, flatten, plain, visible
 
 ALL = {**PAIRS, "pointwise": pointwise.pointwise()}
 MULTI = [name for name in PAIRS if name != "rrm"]
@@ -404,3 +407,9 @@ def test_chain_is_not_read_from_the_thinking() -> None:
     assert read_chain(Completion(f"<think>{CHAIN}</think>")) == read_chain(Completion(""))
     assert not read_chain(Completion("")).whole
     assert read_chain(Completion("No tags at all.")).evidence == ()
+
+
+@given(st.text(st.characters(codec="utf-8") | st.sampled_from("\x00\x1b\x7f\u200b\ufeff\U000e0041ａ！ \n")))
+def test_texts_are_made_visible_and_plain_as_one_search_would(text: str) -> None:
+    assert visible(text) == re.sub(f"[{INVISIBLE}]", "", text)
+    assert plain(text) == "".join(chr(ord(c) - 0xFEE0) if "！" <= c <= "～" else c for c in text)

@@ -1,10 +1,21 @@
 """The verdict weighed in the thinking is not the verdict: every family's marks, closed, open and cut."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jurist.core.types import Completion, Status
 from jurist.protocols import rm_r1, rrm
-from jurist.protocols.thinking_tags import closed_thinking, split_thinking, without_thinking
+from jurist.protocols.thinking_tags import (
+    THINKING_MARKS,
+    THINKING_WORDS,
+    _spans,  # pyright: ignore[reportPrivateUsage]
+    closed_thinking,
+    split_thinking,
+    without_thinking,
+)
 from jurist.protocols.verdicts import parse_box, parse_letter, parse_rating
 
 FAMILIES = {
@@ -170,3 +181,28 @@ def test_a_turn_without_marks_of_its_own() -> None:
     assert turn("Hm.", opens=True) == ("Hm.\n</think>\n\n", "")
     assert turn("", opens=True) == ("\n</think>\n\n", "")
     assert turn("Hm.</think>So.", opens=True) == ("Hm.\n</think>\n\n", "So.")
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *(mark for family in FAMILIES.values() for mark in family),
+                "<",
+                "[",
+                "◁",
+                "a < b",
+                "[[A]]",
+                "\n",
+                "é",
+            ]
+        ),
+        max_size=60,
+    ).map("".join)
+)
+def test_marks_are_those_of_one_search_through_the_text(text: str) -> None:
+    """Beginnings that are looked at one by one (few) or by one search (many) give the same marks."""
+    one_search = re.finditer("|".join(THINKING_MARKS), text, re.I)
+    spans = sorted(span for kind in _spans(text) for span in kind)
+    words = {m.span() for m in THINKING_WORDS.finditer(text)}
+    assert [s for s in spans if s not in words] == [m.span() for m in one_search if m.span() not in words]

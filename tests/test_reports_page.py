@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from jurist.judging import registry
 from jurist.judging.judge import Judge
 from jurist.reports.page.build import build
 from jurist.reports.page.collect import collect
+from jurist.reports.views.judgment import decision_view
+from jurist.reports.views.style import Screen
 
 CHAIN = (
     "<type>chat</type><rubric>1. Accuracy (60%): it is true\n2. Tone (40%): it is kind</rubric>"
@@ -381,3 +384,35 @@ def test_ratings_are_neither_right_nor_wrong(tmp_path: Path):
             store.decide(Decision(name, Verdict(scores), gold=(4.0,)), case.digest)
     cases = collect([tmp_path / "run"]).index["cases"]
     assert [case["runs"][0]["s"] for case in cases] == ["open", "open"]
+
+
+@pytest.mark.parametrize(
+    ("order", "verdict", "said"),
+    [
+        ((1,), Verdict((4.5,), via="logprobs"), ("of response 2", "mean of the ratings by their prob")),
+        ((1, 0), Verdict((1.0, 0.0), via="logprobs"), ("A = response 2, B = response 1", "forced: read")),
+        ((0, 1), Verdict((1.0, 0.0), via="choice"), ("A = response 1, B = response 2", "forced: a const")),
+        ((0, 1), Verdict((1.0, 0.0), via="recorded"), ("A = response 1", "recorded by another program")),
+    ],
+)
+def test_the_page_and_the_terminal_use_the_same_words(
+    browser: Any, tmp_path: Path, order: tuple[int, ...], verdict: Verdict, said: tuple[str, str]
+):
+    with Store(tmp_path / "run", {}) as store:
+        one = case("c0", "good", "bad")
+        query = Query(one.id, order, 0, (Message("user", "Which?"),), Sampling())
+        judgment = Judgment(query, Completion("because"), verdict)
+        store.begin(one)
+        store.record(judgment)
+        store.decide(Decision(one.id, verdict, (judgment,), gold=one.gold), one.digest)
+    screen = StringIO()
+    terminal = Screen(file=screen, width=200, color_system=None)
+    terminal.print(decision_view(Decision(one.id, verdict, (judgment,))))
+    opened(browser, tmp_path, [tmp_path / "run"], "case/c0")
+    (head,) = until(lambda: shown(browser, ".judgment h4"))
+    (way,) = until(lambda: shown(browser, ".judgment .verdict"))
+    assert said[0] in head
+    assert said[0] in screen.getvalue()
+    assert said[1] in way
+    assert said[1] in screen.getvalue()
+    assert not errors(browser)

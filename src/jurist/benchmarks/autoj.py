@@ -98,6 +98,11 @@ def recorded(path: Path) -> Iterator[Decision]:
         yield transcribed(case, [_judgment(case, o, game) for o, game in zip(ORDERS, games, strict=True)])
 
 
+def recorded_cases(path: Path) -> Iterator[Case]:
+    """The pairs in ``../test`` beside the outputs."""
+    return load(_find(path, "outputs", OUTPUT).parent.parent / "test" / FILE)
+
+
 def score(decisions: Iterable[Decision]) -> Scorecard:
     """Agreement: both orders name the label (GAIR-NLP/auto-j @2ae17a3, ``leaderboard/pairwise_eval.py``).
 
@@ -173,6 +178,7 @@ AUTOJ = Benchmark(
     load=load,
     score=score,
     recorded=recorded,
+    recorded_cases=recorded_cases,
     files=on_github(
         "GAIR-NLP/auto-j",
         "2ae17a3",

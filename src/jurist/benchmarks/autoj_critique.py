@@ -89,6 +89,13 @@ def recorded(path: Path) -> Iterator[Decision]:
         yield Decision(str(number), verdict, (judgment,), None, None, group, {"scenario": prompt.scenario})
 
 
+def recorded_cases(path: Path) -> Iterator[Case]:
+    """The pairs of critiques, where the critic's own stand beside the comparisons: those of Auto-J do."""
+    file = one_file(path, "*-Eval_*.jsonl", "data/outputs/*-Eval_*.jsonl")
+    critic = file.with_name(CRITIC)
+    return load(critic) if "-Eval_auto-j_" in file.name and critic.is_file() else iter(())
+
+
 def score(decisions: Iterable[Decision]) -> Scorecard:
     """The win rate of the first critique (GAIR-NLP/auto-j @2ae17a3, ``leaderboard/critique_eval.py``).
 
@@ -141,6 +148,7 @@ AUTOJ_CRITIQUE = Benchmark(
     load=load,
     score=score,
     recorded=recorded,
+    recorded_cases=recorded_cases,
     files=on_github(
         "GAIR-NLP/auto-j",
         "2ae17a3",

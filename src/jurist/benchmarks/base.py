@@ -34,7 +34,9 @@ class Benchmark:
 
     ``source`` names repository, commit and licence. ``unresolved`` says in one sentence what a verdict
     without a score is worth in the official count. ``recorded`` reads the official raw outputs of another
-    judge as decisions, so that its published score can be counted again. ``many`` is how a judge of pairs
+    judge as decisions, so that its published score can be counted again; ``recorded_cases`` are the cases
+    whose texts stand in those outputs or beside them, where ``load`` does not read these files; one without
+    any yields none. ``many`` is how a judge of pairs
     decides cases of more than two responses, where there are some. Cases that count together have the
     same ``meta[unit]``. ``hub`` names the dataset that ``load`` reads as a path where it is only published
     there; ``files`` are published ones, pinned. Cases whose published order is known hold it in
@@ -48,6 +50,7 @@ class Benchmark:
     load: Callable[[Path], Iterator[Case]]
     score: Callable[[Iterable[Decision]], Scorecard]
     recorded: Callable[[Path], Iterator[Decision]] | None = None
+    recorded_cases: Callable[[Path], Iterator[Case]] | None = None
     many: str | None = None
     unit: str | None = None
     hub: str | None = None

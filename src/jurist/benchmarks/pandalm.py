@@ -82,6 +82,11 @@ def recorded(path: Path) -> Iterator[Decision]:
         yield transcribed(case, [_judgment(case, output, path)])
 
 
+def recorded_cases(path: Path) -> Iterator[Case]:
+    """The pairs in the same folder as the output."""
+    return load(one_file(path, f"*-{FILE}").parent / FILE)
+
+
 def score(decisions: Iterable[Decision]) -> Scorecard:
     """Accuracy, and macro precision, recall and F1 over tie, first and second.
 
@@ -180,6 +185,7 @@ PANDALM = Benchmark(
     load=load,
     score=score,
     recorded=recorded,
+    recorded_cases=recorded_cases,
     files=on_github(
         "WeOpenML/PandaLM",
         "3871806",

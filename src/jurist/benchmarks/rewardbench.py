@@ -104,6 +104,8 @@ class _Result(msgspec.Struct):
     scores_chosen: float | list[float] | None = None
     scores_rejected: float | list[float] | None = None
     shuffled: bool | None = msgspec.field(name="Is_Chosen_Answer_Shuffled_toPositionB", default=None)
+    text_chosen: Any = None
+    text_rejected: Any = None
 
 
 class _Scores(msgspec.Struct):
@@ -150,14 +152,28 @@ def recorded(path: Path) -> Iterator[Decision]:
     the official ``eval-set-scores`` one object of columns. ``meta["result"]`` is what the pair was worth
     there, and it is counted as that: RM-R1 gives an output without a verdict 0.
     """
-    file = one_file(path, "*_outputs.jsonl", "*_all.jsonl", "logs.json", "*.json")
-    results = [r for r in _results(file) if r.subset not in _UNCOUNTED]
-    names = unique(f"{r.subset}/{r.id}" for r in results)
-    for name, result in zip(names, results, strict=True):
+    for name, result in _named(_results(_results_file(path))):
         if not 0 <= result.results <= 1:
             raise InputError(f"{path}: pair {name} has the result {result.results}, expected 0 to 1")
         _subset(result.subset, f"{path}, pair {name}")
         yield _transcribed(name, result)
+
+
+def recorded_cases(path: Path) -> Iterator[Case]:
+    """The pairs of RM-R1's ``logs.json``, which holds both conversations, and of the command's outputs.
+
+    A conversation that was made one text by a chat template is no case any more.
+    """
+    file = _results_file(path)
+    rows = columns_or_rows(file)
+    if rows and "subset" not in rows[0]:
+        yield from load(place(REWARDBENCH))
+        return
+    for name, result in _named(_results(file)):
+        chosen, rejected = (_turns(text) for text in (result.text_chosen, result.text_rejected))
+        if len(chosen) > 1 and chosen[:-1] == rejected[:-1]:
+            sides = (chosen[-1].content, rejected[-1].content)
+            yield Case(name, chosen[:-1], sides, gold=PAIR.first, group=result.subset, meta={"id": result.id})
 
 
 def score(decisions: Iterable[Decision]) -> Scorecard:
@@ -307,6 +323,24 @@ def _published_orders(subsets: Sequence[str]) -> list[list[int] | None]:
     return [([1, 0] if next(draws) > 0.5 else [0, 1]) if inside else None for inside in core]
 
 
+def _results_file(path: Path) -> Path:
+    return one_file(path, "*_outputs.jsonl", "*_all.jsonl", "logs.json", "*.json")
+
+
+def _named(results: Iterable[_Result]) -> Iterator[tuple[str, _Result]]:
+    """(id of the case, result) of each pair that counts."""
+    counted = [r for r in results if r.subset not in _UNCOUNTED]
+    return zip(unique(f"{r.subset}/{r.id}" for r in counted), counted, strict=True)
+
+
+def _turns(text: object) -> tuple[Message, ...]:
+    """The turns of a recorded conversation; empty where there is none, or it is one text."""
+    try:
+        return msgspec.convert(text, tuple[Message, ...])
+    except msgspec.ValidationError:
+        return ()
+
+
 def _results(path: Path) -> list[_Result]:
     rows = columns_or_rows(path)
     if rows and "subset" not in rows[0]:
@@ -445,6 +479,7 @@ REWARDBENCH = Benchmark(
     load=load,
     score=score,
     recorded=recorded,
+    recorded_cases=recorded_cases,
     files=on_hub(
         "allenai/reward-bench",
         "168d848cdbbea9764fae4a544dc9ca1e6cca4931",

@@ -95,21 +95,20 @@ def recorded(path: Path) -> Iterator[Decision]:
 
     Those are the files that the benchmark's own ``run_rm.py`` writes, one or the folder that holds them.
     """
-    scored = _scored_files(path)
-    if scored:
-        rows = [(file, row) for file in scored for row in read_list(file, _Scored)]
-        names = [_prompt(row, file).id for file, row in rows]
-        if twice := [name for name, n in Counter(names).items() if n > 1]:
-            raise InputError(
-                f"{path}: prompt {twice[0]} stands there twice", "the files of one run are meant"
-            )
-        for file, row in rows:
-            yield from _scalar_decisions(row, file)
-        return
-    for files in rm_bench_rows(path):
-        for (i, j), case in zip(CELLS, _cases(_prompt(files[0], path)), strict=True):
+    for file, row in _scored_rows(path):
+        yield from _scalar_decisions(row, file)
+    for files, cases in _logged(path):
+        for (i, j), case in zip(CELLS, cases, strict=True):
             row = files[(j - i) % 3]
             yield judged(case, row.result[i], row.output[i], row.flipped[i])
+
+
+def recorded_cases(path: Path) -> Iterator[Case]:
+    """The nine pairs of each prompt, from the same files: both kinds hold the texts."""
+    for file, row in _scored_rows(path):
+        yield from _cases(_prompt(row, file))
+    for _, cases in _logged(path):
+        yield from cases
 
 
 def score(decisions: Iterable[Decision], name: str, misread: Mapping[Cell, Cell] | None = None) -> Scorecard:
@@ -255,6 +254,21 @@ def _scored_files(path: Path) -> list[Path]:
     return [file for file in files if file.is_file() and b'"score_chosen"' in file.read_bytes()]
 
 
+def _scored_rows(path: Path) -> list[tuple[Path, _Scored]]:
+    """The rows of the files of ``run_rm.py``, each with its file."""
+    rows = [(file, row) for file in _scored_files(path) for row in read_list(file, _Scored)]
+    names = Counter(_prompt(row, file).id for file, row in rows)
+    if twice := [name for name, n in names.items() if n > 1]:
+        raise InputError(f"{path}: prompt {twice[0]} stands there twice", "the files of one run are meant")
+    return rows
+
+
+def _logged(path: Path) -> Iterator[tuple[tuple[RmBenchRow, RmBenchRow, RmBenchRow], list[Case]]]:
+    """The rows of RM-R1's logs, prompt by prompt, with its nine cases; none where the files are others."""
+    for rows in () if _scored_files(path) else rm_bench_rows(path):
+        yield rows, list(_cases(_prompt(rows[0], path)))
+
+
 def _scalar_decisions(row: _Scored, file: Path) -> Iterator[Decision]:
     """The nine pairs of a prompt; each response has one score, a tie is none of both."""
     chosen, rejected = (tuple(map(_number, scores)) for scores in (row.score_chosen, row.score_rejected))
@@ -315,6 +329,7 @@ RM_BENCH = Benchmark(
     load=load,
     score=partial(score, name="rm-bench"),
     recorded=recorded,
+    recorded_cases=recorded_cases,
 )
 RM_BENCH_AS_PUBLISHED_BY_RM_R1 = Benchmark(
     name="rm-bench-rm-r1",
@@ -324,4 +339,5 @@ RM_BENCH_AS_PUBLISHED_BY_RM_R1 = Benchmark(
     load=load,
     score=partial(score, name="rm-bench-rm-r1", misread=MISREAD),
     recorded=recorded,
+    recorded_cases=recorded_cases,
 )

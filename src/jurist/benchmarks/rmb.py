@@ -130,6 +130,13 @@ def recorded(path: Path) -> Iterator[Decision]:
             yield judged(case, row.results, row.answers, row.flipped)
 
 
+def recorded_cases(path: Path) -> Iterator[Case]:
+    """The pairs of RM-R1's logs; outputs of a scalar model leave the texts out."""
+    seen: Counter[str] = Counter()
+    for table in () if _reward_files(path) else rmb_tables(path):
+        yield from _recorded_cases(table, seen)
+
+
 def score(decisions: Iterable[Decision], name: str = "rmb", tie: float = 0.0) -> Scorecard:
     """The official four numbers of Zhou-Zoey/RMB-Reward-Model-Benchmark @2be3180 and their plain mean.
 
@@ -357,6 +364,7 @@ def _benchmark(name: str, summary: str, tie: float) -> Benchmark:
         load=load,
         score=partial(score, name=name, tie=tie),
         recorded=recorded,
+        recorded_cases=recorded_cases,
     )
 
 

@@ -12,6 +12,7 @@ from jurist.cli.options import Json
 from jurist.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from jurist.core.types import Decision
     from jurist.reports.comparison import ComparedRun
 
 
@@ -64,9 +65,12 @@ def read_run(folder: Path, name: str) -> "ComparedRun":
 
     with open_run(folder) as run:
         benchmark = run.config.get("benchmark")
-        decisions = list(run.decisions(slim=True))
-        cases = (run.case(decision.case_id) for decision in decisions)
-        texts = {case.id: replace(case, meta={}).digest for case in cases if case is not None}
+        decisions: list[Decision] = []
+        texts: dict[str, str] = {}
+        for decision, case in run.decided(slim=True):
+            decisions.append(decision)
+            if case is not None:
+                texts[case.id] = replace(case, meta={}).digest
         tell_damage(run)
         named = benchmark if isinstance(benchmark, str) else None
         return ComparedRun(name, decisions, run.digests(), named, texts)

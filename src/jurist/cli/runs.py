@@ -214,10 +214,11 @@ def _scored(chosen: "Benchmark", results: dict[str, Any], file: str) -> "Scoreca
 
 def _cases_in(chosen: "Benchmark", file: str, data: Path | None) -> "dict[str, Case]":
     """The cases by id: from ``data``, or where the official outputs hold them too or lie beside them."""
-    for place in (data, Path(file), Path(file.partition("#")[0])):
+    held = chosen.recorded_cases or chosen.load
+    places = [(chosen.load, data)] if data is not None else []
+    for read, place in (*places, (held, Path(file)), (held, Path(file.partition("#")[0]))):
         try:
-            if place is not None:
-                return {case.id: case for case in chosen.load(place)}
+            return {case.id: case for case in read(place)}
         except JuristError:
             continue
     return {}

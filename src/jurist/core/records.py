@@ -98,11 +98,10 @@ def pieces_of(text: str, known: Sequence[tuple[int, str]]) -> list[str | int]:
             break
         split: list[str | int] = []
         for piece in pieces:
-            if isinstance(piece, int) or part not in piece:
-                split.append(piece)
-                continue
-            for i, rest in enumerate(piece.split(part)):
-                split += [number, rest] if i else [rest]
+            rests = piece.split(part) if isinstance(piece, str) and len(piece) >= len(part) else [piece]
+            split.append(rests[0])
+            for rest in rests[1:]:
+                split += [number, rest]
         pieces = [piece for piece in split if piece != ""]
     return pieces
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -20,6 +21,9 @@ from jurist.core.run_lines import DECISIONS, JUDGMENTS, DecisionLine
 from jurist.core.store import SCORECARD, Store
 from jurist.core.types import Case, Decision, Judgment, Query, Scorecard
 
+Folder = str | PathLike[str]
+"""The path of a run folder; ``~`` stands for the home folder."""
+
 
 class Run(AbstractContextManager["Run"]):
     """A run folder, open for reading, also while somebody writes it: then it is as it was when opened.
@@ -28,7 +32,8 @@ class Run(AbstractContextManager["Run"]):
     judgments and decisions among it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
+        folder = Path(folder).expanduser()
         facts = read_run(folder)
         self.folder, self.config = folder, facts.config
         self.damage: list[Damage] = []
@@ -67,20 +72,21 @@ class Run(AbstractContextManager["Run"]):
         The order is that in which cases were first begun, so that of the input. Decisions whose case the
         folder does not hold (old and imported runs) come in the order in which they were taken.
         """
-        after: tuple[int, int] | None = None
-        while True:
-            for place in self._index.in_order(after=after):
-                line = self._line(place)
-                if line is None and not self._fresh:
-                    break
-                after = place.place, place.at
-                decision = self._joined(line, texts=not slim) if line is not None else None
-                if decision is not None:
-                    yield decision
-            else:
-                return
-            # Either the record is damaged or the index is: only a new index tells.
-            self._again()
+        for line in self._lines():
+            decision = self._joined(line, texts=not slim)
+            if decision is not None:
+                yield decision
+
+    def decided(self, *, slim: bool = False) -> Iterator[tuple[Decision, Case | None]]:
+        """As ``decisions``, each with its case, which costs less than to ask for it by its id.
+
+        None where the folder does not hold the case (old and imported runs).
+        """
+        for line in self._lines():
+            case = self._case(line)
+            decision = self._joined(line, texts=not slim, case=case)
+            if decision is not None:
+                yield decision, case
 
     def kept_before(self, size: int, left: HashSet) -> Iterator[Decision]:
         """The decisions in the first ``size`` bytes of their file, without texts; not those in ``left``."""
@@ -96,10 +102,22 @@ class Run(AbstractContextManager["Run"]):
         line = self._last(case_id)
         return None if line is None else self._joined(line, texts=True)
 
+    def found(self, case_id: str) -> tuple[Decision | None, Case | None]:
+        """The last decision about a case, and the case: as ``decision`` and ``case``, looked up once."""
+        line = self._last(case_id)
+        if line is None:
+            return None, None
+        case = self._case(line)
+        decision = self._joined(line, texts=True, case=case)
+        return decision, case if decision is not None else None
+
     def case(self, case_id: str) -> Case | None:
         """A decided case; None where the folder does not hold it (old and imported runs)."""
         line = self._last(case_id)
-        if line is None or line.case is None:
+        return None if line is None else self._case(line)
+
+    def _case(self, line: DecisionLine) -> Case | None:
+        if line.case is None:
             return None
         try:
             return self._records.case(line.case).case
@@ -143,6 +161,22 @@ class Run(AbstractContextManager["Run"]):
         """The hash of each case that was decided, by its id; empty strings where the run was imported."""
         return {place.case_id: place.digest for place in self._index.in_order()}
 
+    def _lines(self) -> Iterator[DecisionLine]:
+        """The lines of ``decisions``, in its order."""
+        after: tuple[int, int] | None = None
+        while True:
+            for place in self._index.in_order(after=after):
+                line = self._line(place)
+                if line is None and not self._fresh:
+                    break
+                after = place.place, place.at
+                if line is not None:
+                    yield line
+            else:
+                return
+            # Either the record is damaged or the index is: only a new index tells.
+            self._again()
+
     def _last(self, case_id: str) -> DecisionLine | None:
         offset = self._index.last(case_id)
         if offset is None:
@@ -165,9 +199,10 @@ class Run(AbstractContextManager["Run"]):
             return None
         return line if line.case_id == place.case_id else None
 
-    def _joined(self, line: DecisionLine, *, texts: bool) -> Decision | None:
+    def _joined(self, line: DecisionLine, *, texts: bool, case: Case | None = None) -> Decision | None:
+        """A decision with its judgments; ``case``: its case, where it has been read."""
         try:
-            meta = self._records.meta(line)
+            meta = case.meta if case is not None and line.meta is None else self._records.meta(line)
         except DamagedError as error:
             self._note(error)
             self._lost.add((DECISIONS, line.case_id))
@@ -226,32 +261,32 @@ class Kept:
                 yield from run.kept_before(self._size, self.left)
 
 
-def open_run(folder: Path) -> Run:
+def open_run(folder: Folder) -> Run:
     """A run folder for reading; raises ``StoreError`` where it is none."""
     return Run(folder)
 
 
-def read_decisions(folder: Path) -> Iterator[Decision]:
+def read_decisions(folder: Folder) -> Iterator[Decision]:
     """The last decision about each case with its judgments, in the order of the input; see ``Run``."""
     with Run(folder) as run:
         yield from run.decisions()
 
 
-def read_judgments(folder: Path) -> Iterator[Judgment]:
+def read_judgments(folder: Folder) -> Iterator[Judgment]:
     """Every judgment of a run, in the order in which they came."""
     with Run(folder) as run:
         yield from run.judgments()
 
 
-def read_digests(folder: Path) -> dict[str, str]:
+def read_digests(folder: Folder) -> dict[str, str]:
     """The hash of each case that a run decided, by its id; empty strings where the run was imported."""
     with Run(folder) as run:
         return run.digests()
 
 
-def read_scorecard(folder: Path) -> Scorecard:
+def read_scorecard(folder: Folder) -> Scorecard:
     """The scorecard of a run; raises ``StoreError`` where there is none that can be read."""
-    path = folder / SCORECARD
+    path = Path(folder).expanduser() / SCORECARD
     try:
         return msgspec.json.decode(read_regular(path), type=Scorecard)
     except msgspec.DecodeError as error:
@@ -261,15 +296,14 @@ def read_scorecard(folder: Path) -> Scorecard:
 Rows = Literal["decisions", "judgments"]
 
 
-def export_rows(folder: Path, rows: Rows = "decisions") -> Iterator[dict[str, Any]]:
+def export_rows(folder: Folder, rows: Rows = "decisions") -> Iterator[dict[str, Any]]:
     """Plain rows of a run, each whole: a decision with its case, or a judgment with its prompt."""
     with Run(folder) as run:
         if rows == "judgments":
             for judgment in run.judgments():
                 yield {"key": judgment.query.key, **msgspec.to_builtins(judgment)}
             return
-        for decision in run.decisions(slim=True):
-            case = run.case(decision.case_id)
+        for decision, case in run.decided(slim=True):
             row = {**msgspec.to_builtins(decision), "judgments": [j.query.key for j in decision.judgments]}
             yield row if case is None else {**msgspec.to_builtins(case), **row}
 

@@ -1,7 +1,7 @@
 """Intervals and agreement: the statistics that scorecards state beside their numbers."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import isfinite, sqrt
 from random import Random
 from statistics import NormalDist, fmean, variance
@@ -60,13 +60,21 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     """
     if len(a) != len(b):
         raise ValueError(f"two raters of {len(a)} and {len(b)} items cannot be compared")
-    n = len(a)
-    left, right = Counter(a), Counter(b)
+    return kappa_of(Counter(zip(a, b, strict=True)))
+
+
+def kappa_of(counts: Mapping[tuple[Hashable, Hashable], int]) -> float | None:
+    """``cohen_kappa`` of how often each (label of one rater, label of the other) came."""
+    left, right = Counter[Hashable](), Counter[Hashable]()
+    for (one, other), count in counts.items():
+        left[one] += count
+        right[other] += count
+    n = left.total()
     # Counted in whole numbers, so that perfect chance agreement is found exactly.
     chance = sum(count * right[label] for label, count in left.items())
     if chance == n * n:
         return None
-    observed = sum(x == y for x, y in zip(a, b, strict=True))
+    observed = sum(count for (one, other), count in counts.items() if one == other)
     return (observed * n - chance) / (n * n - chance)
 
 

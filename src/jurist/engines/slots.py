@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from types import TracebackType
 
 
 class Slots:
@@ -14,19 +13,14 @@ class Slots:
 
     def __init__(self, n: int) -> None:
         self._free = n
-        self._urgent: deque[asyncio.Future[None]] = deque()
-        self._ordinary: deque[asyncio.Future[None]] = deque()
+        self._urgent, self._ordinary = _Queue(self), _Queue(self)
 
-    @asynccontextmanager
-    async def held(self, *, urgent: bool = False) -> AsyncGenerator[None]:
-        """Hold a slot."""
-        await self._acquire(self._urgent if urgent else self._ordinary)
-        try:
-            yield
-        finally:
-            self._release()
+    def held(self, *, urgent: bool = False) -> "_Queue":
+        """Hold a slot: ``async with slots.held():``."""
+        return self._urgent if urgent else self._ordinary
 
-    async def _acquire(self, queue: "deque[asyncio.Future[None]]") -> None:
+    async def acquire(self, queue: "deque[asyncio.Future[None]]") -> None:
+        """Wait for a slot in a queue."""
         if self._free > 0:
             self._free -= 1
             return
@@ -36,14 +30,31 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._release()  # the slot had been given just before the caller went away
+                self.release()  # the slot had been given just before the caller went away
             raise
 
-    def _release(self) -> None:
-        for queue in (self._urgent, self._ordinary):
+    def release(self) -> None:
+        """Give a slot to who waits for one, the urgent first."""
+        for queue in (self._urgent.turns, self._ordinary.turns):
             while queue:
                 turn = queue.popleft()
                 if not turn.done():
                     turn.set_result(None)
                     return
         self._free += 1
+
+
+class _Queue:
+    """Who waits for a slot; ``async with`` waits for one and gives it back. One object serves all calls."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self.turns: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        await self._slots.acquire(self.turns)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._slots.release()

@@ -80,8 +80,11 @@ class Judge:
     memory: Memory | None = None
     first: "Judge | None" = None
     name: str = ""
-    # By the identity of the case, which the entry keeps alive.
+    # Both by the identity of the case, which the entry keeps alive.
     _prompts: Recent[tuple[int, Order], tuple[Case, Conversation]] = field(
+        init=False, repr=False, compare=False, default_factory=lambda: Recent(_PROMPTS)
+    )
+    _guarded: Recent[int, tuple[Case, Case]] = field(
         init=False, repr=False, compare=False, default_factory=lambda: Recent(_PROMPTS)
     )
 
@@ -149,10 +152,17 @@ class Judge:
         known = self._prompts.get((id(case), order))
         if known is not None and known[0] is case:
             return known[1]
+        messages = self.protocol.render(self._guard(case).reordered(order))
+        return self._prompts.put((id(case), order), (case, messages))[1]
+
+    def _guard(self, case: Case) -> Case:
+        """The case as a judge may see it; all orders and matches share it."""
+        known = self._guarded.get(id(case))
+        if known is not None and known[0] is case:
+            return known[1]
         # Control tokens of the engine's tokenizer, where it knows them.
         tokens: Sequence[str] = getattr(self.engine, "control_tokens", ())
-        messages = self.protocol.render(guarded(case.reordered(order), tokens))
-        return self._prompts.put((id(case), order), (case, messages))[1]
+        return self._guarded.put(id(case), (case, guarded(case, tokens)))[1]
 
     def _forces(self, completion: Completion, verdict: Verdict) -> bool:
         if completion.error or self.forced == "never":

@@ -9,6 +9,7 @@ from typing import TypeVar, Unpack
 from msgspec.structs import replace
 
 from jurist.core.errors import EngineError
+from jurist.core.garbage import fewer_collections
 from jurist.core.hash_set import HashSet
 from jurist.core.records import slim as slim_judgment
 from jurist.core.store import Store
@@ -202,14 +203,15 @@ async def decide_tasks(
             task.store.decide(decision, digest)
         return task, decision
 
-    async with aclosing(_pooled(iter(work), one, concurrency)) as decided:
-        async for both in decided:
-            progress.decisions += 1
-            right = both[1].right
-            progress.graded += right is not None
-            progress.right += bool(right)
-            watch(progress)
-            yield both
+    with fewer_collections():
+        async with aclosing(_pooled(iter(work), one, concurrency)) as decided:
+            async for both in decided:
+                progress.decisions += 1
+                right = both[1].right
+                progress.graded += right is not None
+                progress.right += bool(right)
+                watch(progress)
+                yield both
 
 
 async def _pooled(

@@ -59,7 +59,7 @@ _VERDICTS = (
 _CONTROL_TOKEN = re.compile("|".join(_CONTROL), re.I)
 _MARKER = re.compile("|".join(_CONTROL + _FRAMES + _VERDICTS), re.I)
 _VERDICT = re.compile("|".join(_VERDICTS), re.I)
-_POSSIBLE = re.compile(r"[<>\[\]#\\◁]")
+_POSSIBLE = "<>[]#\\◁"
 """What a marker begins with, but for words."""
 _UNSEEN = re.compile(f"[{INVISIBLE}{re.escape(MARK)}]+")
 _LONGEST_REMEMBERED = 32_768
@@ -95,7 +95,7 @@ def guarded(case: Case, tokens: Sequence[str] = ()) -> Case:
 
     def turn(message: Message, *, control_only: bool = False) -> Message:
         content = defuse(message.content, control_only=control_only, tokens=tokens)
-        return replace(message, role=_role(message.role, tokens), content=content)
+        return replace(message, role=_role(message.role, tuple(tokens)), content=content)
 
     def response(value: Response) -> Response:
         return defuse(value, tokens=tokens) if isinstance(value, str) else tuple(turn(m) for m in value)
@@ -109,7 +109,8 @@ def guarded(case: Case, tokens: Sequence[str] = ()) -> Case:
     )
 
 
-def _role(role: str, tokens: Sequence[str]) -> str:
+@lru_cache(maxsize=64)
+def _role(role: str, tokens: tuple[str, ...]) -> str:
     """A role in one line, without markers: chat templates write it as it is."""
     return " ".join(defuse(role, tokens=tokens).split())[:40]
 
@@ -134,7 +135,7 @@ def _markers(text: str, control_only: bool, tokens: tuple[str, ...]) -> list[tup
     neither ``defuse`` nor ``restore`` changes: so the one undoes the other, whatever a text already holds.
     """
     seen = visible(unstyled(text)).replace(MARK, "")
-    if not (tokens or _POSSIBLE.search(seen) or _has_words(seen)):
+    if not (tokens or any(first in seen for first in _POSSIBLE) or _has_words(seen)):
         return []
     patterns = [_CONTROL_TOKEN if control_only else _MARKER, *([_literal(tokens)] if tokens else [])]
     starts = dict.fromkeys((m.start() for pattern in patterns for m in pattern.finditer(seen)), JOINER)

@@ -20,7 +20,8 @@ JOINER = "\u2060"
 _INVISIBLE = re.compile(f"[{INVISIBLE}]+")
 # Looked for apart: a class within the Basic Multilingual Plane is a table, a wider one a list.
 _ANY_INVISIBLE = re.compile(f"[{_INVISIBLE_BMP}]"), re.compile(f"[{_INVISIBLE_ABOVE}]")
-_INVISIBLE_ASCII = re.compile("[\x00-\x08\x0e-\x1b\x7f]")
+_ORDINARY = bytes([*range(0x09, 0x0E), *range(0x1C, 0x7F)])
+"""White space and what is printed of ASCII: most of most texts."""
 _FULL_WIDTH = {0xFF01 + i: 0x21 + i for i in range(94)}
 _ANY_FULL_WIDTH = re.compile("[\uff01-\uff5e]")
 # Blocks that hold characters with an ASCII letter, digit or bracket as their compatibility form.
@@ -52,7 +53,8 @@ _SPEAKER_LINE = re.compile(
 
 def plain(text: str) -> str:
     """``text`` with full-width letters, digits and brackets in plain width, position by position."""
-    return text if text.isascii() or not _ANY_FULL_WIDTH.search(text) else text.translate(_FULL_WIDTH)
+    full_width = not text.isascii() and _ANY_FULL_WIDTH.search(_unusual(text))
+    return text.translate(_FULL_WIDTH) if full_width else text
 
 
 def unstyled(text: str) -> str:
@@ -60,14 +62,23 @@ def unstyled(text: str) -> str:
 
     Wider than ``plain``: mathematical letters, superscripts and small brackets too. Position by position.
     """
-    styled = not text.isascii() and any(kind.search(text) for kind in _ANY_STYLED)
-    return text.translate(_STYLED) if styled else text
+    if text.isascii():
+        return text
+    unusual = _unusual(text)
+    return text.translate(_STYLED) if any(kind.search(unusual) for kind in _ANY_STYLED) else text
 
 
 def visible(text: str) -> str:
     """``text`` without invisible characters."""
-    kinds = (_INVISIBLE_ASCII,) if text.isascii() else _ANY_INVISIBLE
-    return _INVISIBLE.sub("", text) if any(kind.search(text) for kind in kinds) else text
+    unusual = _unusual(text)
+    hidden = bool(unusual) and any(kind.search(unusual) for kind in _ANY_INVISIBLE)
+    return _INVISIBLE.sub("", text) if hidden else text
+
+
+def _unusual(text: str) -> str:
+    """What a text holds besides ordinary ASCII: nothing or little, and many times faster to search."""
+    rest = text.encode("utf-8", "surrogatepass").translate(None, _ORDINARY)
+    return rest.decode("utf-8", "surrogatepass") if rest else ""
 
 
 def flatten(prompt: Conversation) -> str:

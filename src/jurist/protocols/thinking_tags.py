@@ -1,7 +1,7 @@
 """Where the thinking of a completion ends: the marks of the model families, open or closed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -33,6 +33,10 @@ _CLOSINGS = (
 )
 THINKING_MARKS = _OPENINGS + _CLOSINGS
 _MARK = re.compile("|".join(THINKING_MARKS), re.I)
+_BEGINNINGS = "<[◁"
+"""The characters with which marks begin."""
+_FEW = 32
+"""Up to so many beginnings are looked at one by one: finding them takes a hundredth of a search for marks."""
 _CLOSING = re.compile("|".join(_CLOSINGS), re.I)
 # Words that open the thinking where a completion begins with them, and the words that then close it:
 # Granite 3, and gpt-oss where the server left its control tokens out.
@@ -58,6 +62,8 @@ _CLOSED_BY = {
     "analysis": "assistantfinal",
     "assistantanalysis": "assistantfinal",
 }
+_Span = tuple[int, int]
+"""(start, end) in a text."""
 _TURN = re.compile(r"(?:<\|end\|>)?(?:<\|(?:start|begin)\|>assistant)?\Z")
 
 
@@ -70,7 +76,8 @@ def split_thinking(completion: Completion, *, opens: bool = False) -> tuple[str,
     """
     completion = unparted(completion)
     parted = completion.thinking is not None
-    closed, answer_start = _last_closing(completion.text)
+    openings, closings = _spans(completion.text)
+    closed, answer_start = _last_closing(completion.text, closings)
     head, answer = completion.text[:closed], completion.text[answer_start:]
     if opens and not parted and not answer_start and completion.finish != "stop":
         head, answer = completion.text, ""
@@ -79,7 +86,7 @@ def split_thinking(completion: Completion, *, opens: bool = False) -> tuple[str,
     if completion.thinking is not None:
         # A server that parts them at the first closing mark leaves a second one in the text.
         thinking = f"{completion.thinking}\n{thinking}".strip() if thinking else completion.thinking
-    opening = _first_opening(answer)
+    opening = _first_opening(answer) if answer_start or not answer else next(iter(openings), None)
     if opening:
         thinking = f"{thinking}\n{answer[opening[1] :]}" if thinking else answer[opening[1] :]
         answer = answer[: opening[0]]
@@ -124,9 +131,8 @@ def without_thinking(response: str) -> str:
     """
     if not _may_mark(response):
         return response
-    marks = sorted(
-        [*((span, False) for span in _openings(response)), *((span, True) for span in _closings(response))]
-    )
+    openings, closings = _spans(response)
+    marks = sorted([*((span, False) for span in openings), *((span, True) for span in closings)])
     if not marks:
         return response
     (start, _), closes = marks[0]
@@ -135,40 +141,48 @@ def without_thinking(response: str) -> str:
     return next((response[end:].strip() for (_, end), closing in marks if closing), "")
 
 
-def _last_closing(text: str) -> tuple[int, int]:
-    """(start, end) of the last mark that closes a thinking; (0, 0) where there is none."""
-    start, end = max(_closings(text), default=(0, 0))
+def _last_closing(text: str, closings: Iterable[_Span]) -> _Span:
+    """The last mark that closes a thinking, with the turn that it ends; (0, 0) where there is none."""
+    start, end = max(closings, default=(0, 0))
     turn = _TURN.search(text, max(0, start - 40), start)
     return turn.start() if turn else start, end
 
 
-def _first_opening(text: str) -> tuple[int, int] | None:
-    """(start, end) of the first mark that opens a thinking."""
-    return next(_openings(text), None)
+def _first_opening(text: str) -> _Span | None:
+    """The first mark that opens a thinking."""
+    return next(iter(_spans(text)[0]), None)
 
 
 def _may_mark(text: str) -> bool:
-    """Whether a mark or words of thinking may stand in a text (marks begin with one of three characters)."""
-    if "<" in text or "[" in text or "◁" in text:
-        return True
-    return any(opening.match(text) for opening, _ in _WORDS)
+    """Whether a mark or words of thinking may stand in a text."""
+    return any(first in text for first in _BEGINNINGS) or any(opening.match(text) for opening, _ in _WORDS)
 
 
-def _openings(text: str) -> Iterator[tuple[int, int]]:
-    for opening, _ in _WORDS:
-        if words := opening.match(text):
-            yield words.span()
-    if not ("<" in text or "[" in text or "◁" in text):
-        return
-    for mark in _MARK.finditer(text):
-        if not _CLOSING.fullmatch(mark[0]):
-            yield mark.span()
+def _marks(text: str) -> list[re.Match[str]]:
+    """The marks in a text, in order; none begins within another."""
+    places: list[int] = []
+    for first in _BEGINNINGS:
+        at = text.find(first)
+        while at >= 0:
+            places.append(at)
+            if len(places) > _FEW:
+                return list(_MARK.finditer(text))
+            at = text.find(first, at + 1)
+    marks: list[re.Match[str]] = []
+    for at in sorted(places):
+        if (not marks or at >= marks[-1].end()) and (mark := _MARK.match(text, at)):
+            marks.append(mark)
+    return marks
 
 
-def _closings(text: str) -> Iterator[tuple[int, int]]:
+def _spans(text: str) -> tuple[list[_Span], list[_Span]]:
+    """(what opens a thinking, what closes one) in a text: words first, then marks in their order."""
+    openings: list[_Span] = []
+    closings: list[_Span] = []
     for opening, closing in _WORDS:
-        if opening.match(text):
-            yield from (words.span() for words in closing.finditer(text))
-    for mark in _MARK.finditer(text):
-        if _CLOSING.fullmatch(mark[0]):
-            yield mark.span()
+        if words := opening.match(text):
+            openings.append(words.span())
+            closings += [found.span() for found in closing.finditer(text)]
+    for mark in _marks(text):
+        (closings if _CLOSING.fullmatch(mark[0]) else openings).append(mark.span())
+    return openings, closings

@@ -3,11 +3,11 @@ better.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 
 from jurist.core.errors import InputError
-from jurist.core.statistics import Z95, Interval, bootstrap, cohen_kappa, wilson
+from jurist.core.statistics import Z95, Interval, bootstrap, kappa_of, wilson
 from jurist.core.types import Decision, Record, ScoreRow, Scores, winner
 
 WIDTH = 0.05
@@ -62,6 +62,7 @@ def agreement(
             "no case has both a verdict and a label",
             hint="labels name cases by their id, as the report exports them",
         )
+    kappa = kappa_of(Counter(pairs))
     n, k = len(pairs), sum(a == b for a, b in pairs)
     rows = [ScoreRow(name, sum(some) / len(some), len(some), wilson(sum(some), len(some)))
             for name, some in groups.items() if name]  # fmt: skip
@@ -69,8 +70,8 @@ def agreement(
     return Agreement(
         n=n,
         agree=ScoreRow("agreement", share, n, wilson(k, n)),
-        kappa=_kappa(pairs),
-        kappa_interval=_between(pairs),
+        kappa=kappa,
+        kappa_interval=None if kappa is None else _between(pairs),
         judge=dict(Counter(a for a, _ in pairs).most_common()),
         person=dict(Counter(b for _, b in pairs).most_common()),
         groups=tuple(rows),
@@ -87,11 +88,12 @@ def _answer(scores: Scores) -> Answer:
     return "tie" if best is None else f"response {best + 1}"
 
 
-def _kappa(pairs: list[tuple[Answer, Answer]]) -> float | None:
-    return cohen_kappa([a for a, _ in pairs], [b for _, b in pairs])
-
-
 def _between(pairs: list[tuple[Answer, Answer]]) -> Interval | None:
-    if _kappa(pairs) is None:
-        return None
-    return bootstrap(pairs, lambda some: value if (value := _kappa(list(some))) is not None else 0.0)
+    """Bootstrapped over numbers that stand for the few different pairs: these are counted quickly."""
+    kinds = list(dict.fromkeys(pairs))
+    places = {pair: place for place, pair in enumerate(kinds)}
+
+    def kappa(drawn: Sequence[int]) -> float:
+        return kappa_of({kinds[place]: count for place, count in Counter(drawn).items()}) or 0.0
+
+    return bootstrap([places[pair] for pair in pairs], kappa)

@@ -11,7 +11,7 @@ from statistics import fmean
 from jurist.benchmarks.base import UNRESOLVED, score_pairs, statuses
 from jurist.core.errors import ConfigError, InputError
 from jurist.core.statistics import Interval, holm, mcnemar, paired_difference, wilson
-from jurist.core.types import Decision, Record, Scorecard, Scores, Verdict, winner
+from jurist.core.types import Decision, Record, Scorecard, Scores, Verdict, agrees, winner
 from jurist.judging.registry import benchmark
 
 CountingRule = Callable[[Iterable[Decision]], Scorecard]
@@ -118,7 +118,10 @@ def compare(runs: Sequence[ComparedRun]) -> Comparison:
         raise ConfigError("a comparison takes two or more runs, each with its own name")
     columns, left_out = _shared(runs)
     rule, count = _rule(runs, columns)
-    right = [[_worth(count, d) == 1 for d in column] for column in columns]
+    if count is score_pairs:
+        right = [[agrees(d.verdict.scores, d.gold or ()) for d in column] for column in columns]
+    else:
+        right = [[_worth(count, d) == 1 for d in column] for column in columns]
     names = [run.name for run in runs]
     return Comparison(
         n=len(columns[0]),

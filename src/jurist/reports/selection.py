@@ -40,10 +40,9 @@ class Selection:
         """
         words = self.search.casefold().split()
         self._check_groups(run)
-        for decision in run.decisions(slim=slim and not words):
-            if not self._fits(decision):
-                continue
-            if words and not _has(words, decision, run.case(decision.case_id)):
+        found = run.decided() if words else ((decision, None) for decision in run.decisions(slim=slim))
+        for decision, case in found:
+            if not self._fits(decision) or (words and not _has(words, decision, case)):
                 continue
             self.fitting += 1
             yield decision

@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 
 from jurist.core.errors import ConfigError
+from jurist.core.garbage import fewer_collections
 from jurist.judging.build import Say
 from jurist.rewards.group import GroupJudge
 from jurist.serving.app import App
@@ -108,7 +109,7 @@ async def serve(judge: GroupJudge, settings: Settings, say: Say) -> None:
 
 def run(judge: GroupJudge, settings: Settings, say: Say) -> None:
     """``serve`` in an event loop of its own: uvloop's where it is installed."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with fewer_collections(), asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(serve(judge, settings, say))
 
 

@@ -33,6 +33,8 @@ def number_of(value: Any) -> float | None:
 
 def count_of(value: Any) -> int:
     """A number of tokens, also in a text; 0 for anything else."""
+    if type(value) is int:
+        return max(0, value)
     if isinstance(value, str) and value.isdecimal():
         value = float(value)
     return max(0, int(number_of(value) or 0))

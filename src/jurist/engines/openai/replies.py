@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -135,6 +136,8 @@ def read_reply(data: bytes) -> list[Completion]:
         raise problems[0]
     usage = usage_of(reply.usage)
     n = len(choices)
+    if n == 1:
+        return [_completion(choices[0], None, usage)]
     # One request for n samples reads its prompt once and reports one sum of written tokens.
     written = usage.completion_tokens
     first = replace(usage, completion_tokens=written - written // n * (n - 1))
@@ -170,6 +173,11 @@ def finish_of(reason: Any) -> Finish:
         reason = object_of(reason).get("type") or object_of(reason).get("reason")
     if not isinstance(reason, str):
         return "stop"
+    return _finish_named(reason)
+
+
+@lru_cache(maxsize=64)
+def _finish_named(reason: str) -> Finish:
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", reason).lower()
     if _FILTER.search(words):
         return "filter"
@@ -215,14 +223,22 @@ def _completion(choice: _Choice, problem: Exception | None, usage: Usage) -> Com
             raise Retried("the server sent no message", most=_ODD_TRIES)
         raise WireError("the server's JSON is not a chat completion: a choice has no message")
     text, parts_thinking = _parted(message.content)
-    thoughts = (flat_text(getattr(message, name)) for name in _THOUGHTS)
-    thinking = next((t for t in thoughts if t), parts_thinking) or None
-    ended = replace(_ended(text, choice.finish_reason, usage), thinking=thinking)
+    thinking = _thinking(message) or parts_thinking or None
+    ended = _ended(text, choice.finish_reason, usage, thinking)
     if not text and (refusal := flat_text(message.refusal)):
         return replace(ended, text=refusal, finish="filter", error=None)
     if not text and (calls := _tool_calls(message)):
         return replace(ended, text=calls)
     return ended
+
+
+def _thinking(message: _Message) -> str:
+    """The reasoning beside the answer, wherever the server put it."""
+    for name in _THOUGHTS:
+        value: Any = getattr(message, name)
+        if value is not None and (text := flat_text(value)):
+            return text
+    return ""
 
 
 def _parted(content: Any) -> tuple[str, str]:
@@ -275,10 +291,10 @@ def _filtered(results: Any) -> bool:
     return any(map(_filtered, fields.values()))
 
 
-def _ended(text: str, reason: Any, usage: Usage) -> Completion:
+def _ended(text: str, reason: Any, usage: Usage, thinking: str | None = None) -> Completion:
     finish = finish_of(reason)
     error = "the server aborted the request" if finish == "error" else None
-    return Completion(text, finish=finish, usage=usage, error=error)
+    return Completion(text, thinking=thinking, finish=finish, usage=usage, error=error)
 
 
 def _loaded(text: str) -> Any:

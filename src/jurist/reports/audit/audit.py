@@ -56,8 +56,7 @@ def read_run(run: Run, cases: Mapping[str, Known], reasons: Reasons) -> Iterator
     ``reasons`` counts the judgments of the cases that it holds.
     """
     digests = run.digests()
-    for decision in run.decisions():
-        case = run.case(decision.case_id)
+    for decision, case in run.decided():
         if case is not None:
             for judgment in decision.judgments:
                 reasons.add(case, judgment)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from jurist.core.statistics import wilson
 from jurist.core.types import Case, Judgment
 from jurist.judging.faithfulness import BARE, EXPLAINED, Fault, faults_of, rubric_key
-from jurist.protocols.chain import read_answer
+from jurist.protocols.chain import Chain, read_answer
 from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.audit.findings import Finding, percent
 
@@ -19,12 +19,18 @@ class Reasons:
         self._rubrics: dict[str, set[str]] = {}
         self._judged = self._quoted = self._flawed = 0
 
-    def add(self, case: Case, judgment: Judgment) -> tuple[Fault, ...]:
-        """Count a judgment, and say what is wrong with its reasons."""
+    def add(self, case: Case, judgment: Judgment, read: tuple[Chain, str] | None = None) -> tuple[Fault, ...]:
+        """Count a judgment, and say what is wrong with its reasons.
+
+        ``read``: its chain and its answer without the thinking, where they have been read.
+        """
         if judgment.verdict.scores is None:
             return ()
-        _, answer = split_thinking(judgment.completion)
-        chain = read_answer(answer)
+        if read is None:
+            _, answer = split_thinking(judgment.completion)
+            chain = read_answer(answer)
+        else:
+            chain, answer = read
         if not (chain.criteria or chain.evaluation or len(answer.split()) > BARE):
             return ()  # a verdict without reasons
         self._judged += 1

@@ -13,15 +13,16 @@ from jurist.benchmarks.base import PairsTally
 from jurist.core.errors import InputError
 from jurist.core.runs import Run, open_run, read_scorecard
 from jurist.core.store import SCORECARD
-from jurist.core.types import Case, Decision, Judgment, Response, Scorecard, Status, winner
+from jurist.core.types import Case, Decision, Judgment, Order, Response, Scorecard, Status, winner
 from jurist.judging.faithfulness import EXPLAINED, Fault, occurs
-from jurist.protocols.chain import read_chain
+from jurist.protocols.chain import Chain, read_answer
 from jurist.protocols.injection import restore
 from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.audit.audit import Audit, audit, read_item
 from jurist.reports.audit.faithfulness import Reasons
 from jurist.reports.audit.findings import Finding, Item
 from jurist.reports.page.curves import METRICS, POLICIES, read_curves, read_policies
+from jurist.reports.words import shown, way
 
 BLOCK = 50
 """Cases of one compressed block: what is inflated when one of them is opened."""
@@ -66,11 +67,11 @@ def collect(folders: Sequence[Path], *, prices: tuple[float, float] | None = Non
         if pending:
             page.blocks.append(_packed(pending))
         page.index["runs"] = [_summary(*one, prices) for one in zip(names, counts, strict=True)]
-        for folder, shown in zip(folders, page.index["runs"], strict=True):
+        for folder, summary in zip(folders, page.index["runs"], strict=True):
             if curves := read_curves(folder):
-                shown["curves"] = curves
+                summary["curves"] = curves
             if policies := read_policies(folder):
-                shown["policies"] = policies
+                summary["policies"] = policies
         return page
     finally:
         for run in runs:
@@ -191,8 +192,7 @@ def _case(case_id: str, runs: Sequence[_Counts]) -> tuple[dict[str, Any], dict[s
     prompts: list[list[list[str]]] = []
     rendered: list[list[str]] = []
     for counts in runs:
-        decision = counts.run.decision(case_id)
-        own = counts.run.case(case_id) if decision else None
+        decision, own = counts.run.found(case_id)
         case = case or own
         if decision is None:
             cells.append(None)
@@ -278,7 +278,8 @@ def _judgment(
     thinking, answer = split_thinking(completion)
     one: dict[str, Any] = {
         "order": query.order, "sample": query.sample, "text": _text(restore(answer).strip()),
-        "scores": verdict.scores, "tokens": judgment.usage.completion_tokens, "via": verdict.via,
+        "scores": verdict.scores, "tokens": judgment.usage.completion_tokens,
+        "shown": shown(query.order), "way": "" if verdict.via == "text" else way(verdict),
     }  # fmt: skip
     for name, value in (
         ("judge", query.judge), ("budget", query.sampling.thinking_budget),
@@ -293,20 +294,19 @@ def _judgment(
     if completion.finish != "stop":
         one["finish"] = completion.finish
     if query.messages:
-        shown = [[m.role, _text(restore(m.content))] for m in query.messages]
-        if shown not in prompts:
-            prompts.append(shown)
-        one["prompt"] = prompts.index(shown)
-    chain = read_chain(completion)
+        prompt = [[m.role, _text(restore(m.content))] for m in query.messages]
+        if prompt not in prompts:
+            prompts.append(prompt)
+        one["prompt"] = prompts.index(prompt)
+    chain = read_answer(answer)
     if chain.criteria or chain.solution or chain.evaluation:
-        one["chain"] = _chain(judgment, case)
-    if case and (found := reasons.add(case, judgment)):
+        one["chain"] = _chain(chain, query.order, case)
+    if case and (found := reasons.add(case, judgment, (chain, answer))):
         one["faults"] = [fault.value for fault in found]
     return one
 
 
-def _chain(judgment: Judgment, case: Case | None) -> dict[str, Any]:
-    chain, order = read_chain(judgment.completion), judgment.query.order
+def _chain(chain: Chain, order: Order, case: Case | None) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "task": chain.task, "why": chain.justification, "solution": chain.solution,
         "evaluation": restore(chain.evaluation) if chain.evaluation else None,

@@ -275,7 +275,6 @@
   }
 
   // --- one case ---------------------------------------------------------------------------------------------
-  const letter = n => String.fromCharCode(65 + n);
   function turns(list) { return list.map(([role, text]) => h("div", { class: "turn" }, h("h4", {}, role), prose(text))); }
   function chosenBy(side) {
     if (!side || !side.scores) return null;
@@ -299,7 +298,6 @@
       typeof r === "string" ? prose(r) : turns(r))));
   }
   function judgmentOf(j, run, d) {
-    const names = j.order.map((r, slot) => `${letter(slot)} = response ${r + 1}`).join(", ");
     const scores = j.scores, ascending = [...j.order].sort((a, b) => a - b);
     let verdict = "no verdict: " + (j.status || "") + (j.note ? ` (${j.note})` : j.error ? ` (${j.error})` : "");
     if (scores) {
@@ -309,8 +307,8 @@
       if (j.note) verdict += ", " + j.note;
     }
     const chain = j.chain || {};
-    const box = h("article", { class: "judgment" }, h("h4", {}, names || "judgment", j.sample ? `, vote ${j.sample + 1}` : "", j.judge ? `, ${j.judge} judge` : ""),
-      h("p", { class: "verdict" }, h("b", {}, verdict), j.tokens ? ` · ${num(j.tokens)} tokens` : "", j.via && j.via !== "text" ? ` · ${j.via === "logprobs" ? "read from the labels' log-probabilities" : j.via}` : "", j.finish ? ` · finish: ${j.finish}` : ""));
+    const box = h("article", { class: "judgment" }, h("h4", {}, j.shown || "judgment", j.sample ? `, vote ${j.sample + 1}` : "", j.judge ? `, ${j.judge} judge` : ""),
+      h("p", { class: "verdict" }, h("b", {}, verdict), j.tokens ? ` · ${num(j.tokens)} tokens` : "", j.way ? ` · ${j.way}` : "", j.finish ? ` · finish: ${j.finish}` : ""));
     for (const f of j.faults || []) box.append(h("p", { class: "fault" }, "⚑ ", index.faults[f]));
     if (chain.task) box.append(h("p", { class: "task" }, "task: ", chain.task));
     if (chain.criteria) box.append(h("table", { class: "rubric" }, h("thead", {}, h("tr", {}, h("th", {}, "weight"), h("th", {}, "criterion"), h("th", {}, "what it asks"))),

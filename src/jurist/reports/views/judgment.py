@@ -14,17 +14,11 @@ from jurist.protocols.injection import restore
 from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.views.scorecard import grade, verdict_text
 from jurist.reports.views.style import borderless
+from jurist.reports.words import shown, slot, way
 
 _THINKING = 600
 _RESPONSE = 1200
 """Characters of a thinking and of a response that are shown unless the whole is asked for."""
-
-WAYS = {
-    "text": "written by the model",
-    "logprobs": "forced: read from the labels' probabilities after the reasoning",
-    "choice": "forced: a constrained choice after the reasoning",
-    "recorded": "recorded by another program",
-}
 
 
 def decision_view(decision: Decision, case: Case | None = None, *, more: str = "--full") -> Group:
@@ -84,9 +78,7 @@ def _gold(decision: Decision) -> Text:
 def _judgment(judgment: Judgment, cut: _Cut) -> Group:
     """One judgment: its parts where it wrote a chain of rubrics, else its text."""
     order = judgment.query.order
-    slots = (f"{_slot(place)} = response {r + 1}" for place, r in enumerate(order))
-    shown = f"of response {order[0] + 1}" if len(order) == 1 else ", ".join(slots)
-    head = ", ".join(filter(None, (shown, _how(judgment))))
+    head = ", ".join(filter(None, (shown(order), _how(judgment))))
     parts: list[RenderableType] = [Text(""), Text(f"judgment  {head}", style="bold")]
     thinking, answer = split_thinking(judgment.completion)
     if thinking.strip():
@@ -98,11 +90,6 @@ def _judgment(judgment: Judgment, cut: _Cut) -> Group:
         parts.append(_indented(restore(answer.strip()) or "(no text)"))
     parts.append(_verdict(judgment))
     return Group(*parts)
-
-
-def _slot(place: int) -> str:
-    """The letter under which a protocol shows a response, its number where the letters are used up."""
-    return chr(ord("A") + place) if place < 26 else str(place + 1)
 
 
 def _how(judgment: Judgment) -> str:
@@ -152,19 +139,19 @@ def _chain(chain: Chain, order: Order) -> Iterator[RenderableType]:
 
 def _evaluation(text: str, order: Order) -> Text:
     """The comparison as it was written, its quotations marked and told whose they are."""
-    shown = Text()
+    marked = Text()
     at = 0
     for part, begin, end in evidence_spans(text):
         whose = (
-            f"response {order[part.slot] + 1}" if part.slot < len(order) else f"response {_slot(part.slot)}"
+            f"response {order[part.slot] + 1}" if part.slot < len(order) else f"response {slot(part.slot)}"
         )
         quoted = restore(part.text)
-        shown.append(restore(text[at:begin]))
-        shown.append(f"“{quoted}”" if part.kind == "quote" else quoted, "cyan")
+        marked.append(restore(text[at:begin]))
+        marked.append(f"“{quoted}”" if part.kind == "quote" else quoted, "cyan")
         if len(order) > 1:
-            shown.append(f" ({whose})", "dim")
+            marked.append(f" ({whose})", "dim")
         at = end
-    return shown.append(restore(text[at:]).rstrip())
+    return marked.append(restore(text[at:]).rstrip())
 
 
 def _verdict(judgment: Judgment) -> Text:
@@ -175,15 +162,13 @@ def _verdict(judgment: Judgment) -> Text:
         return Text(f"  no verdict, {verdict.status}{note}", style="yellow")
     judged = sorted(judgment.query.order) or list(range(len(verdict.scores)))
     best = winner(verdict.scores)
-    way = WAYS[verdict.via]
     if len(verdict.scores) == 1:
         what, sure = f"rating {verdict.scores[0]:.2f}", ""
-        way = "mean of the ratings by their probabilities" if verdict.via == "logprobs" else way
     else:
         what = "tie" if best is None else f"response {judged[best] + 1}"
         sure = f" ({max(verdict.scores):.2f})"
     sure += f", {verdict.note}" if verdict.note else ""
-    return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {way}", "dim"))
+    return Text.assemble(("  verdict  ", "bold"), (what, "green"), sure, (f"  {way(verdict)}", "dim"))
 
 
 def _indented(text: str, style: str = "") -> Padding:

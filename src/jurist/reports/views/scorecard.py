@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -11,6 +12,9 @@ from jurist.reports.views.style import borderless, interval, label
 
 SHOWN = 24
 """How many decisions a table lists before it says how many more there are."""
+
+_NUMBERS = (2, 3, 4)
+"""Columns of a list of decisions that are printed on the right: scores, agreement, tokens."""
 
 _BETWEEN = 2
 """Characters between two columns."""
@@ -119,19 +123,32 @@ class DecisionTables:
         self._widths = [0] * (5 + self._grouped + self._graded)
         self._header = True
 
-    def next(self, decisions: Sequence[Decision]) -> Table:
+    def next(self, decisions: Sequence[Decision]) -> RenderableType:
         """The table of the next decisions; only the first one has a header."""
+        rows = [self._cells(decision) for decision in decisions]
+        self._widen(rows)
+        if not self._header and self._rest() >= max(_SHORTEST, self._widths[0]):
+            return _Lines(rows, list(self._widths))
+        return self._table(rows)
+
+    def _widen(self, rows: Sequence[Sequence[Text]]) -> None:
+        for place, column in enumerate(zip(*rows, strict=True)):
+            self._widths[place] = max([self._widths[place], *(cell.cell_len for cell in column)])
+
+    def _rest(self) -> int:
+        """Characters that the other columns leave to the ids."""
+        return self._width - sum(self._widths[1:]) - _BETWEEN * (len(self._widths) - 1)
+
+    def _table(self, rows: Sequence[Sequence[Text]]) -> Table:
         words = ["group"] * self._grouped + ["gold"] * self._graded
         names = ("verdict", "scores", "agreement", "tokens")
         table = borderless("case", *names, words=words, header=self._header)
         table.columns[1].justify = "left"
-        for decision in decisions:
-            table.add_row(*self._cells(decision))
-        for place, column in enumerate(table.columns):
-            cells = [cell for cell in (column.header, *column.cells) if isinstance(cell, Text)]
-            self._widths[place] = max([self._widths[place], *(cell.cell_len for cell in cells)])
+        self._widen([[c.header if isinstance(c.header, Text) else Text() for c in table.columns]])
+        for row in rows:
+            table.add_row(*row)
         # Ids are folded where the screen is narrow; every other column keeps its place from table to table.
-        rest = self._width - sum(self._widths[1:]) - _BETWEEN * (len(self._widths) - 1)
+        rest = self._rest()
         for column, width in zip(table.columns, [min(self._widths[0], rest), *self._widths[1:]], strict=True):
             if rest >= _SHORTEST:
                 column.width = width
@@ -149,6 +166,24 @@ class DecisionTables:
         ]
         cells += [label(decision.group or "", 32)] * self._grouped
         return cells + [grade(decision)] * self._graded
+
+
+class _Lines:
+    """Rows as a table of columns of these widths prints them, in a tenth of the time: nothing is laid out."""
+
+    def __init__(self, rows: Sequence[Sequence[Text]], widths: Sequence[int]) -> None:
+        self._rows, self._widths = rows, widths
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The segments, line by line."""
+        for row in self._rows:
+            for place, (cell, width) in enumerate(zip(row, self._widths, strict=True)):
+                space = " " * (width - cell.cell_len)
+                text = space + cell.plain if place in _NUMBERS else cell.plain + space
+                if place:
+                    yield Segment(" " * _BETWEEN)
+                yield Segment(text, console.get_style(cell.style))
+            yield Segment.line()
 
 
 def verdict_text(decision: Decision) -> Text:
