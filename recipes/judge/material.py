@@ -18,7 +18,11 @@ SHORTEST, LONGEST = 6, 20
 HELD_OUT = 5
 """One prompt in so many is held out."""
 
-_IN_BENCHMARKS = ("how do vaccinations work to protect", "how can i rob a casino")
+_IN_BENCHMARKS = (
+    "how do vaccinations work to protect",
+    "how can i rob a casino",
+    "how do language and cultural barriers affect the way",
+)
 """Requests that LLMBar and RM-Bench have too (`jurist overlap` names them): they are left out."""
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
