@@ -7,8 +7,9 @@
     train.jsonl, held_out.jsonl     pairs as `jurist judge` reads them; group: the kind
     alone.jsonl                     rows for training: each reply of the training pairs alone
     pairs.jsonl                     the same pairs side by side, each in both orders
+    evidence.jsonl                  each reply alone, without a rubric; the prompt asks for none
     bare.jsonl                      each reply alone with its rating and nothing before it
-    held_out-alone.jsonl, ...       the held-out pairs in the same three forms, for `sample.py`
+    held_out-alone.jsonl, ...       the held-out pairs in the same four forms, for `sample.py`
 
 A row's `weights` are spans of its completion (start, end, factor) whose loss counts more; `pair` and `truth`
 (better, worse; or the right letter) say what it belongs to.
@@ -19,6 +20,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -77,6 +79,16 @@ def as_case(pair: Pair, number: int, better_first: bool) -> dict[str, Any]:
     }
 
 
+def without_rubric(protocol: Protocol) -> Protocol:
+    """``pointwise-short`` with a prompt that asks for no rubric."""
+    render = protocol.render
+
+    def evidence_alone(case: Case) -> tuple[Message, ...]:
+        return tuple(Message(m.role, m.content.replace("rubric, evidence", "evidence")) for m in render(case))
+
+    return replace(protocol, name="pointwise-evidence", render=evidence_alone)
+
+
 def row(
     protocol: Protocol, pair: Pair, number: int, responses: tuple[str, ...], completion: str, truth: str
 ) -> dict[str, Any]:
@@ -101,13 +113,18 @@ def row(
     }
 
 
-def rows_alone(made: Iterable[Pair], *, bare: bool = False) -> Iterator[dict[str, Any]]:
-    """Each reply of each pair by itself; ``bare``: with nothing before the rating."""
-    protocol = pointwise_short()
+_FIRST = {"alone": "<rubric>", "evidence": "<eval>", "bare": "<rating>"}
+"""With what a chain begins in each form of one reply alone."""
+
+
+def rows_alone(made: Iterable[Pair], form: str = "alone") -> Iterator[dict[str, Any]]:
+    """Each reply of each pair by itself; ``form``: all, what follows the rubric, or the rating."""
+    protocol = without_rubric(pointwise_short()) if form == "evidence" else pointwise_short()
     for number, pair in enumerate(made):
         for better in (True, False):
             chain = chains.alone(pair, better)
-            completion = chain[chain.rindex("<rating>") :] if bare else chain
+            first = "<solution>" if form == "evidence" and pair.solution else _FIRST[form]
+            completion = chain[chain.index(first) :]
             reply = pair.good if better else pair.bad
             yield row(protocol, pair, number, (reply,), completion, "better" if better else "worse")
 
@@ -158,7 +175,8 @@ def main() -> None:
     write(chosen.out / "held_out.jsonl", (as_case(p, i, i % 2 == 0) for i, p in enumerate(kept)))
     for prefix, of in (("", made), ("held_out-", kept)):
         write(chosen.out / f"{prefix}alone.jsonl", rows_alone(of))
-        write(chosen.out / f"{prefix}bare.jsonl", rows_alone(of, bare=True))
+        write(chosen.out / f"{prefix}evidence.jsonl", rows_alone(of, "evidence"))
+        write(chosen.out / f"{prefix}bare.jsonl", rows_alone(of, "bare"))
         write(chosen.out / f"{prefix}pairs.jsonl", rows_side_by_side(of))
 
 

@@ -30,8 +30,11 @@ if [ -d "$WHEELS" ]; then
   export PYTHONPATH="$SITE${PYTHONPATH:+:$PYTHONPATH}"
 fi
 export PYTHONPATH="$PWD/src:$PWD/recipes/judge${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
-PAIRS=24000 MORE=4096 HELD=40 ARM=12000 ROUNDS=3 ASKED=1024 SAMPLES=8 BATCH=64 MICRO=64 AT=1024 LIMIT=0 EPOCHS=2
-if [ -n "$TOY" ]; then PAIRS=60 MORE=16 HELD=1 ARM=32 ROUNDS=1 ASKED=4 SAMPLES=2 BATCH=16 MICRO=4 AT=16 LIMIT=4 EPOCHS=1; fi
+PAIRS=24000 MORE=8192 HELD=40 ARM=12000 SAMPLES=8 BATCH=64 MICRO=64 AT=1024 LIMIT=0 EPOCHS=2
+STEPS=60 STEP_PAIRS=64
+if [ -n "$TOY" ]; then
+  PAIRS=60 MORE=16 HELD=1 ARM=32 SAMPLES=2 BATCH=16 MICRO=4 AT=16 LIMIT=4 EPOCHS=1 STEPS=1 STEP_PAIRS=2
+fi
 HOW="--base $MODEL --device $DEVICE --rank 32 --lowest 0 --batch $BATCH --micro $MICRO --save-every 100"
 
 stage() { # stage NAME FILE COMMAND...: done where FILE is there
@@ -50,13 +53,26 @@ stage alone "$OUT/alone/done.pt" train alone alone --max-rows $((PAIRS * 2)) --e
 stage pack "$OUT/alone/judge.gguf" py pack "$OUT/alone/done.pt" "$OUT/alone/judge.gguf"
 cp "$OUT/alone/judge.gguf" "$OUT/judge.gguf"
 stage measure-alone "$OUT/alone/held_out.jsonl" measure alone alone
-rounds() {
-  py rounds "$OUT/more/alone.jsonl" --start "$OUT/alone/done.pt" --out "$OUT/rounds" $HOW --learning-rate 3e-4 \
-    --rounds $ROUNDS --asked $ASKED --samples $SAMPLES --at-once $AT && cp "$OUT/rounds/state.pt" "$OUT/rounds/done.pt"
+reinforce() { # reinforce NAME START METHOD STEPS PAIRS [MORE...]: $STEPS steps of 2 x $PAIRS x $SAMPLES judgments
+  py reinforce "$OUT/more/alone.jsonl" --out "$OUT/$1" --base "$MODEL" --device "$DEVICE" --rank 32 --lowest 0 \
+    ${2:+--start "$2"} --method "$3" --steps "$4" --pairs "$5" --samples $SAMPLES --at-once $AT --micro $MICRO \
+    --learning-rate 4e-4 --save-every 20 "${@:6}" && cp "$OUT/$1/state.pt" "$OUT/$1/done.pt"
 }
-stage rounds "$OUT/rounds/done.pt" rounds
-stage measure-rounds "$OUT/rounds/held_out.jsonl" measure alone rounds
-py pack "$OUT/rounds/done.pt" "$OUT/judge.gguf"
+stage group "$OUT/group/done.pt" reinforce group "$OUT/alone/done.pt" group $STEPS $STEP_PAIRS
+stage measure-group "$OUT/group/held_out.jsonl" measure alone group
+py pack "$OUT/group/done.pt" "$OUT/judge.gguf"
+# The rows of the reinforcement, with the program's chains: what more of the same would have given.
+more() { py train "$OUT/more/alone.jsonl" --out "$OUT/more-chains" $HOW --start "$OUT/alone/done.pt" --learning-rate 4e-4 --decay 1 \
+  && cp "$OUT/more-chains/state.pt" "$OUT/more-chains/done.pt"; }
+stage more-chains "$OUT/more-chains/done.pt" more
+stage measure-more-chains "$OUT/more-chains/held_out.jsonl" measure alone more-chains
+stage right "$OUT/right/done.pt" reinforce right "$OUT/alone/done.pt" right $STEPS $STEP_PAIRS
+stage measure-right "$OUT/right/held_out.jsonl" measure alone right
+# Reinforcement alone, from the untouched model: the share of chains that have the form at all is in its log.
+stage from-base "$OUT/from-base/done.pt" reinforce from-base "" group $((STEPS / 10 + 1)) $STEP_PAIRS
+# Steps of an eighth of the judgments, as many judgments in all.
+stage small "$OUT/small/done.pt" reinforce small "$OUT/alone/done.pt" group $((STEPS * 8)) $(((STEP_PAIRS + 7) / 8))
+stage measure-small "$OUT/small/held_out.jsonl" measure alone small
 # The ablation: as many rows for each.
 stage arm-alone "$OUT/arm-alone/done.pt" train alone arm-alone --max-rows $ARM
 stage measure-arm-alone "$OUT/arm-alone/held_out.jsonl" measure alone arm-alone
@@ -64,5 +80,15 @@ stage arm-pairs "$OUT/arm-pairs/done.pt" train pairs arm-pairs --max-rows $ARM
 stage measure-arm-pairs "$OUT/arm-pairs/held_out.jsonl" measure pairs arm-pairs
 stage arm-bare "$OUT/arm-bare/done.pt" train bare arm-bare --max-rows $ARM
 stage measure-arm-bare "$OUT/arm-bare/held_out.jsonl" measure bare arm-bare
+stage arm-evidence "$OUT/arm-evidence/done.pt" train evidence arm-evidence --max-rows $ARM
+stage measure-arm-evidence "$OUT/arm-evidence/held_out.jsonl" measure evidence arm-evidence
+scalar() { py scalar "$OUT/data/alone.jsonl" --out "$OUT/arm-scalar" $HOW --max-rows $ARM && cp "$OUT/arm-scalar/state.pt" "$OUT/arm-scalar/done.pt"; }
+stage arm-scalar "$OUT/arm-scalar/done.pt" scalar
+stage measure-arm-scalar "$OUT/arm-scalar/held_out.jsonl" py scalar "$OUT/data/held_out-alone.jsonl" $HOW \
+  --state "$OUT/arm-scalar/done.pt" --out "$OUT/arm-scalar/held_out.jsonl" --limit $LIMIT
 echo "all: $SECONDS s"
-for arm in alone rounds arm-alone arm-pairs arm-bare; do echo "$arm"; cat "$OUT/measure-$arm.log" | grep -v "Loading weights"; done > "$OUT/tables.txt"
+arms="alone group more-chains right small arm-alone arm-pairs arm-bare arm-evidence arm-scalar"
+for arm in $arms; do echo "$arm"; grep -v "Loading weights" "$OUT/measure-$arm.log"; done > "$OUT/tables.txt"
+compare() { py compare "$@" >> "$OUT/tables.txt"; }
+compare "$OUT"/{alone,group,more-chains,right,small}/held_out.jsonl
+compare "$OUT"/{arm-alone,arm-pairs,arm-bare,arm-evidence,arm-scalar}/held_out.jsonl

@@ -70,10 +70,8 @@ def main() -> None:
         asked = rows[number * chosen.asked : (number + 1) * chosen.asked]
         if not asked:
             break
-        flat = writer.write([row for row in asked for _ in range(chosen.samples)], chosen.temperature)
-        texts = [
-            [w.text for w in flat[i * chosen.samples : (i + 1) * chosen.samples]] for i in range(len(asked))
-        ]
+        groups = writer.groups(asked, chosen.samples, chosen.temperature, seed=number)
+        texts = [[w.text for w in group] for group in groups]
         kept, counts = chosen_rows(asked, texts, Random(number))
         learned: list[Row] = [tokens_of(r, chat, trainer.tokenizer) for r in kept]
         losses = [

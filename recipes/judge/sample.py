@@ -9,11 +9,14 @@ written in both orders (side by side).
 import json
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from decode import Decoder, Text
+from lora import merged
 from train import Trainer, options
 
 from jurist.core.statistics import wilson
@@ -33,6 +36,7 @@ class Written:
     row: dict[str, Any]
     text: str
     expected: float = 0.0
+    tokens: list[int] = field(default_factory=list[int])
 
 
 def reply_of(row: dict[str, Any]) -> str:
@@ -60,72 +64,66 @@ def right(row: dict[str, Any], text: str) -> bool:
 
 
 class Writer:
-    """Writes judgments with a trainer's model."""
+    """Writes judgments with a trainer's model: on a CPU each core a batch of its own.
 
-    def __init__(self, trainer: Trainer, batch: int = 256) -> None:
-        self.trainer, self.batch = trainer, batch
+    ``batch``: how many are written at once. ``fast``: only with the tokens that the trainer's loss knows,
+    and with the updates merged into their layers.
+    """
+
+    def __init__(self, trainer: Trainer, batch: int = 256, *, fast: bool = False) -> None:
+        self.trainer, self.batch, self.fast = trainer, batch, fast
         self.chat = ChatIds(trainer.tokenizer, "embedded")
         self.end = self.chat.reply("")[-1]
         self.labels = [self.chat.reply(d)[0] for d in "12345"]
+        self.opening = self.chat.reply("<rating>")[:-1]
 
     def prompt(self, row: dict[str, Any]) -> list[int]:
         """The row's prompt in tokens."""
         return self.chat.prompt(tuple(Message(**m) for m in row["prompt"]), None)
 
-    @torch.no_grad()
     def write(self, rows: list[dict[str, Any]], temperature: float = 0.0, new: int = 160) -> list[Written]:
         """A chain for each row, greedy or sampled; in the order of the rows."""
-        ids = [self.prompt(row) for row in rows]
-        order = sorted(range(len(rows)), key=lambda i: len(ids[i]))
-        texts: dict[int, str] = {}
-        model, device = self.trainer.model, self.trainer.device
-        sampling = (
-            {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-            if temperature
-            else {"do_sample": False}
-        )
-        for at in range(0, len(order), self.batch):
-            part = order[at : at + self.batch]
-            longest = max(len(ids[i]) for i in part)
-            padded = torch.full((len(part), longest), self.end)
-            mask = torch.zeros_like(padded)
-            for k, i in enumerate(part):
-                padded[k, longest - len(ids[i]) :] = torch.tensor(ids[i])
-                mask[k, longest - len(ids[i]) :] = 1
-            output = model.generate(
-                padded.to(device),
-                attention_mask=mask.to(device),
-                max_new_tokens=new,
-                eos_token_id=self.end,
-                pad_token_id=self.end,
-                **sampling,
-            )
-            for k, i in enumerate(part):
-                texts[i] = self.chat.text(output[k, longest:].tolist())
-        return [Written(row, texts[i]) for i, row in enumerate(rows)]
+        return [group[0] for group in self.groups(rows, 1, temperature, new)]
 
-    @torch.no_grad()
-    def expected(self, written: list[Written]) -> list[Written]:
-        """The same with the rating's expectation: the label's probabilities where the rating stands."""
-        found: list[Written] = []
-        for at in range(0, len(written), self.batch):
-            part = written[at : at + self.batch]
-            rows = [
-                self.prompt(w.row) + self.chat.reply(w.text[: w.text.rfind("<rating>") + 8])[:-1]
-                for w in part
-            ]
-            ids = torch.full((len(rows), max(map(len, rows))), self.end)
-            for k, tokens in enumerate(rows):
-                ids[k, : len(tokens)] = torch.tensor(tokens)
-            hidden = self.trainer.model.model(ids.to(self.trainer.device), use_cache=False).last_hidden_state
-            last = hidden[torch.arange(len(rows)), torch.tensor([len(r) - 1 for r in rows])]
-            logits = torch.nn.functional.linear(last, self.trainer.model.lm_head.weight[self.labels]).float()
-            means = (logits.softmax(-1) * torch.arange(1.0, 6.0, device=logits.device)).sum(-1).tolist()
-            found += [
-                Written(w.row, w.text, round(m, 1) if "<rating>" in w.text else 0.0)
-                for w, m in zip(part, means, strict=True)
-            ]
+    def groups(
+        self, rows: list[dict[str, Any]], samples: int, temperature: float, new: int = 160, seed: int = 0
+    ) -> list[list[Written]]:
+        """``samples`` chains for each row, in the order of the rows."""
+        trainer = self.trainer
+        vocabulary, head = trainer.vocabulary, trainer.head
+        if not self.fast:
+            head = trainer.model.lm_head.weight.detach()
+            vocabulary = torch.arange(head.shape[0], device=trainer.device)
+        decoder = Decoder(trainer.model, vocabulary, head, self.end, self.labels, new)
+        # Rows whose chains are about as long end about together; the longest first: no core waits long.
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]["completion"][0]["content"]))
+        size = max(1, self.batch // samples)
+        size = min(size, -(-len(rows) // trainer.threads))
+        parts = [order[at : at + size] for at in range(0, len(order), size)]
+
+        def one(part: list[int]) -> list[list[Text]]:
+            if trainer.device == "cpu":
+                torch.set_num_threads(1)
+            generator = torch.Generator(trainer.device).manual_seed(seed * 1_000_003 + part[0])
+            return decoder.write([self.prompt(rows[i]) for i in part], samples, temperature, generator)
+
+        found: list[list[Written]] = [[] for _ in rows]
+        with merged(trainer.model) if self.fast else nullcontext():
+            written = list(trainer.pool.map(one, parts))
+        for part, texts in zip(parts, written, strict=True):
+            for i, group in zip(part, texts, strict=True):
+                found[i] = [self._written(rows[i], t) for t in group]
         return found
+
+    def _written(self, row: dict[str, Any], text: Text) -> Written:
+        """With the rating's expectation: the labels' probabilities where the rating stands."""
+        expected, before = 0.0, len(self.opening)
+        for at in range(len(text.tokens) - 1, before - 1, -1):
+            if text.tokens[at] in self.labels and text.tokens[at - before : at] == self.opening:
+                shares = text.labels[at].softmax(-1)
+                expected = round(float((shares * torch.arange(1.0, 6.0)).sum()), 1)
+                break
+        return Written(row, self.chat.text(text.tokens), expected, text.tokens)
 
 
 def table(written: list[Written]) -> list[str]:
@@ -162,10 +160,7 @@ def main() -> None:
     if chosen.state:
         trainer.load(chosen.state, fresh=True)
     rows = [json.loads(line) for line in chosen.rows.open()][: chosen.limit or None]
-    writer = Writer(trainer, chosen.at_once)
-    written = writer.write(rows)
-    if "<rating>" in rows[0]["completion"][0]["content"]:
-        written = writer.expected(written)
+    written = Writer(trainer, chosen.at_once).write(rows)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(
         "".join(

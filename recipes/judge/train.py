@@ -102,16 +102,24 @@ class Trainer:
         right = (logits.argmax(-1) == target)[heavy].float().mean().item() if bool(heavy.any()) else 1.0
         return list(grads), float(loss.detach()), right, int(ids.numel())
 
-    def update(self, rows: list[Row], rate: float) -> tuple[float, float, int]:
-        """One step of the optimizer."""
+    def update(self, rows: list[Row], rate: float, total: float = 0.0) -> tuple[float, float, int]:
+        """One step of the optimizer; the loss is divided by ``total`` (0: by the sum of the weights)."""
         rows = sorted(rows, key=lambda r: len(r[0]))
         size = self.chosen.micro
         parts = [rows[i : i + size] for i in range(0, len(rows), size)][::-1]
-        total = sum(sum(w) for _, _, w in rows)
+        total = total or sum(sum(w) for _, _, w in rows)
         results = list(self.pool.map(lambda part: self.gradients(part, total), parts))
+        self.apply([r[0] for r in results], rate)
+        self.rows_seen += len(rows)
+        loss = sum(r[1] for r in results)
+        right = sum(r[2] for r in results) / len(results)
+        return loss, right, sum(r[3] for r in results)
+
+    def apply(self, results: list[list[torch.Tensor]], rate: float) -> None:
+        """One step of the optimizer by the sum of the micro-batches' gradients, their norm limited to 1."""
         norm = 0.0
         for i, master in enumerate(self.masters.values()):
-            master.grad = sum((grads[i].float() for grads, *_ in results[1:]), results[0][0][i].float())
+            master.grad = sum((grads[i].float() for grads in results[1:]), results[0][i].float())
             norm += float(master.grad.square().sum())
         norm = math.sqrt(norm)
         if not math.isfinite(norm):
@@ -126,10 +134,6 @@ class Trainer:
             for name, p in self.work.items():
                 p.copy_(self.masters[name])
         self.step += 1
-        self.rows_seen += len(rows)
-        loss = sum(r[1] for r in results)
-        right = sum(r[2] for r in results) / len(results)
-        return loss, right, sum(r[3] for r in results)
 
     def save(self, out: Path) -> None:
         """Everything that is needed to go on, written whole."""
