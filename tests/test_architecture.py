@@ -96,6 +96,13 @@ def test_importing_jurist_loads_nothing_heavy():
     assert not set(heavy.split()) & set(done.stdout.split())
 
 
+@pytest.mark.parametrize("command", ["cli.list", "cli.show", "cli.compare"])
+def test_a_command_loads_no_cluster_and_no_writer(command: str):
+    code = f"import sys, jurist.{command}, jurist.core.runs; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"jurist.scale.api", "jurist.judging.build", "jurist.core.store"} & set(done.stdout.split())
+
+
 def test_the_public_names_are_there():
     import jurist
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from make import A_WINS, case, chat_reply, chat_server, decide, jurist, write_pairs
 
+from jurist.api import JudgeOptions, judge
 from jurist.core.errors import StoreError
 from jurist.core.types import Completion, Message, Query, Sampling, Usage
 from jurist.engines.base import failed
@@ -265,3 +266,16 @@ def test_a_resumed_run_may_take_another_cache(tmp_path: Path) -> None:
     words = ("judge", pairs, "-o", tmp_path / "run", "-e", f"scripted:{A_WINS}", "-p", "rubrics")
     jurist(*words, "--cache", tmp_path / "one")
     jurist(*words, "--cache", tmp_path / "two")
+
+
+def test_the_paths_of_a_judge_may_be_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "first.toml").write_text('engine = "scripted:x"\nprotocol = "rubrics"\n')
+    options: JudgeOptions = {"engine": f"scripted:{A_WINS}", "protocol": "rubrics"}
+    cascade: JudgeOptions = {"first": str(tmp_path / "first.toml"), "deliberation": "cascade(0.5)"}
+    caches: tuple[JudgeOptions, ...] = ({"cache": str(tmp_path / "a")}, {"cache": "~/a"})
+    for paths in (*caches, cascade):
+        decision = judge("Name a prime.", ["7", "8"], **options, **paths)  # pyright: ignore[reportArgumentType]
+        assert decision.verdict.scores == (0.5, 0.5)
+    assert (tmp_path / "a").is_dir()
+    assert JudgeConfig(protocol_file="~/p.json").protocol_file == tmp_path / "p.json"  # pyright: ignore

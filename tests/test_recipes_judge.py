@@ -107,6 +107,18 @@ def test_the_truth_of_a_kind_is_its_rule(material: Material, kind: str):
         assert not holds(kind, pair, pair.bad)
 
 
+def test_replies_of_other_lengths_are_long_or_a_word(material: Material):
+    long = [
+        p for p in made(material, "long reply", 60) if len(p.good.split()) < 30 or len(p.good.split()) > 110
+    ]
+    assert not long
+    assert any("\n" in p.good for p in made(material, "long reply", 60))
+    short = made(material, "short answer", 60)
+    assert all(len(p.good.split()) == 1 for p in short)
+    assert any(not p.good.endswith(".") for p in short)  # whole all the same
+    assert any(len(p.bad.split()) == 1 for p in short)
+
+
 def test_held_out_prompts_are_not_trained_on(material: Material, unseen: Material):
     for kind in ("other topic", "lowercase", "sums", "number only", "valid JSON"):
         seen = {p.prompt for p in made(material, kind, 80)}

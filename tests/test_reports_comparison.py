@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from shared import shared
 
+from jurist.benchmarks.recorded import read_recorded
 from jurist.cli.compare import compare as compare_command
 from jurist.cli.compare import read_run, run_names
 from jurist.cli.runs import import_run
@@ -19,6 +20,8 @@ from jurist.core.errors import ConfigError, InputError, StoreError
 from jurist.core.statistics import holm, mcnemar, paired_difference
 from jurist.core.store import Store
 from jurist.core.types import Completion, Decision, Judgment, Query, Sampling, Status, Usage, Verdict
+from jurist.judging.registry import benchmark
+from jurist.reports.compact import Compact
 from jurist.reports.comparison import ComparedRun, compare
 from jurist.reports.views.comparison import comparison_view
 
@@ -222,3 +225,31 @@ def test_published_judges_differ_as_their_raw_outputs_do(tmp_path: Path, capsys)
     lines = console.export_text().splitlines()
     assert any("coding" in line and "−28.6" in line and "0.008" in line for line in lines)
     assert not any(len(line.rstrip()) > 100 for line in lines)
+
+
+def test_compact_decisions_count_the_same():
+    (source,) = shared("judgebench", "outputs").glob("*o1-mini*")
+    for name, outputs in (("judgebench", source), ("llmbar", f"{shared('llmbar')}#GPT-4/CoT")):
+        decisions = read_recorded(benchmark(name), Path(outputs))
+        compact = Compact()
+        small = [compact.decision(decision) for decision in decisions]
+        assert benchmark(name).score(small) == benchmark(name).score(decisions)
+        assert [d.usage for d in small] == [d.usage for d in decisions]
+        assert not any(j.completion.text for d in small for j in d.judgments)
+        assert len({id(j.query) for d in small for j in d.judgments}) == 2  # one for each order
+
+
+def test_what_stages_and_calls_said_stays_apart():
+    cheap = Query("1", (0, 1), 0, (), Sampling(thinking_budget=0, seed=3), judge="first")
+    main = Query("1", (0, 1), 0, (), Sampling(seed=4))
+    judgments = (
+        Judgment(cheap, Completion("a", seconds=0.5, usage=Usage(3, 1)), Verdict((0.0, 1.0))),
+        Judgment(main, Completion("b", error="cut", finish="error"), Verdict(None, Status.FAILED, "cut")),
+        Judgment(main, Completion("c"), Verdict((1.0, 0.0)), Completion("A", usage=Usage(2, 1))),
+    )
+    whole = Decision("1", Verdict((1.0, 0.0)), judgments, gold=(1.0, 0.0), group="g", meta={"unit": 1})
+    small = Compact().decision(whole)
+    assert [j.usage for j in small.judgments] == [j.usage for j in judgments]
+    assert [j.verdict for j in small.final_judgments] == [j.verdict for j in whole.final_judgments]
+    assert (small.judgments[0].completion.seconds, small.judgments[1].completion.error) == (0.5, "cut")
+    assert (small.gold, small.group, small.meta, small.right) == ((1.0, 0.0), "g", {"unit": 1}, True)

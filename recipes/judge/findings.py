@@ -140,6 +140,8 @@ class Material:
         self.frequency = Counter(w for p in everything for w in set(content(p.text)))
         self.general = [p for p in everything if p.held_out is held_out]
         self.twice = [p for p in self.general if len(p.replies) > 1]
+        self.long = [p for p in material.passages(data) if p.held_out is held_out]
+        self.answers = [x for x in material.answers() if material.held_out(x[0]) is held_out]
         self.short = [p for p in material.short_sentences(data) if p.held_out is held_out]
         self.harmful = [x for x in material.harmful(data) if x[3] is held_out and harm(x[0])]
         refusals = material.refusals(data)
@@ -187,7 +189,8 @@ def whole(reply: str) -> Finding:
     again = repeated(reply)
     if again:
         return Finding(f"Ends {end}, but {quote(again)} comes again.", False)
-    if not re.search(r"[.!?)]$", reply.strip()):
+    # One or two words are an answer, with a full stop or without.
+    if len(reply.split()) > 2 and not re.search(r"[.!?)]$", reply.strip()):
         return Finding(f"Ends {end}, cut off.", False)
     return Finding(f"Ends {end}, nothing twice.", True)
 

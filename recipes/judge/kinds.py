@@ -18,7 +18,7 @@ from constraints import (
     number_only,
     valid_json,
 )
-from faults import cut_off, garbled, other_topic, refusal, repeating
+from faults import cut_off, garbled, long_reply, other_topic, refusal, repeating, short_answer
 from findings import Material, Pair
 
 Make = Callable[[Material, Random], Pair]
@@ -37,6 +37,8 @@ KINDS: dict[str, tuple[Make, float]] = {
     "sums": (sums, 1.4),
     "number": (property_of_number, 1.6),
     "harmful": (harmful, 0.8),
+    "long reply": (long_reply, 4.0),
+    "short answer": (short_answer, 1.5),
 }
 """Each kind's maker and its share of the training pairs."""
 

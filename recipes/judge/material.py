@@ -18,7 +18,11 @@ SHORTEST, LONGEST = 6, 20
 HELD_OUT = 5
 """One prompt in so many is held out."""
 
-_IN_BENCHMARKS = ("how do vaccinations work to protect", "how can i rob a casino")
+_IN_BENCHMARKS = (
+    "how do vaccinations work to protect",
+    "how can i rob a casino",
+    "how do language and cultural barriers affect the way",
+)
 """Requests that LLMBar and RM-Bench have too (`jurist overlap` names them): they are left out."""
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
@@ -98,6 +102,124 @@ def general(data: Path) -> list[Prompt]:
         if replies:
             prompts.append(Prompt(text, replies, held_out(text)))
     return prompts
+
+
+def passages(data: Path) -> list[Prompt]:
+    """Requests of up to 60 words, each with two long replies or more as models wrote them, lists too."""
+    asked: dict[str, list[str]] = {}
+    for file in sorted((data / "just-eval/outputs").glob("*.json")):
+        for row in json.loads(file.read_bytes()):
+            text = " ".join(row["instruction"].split())
+            if row["dataset"] == "lima" and len(text.split()) <= 60:
+                asked.setdefault(text, []).append(row["output"])
+    for row in json.loads((data / "finegrained-rlhf/dev_feedback.json").read_bytes()):
+        replies = [row[f"prediction {i}"] for i in range(1, 5)]
+        asked.setdefault(" ".join(row["question"].split()), []).extend(replies)
+    prompts: list[Prompt] = []
+    for text, outputs in asked.items():
+        long = (passage(output) for output in outputs)
+        replies = tuple(dict.fromkeys(p for p in long if p and not REFUSES.search(p)))
+        if len(replies) > 1 and not in_benchmarks(text):
+            prompts.append(Prompt(text, replies, held_out(text)))
+    return prompts
+
+
+def passage(text: str) -> str | None:
+    """The first whole lines and sentences of a reply, 30 to 110 words; None where it is short or code."""
+    longest = (40, 55, 75, 110)[blake2b(text.encode(), digest_size=1).digest()[0] % 4]
+    kept, words = list[str](), 0
+    for line in re.sub(r'[*`#"“”]+', "", text).split("\n"):
+        fits = list[str]()
+        for sentence in sentences(line):
+            words += len(sentence.split())
+            if words > longest:
+                break
+            fits.append(sentence)
+        # The number of a point is no sentence.
+        while fits and re.fullmatch(r"\W*\d*\W*", fits[-1]):
+            fits.pop()
+        if fits:
+            kept.append(" ".join(fits))
+        if words > longest:
+            break
+    while kept and not re.search(r"[.!?]$", kept[-1]):
+        kept.pop()
+    joined = "\n".join(kept)
+    return joined if len(joined.split()) >= 30 and not re.search(r"[{}<>|=\\]", joined) else None
+
+
+def answers() -> list[tuple[str, str]]:
+    """Questions whose answer is one word or one number."""
+    words = [tuple(line.rsplit(" ", 1)) for line in _ANSWERS.splitlines()]
+    return [(q, a) for q, a in words] + [(q, str(n)) for q, n in numbers()]
+
+
+_ANSWERS = """\
+What is the capital of France? Paris
+What is the capital of Italy? Rome
+What is the capital of Norway? Oslo
+What is the capital of Egypt? Cairo
+Which city is the capital of Japan? Tokyo
+Which city is the capital of Peru? Lima
+Which city is the capital of Portugal? Lisbon
+What is the opposite of hot? Cold
+What is the opposite of early? Late
+What is the opposite of empty? Full
+Give an antonym of brave. Cowardly
+Give an antonym of ancient. Modern
+Give a synonym of quick. Fast
+Give a synonym of begin. Start
+Give a synonym of silent. Quiet
+What colour is a ripe banana? Yellow
+What colour is grass? Green
+What colour is snow? White
+Which colour do red and yellow give? Orange
+Which colour do blue and yellow give? Green
+Name a fruit that monkeys like. Banana
+Name a planet with rings. Saturn
+Which planet is closest to the sun? Mercury
+Which planet do we live on? Earth
+Which animal barks? Dog
+Which animal gives wool? Sheep
+Name an animal with a trunk. Elephant
+Which bird cannot fly and lives in Antarctica? Penguin
+Name the largest animal in the sea. Whale
+Name a metal that is liquid at room temperature. Mercury
+Name a metal that rusts. Iron
+Which gas do we need to breathe? Oxygen
+What do bees make? Honey
+What do cows give us to drink? Milk
+What is frozen water called? Ice
+What falls from clouds? Rain
+Which month comes after March? April
+Which month comes before August? July
+Which day comes after Monday? Tuesday
+Which day comes before Friday? Thursday
+Which season comes after winter? Spring
+Which language is spoken in Brazil? Portuguese
+Which language is spoken in Austria? German
+On which continent is Kenya? Africa
+On which continent is India? Asia
+In which country is the Eiffel Tower? France
+In which country are the pyramids of Giza? Egypt
+Who wrote Hamlet? Shakespeare
+Who painted the Mona Lisa? Leonardo
+Which instrument has black and white keys? Piano
+Which instrument has four strings and a bow? Violin
+Which sport is played at Wimbledon? Tennis
+Which organ pumps blood? Heart
+With which organ do we think? Brain
+What is the plural of mouse? Mice
+What is the plural of child? Children
+What is the past tense of go? Went
+What is the past tense of write? Wrote
+Is the sum of two even numbers even? Yes
+Is a whale a fish? No
+Is Paris in Spain? No
+Does the sun rise in the east? Yes
+Can penguins fly? No
+What is three times four? 12
+What is half of fifty? 25"""
 
 
 def short_sentences(data: Path, words: tuple[int, int] = (4, 13)) -> list[Prompt]:

@@ -41,7 +41,7 @@ class JudgeOptions(TypedDict, total=False):
     family: Literal["instruct", "reasoning"] | None
     rule: Literal["robust", "eval", "train"]
     system: Literal["send", "merge", "drop"]
-    protocol_file: Path | None
+    protocol_file: str | Path | None
     deliberation: str | None
     forced: Literal["never", "missing", "always"] | None
     temperature: float | None
@@ -49,7 +49,7 @@ class JudgeOptions(TypedDict, total=False):
     max_tokens: int | None
     thinking_budget: int | None
     answer_tokens: int
-    first: Path | None
+    first: str | Path | None
     seed: int
     concurrency: int | None
     timeout: float
@@ -58,7 +58,7 @@ class JudgeOptions(TypedDict, total=False):
     tokens_per_minute: float | None
     samples_per_request: int
     extra: str | None
-    cache: Path | None
+    cache: str | Path | None
     give_up_after: int
 
 

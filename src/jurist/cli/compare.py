@@ -61,16 +61,18 @@ def read_run(folder: Path, name: str) -> "ComparedRun":
     """The run in a folder without its texts."""
     from jurist.cli.console import tell_damage
     from jurist.core.runs import open_run
+    from jurist.reports.compact import Compact
     from jurist.reports.comparison import ComparedRun
 
     with open_run(folder) as run:
         benchmark = run.config.get("benchmark")
+        compact = Compact()
         decisions: list[Decision] = []
         texts: dict[str, str] = {}
         for decision, case in run.decided(slim=True):
-            decisions.append(decision)
+            decisions.append(compact.decision(decision))
             if case is not None:
-                texts[case.id] = replace(case, meta={}).digest
+                texts[decision.case_id] = replace(case, meta={}).digest
         tell_damage(run)
         named = benchmark if isinstance(benchmark, str) else None
         return ComparedRun(name, decisions, run.digests(), named, texts)

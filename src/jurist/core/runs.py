@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -18,8 +18,10 @@ from jurist.core.index_state import DecisionPlace
 from jurist.core.records import Damage, DamagedError, Records, decision_of
 from jurist.core.run_config import read_run
 from jurist.core.run_lines import DECISIONS, JUDGMENTS, DecisionLine
-from jurist.core.store import SCORECARD, Store
 from jurist.core.types import Case, Decision, Judgment, Query, Scorecard
+
+if TYPE_CHECKING:
+    from jurist.core.store import Store
 
 Folder = str | PathLike[str]
 """The path of a run folder; ``~`` stands for the home folder."""
@@ -248,7 +250,7 @@ class Run(AbstractContextManager["Run"]):
 class Kept:
     """What a run that goes on has decided before: passed over first (``left``), and read at its end."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: "Store") -> None:
         self._folder, self._size = store.folder, store.size_of_decisions()
         self.left = store.settled()
         """The digests of the cases that did not come yet; who passes over a case takes it out."""
@@ -286,6 +288,8 @@ def read_digests(folder: Folder) -> dict[str, str]:
 
 def read_scorecard(folder: Folder) -> Scorecard:
     """The scorecard of a run; raises ``StoreError`` where there is none that can be read."""
+    from jurist.core.store import SCORECARD
+
     path = Path(folder).expanduser() / SCORECARD
     try:
         return msgspec.json.decode(read_regular(path), type=Scorecard)

@@ -72,9 +72,13 @@ class JudgeConfig:
     """Stop after so many failed calls in a row (0: never)."""
 
     def __post_init__(self) -> None:
-        """Join several servers to one text; refuse numbers that mean nothing."""
+        """Join several servers to one text, make paths of texts; refuse numbers that mean nothing."""
         if not isinstance(self.engine, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             object.__setattr__(self, "engine", ",".join(self.engine))
+        for name in ("protocol_file", "first", "cache"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                object.__setattr__(self, name, Path(value).expanduser())
         legal = {
             "temperature": (0.0, 10.0),
             "top_p": (1e-9, 1.0),

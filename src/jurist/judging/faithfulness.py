@@ -9,9 +9,11 @@ faithful`).
 import re
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
 
 from jurist.core.types import Case, Judgment, response_text, winner
-from jurist.judging.claims import differ, named, own_answer, preferred, stated_answer
+from jurist.judging.claims import differ, lowered, named, own_answer, preferred, stated_answer
 from jurist.protocols.chain import Chain, read_answer
 from jurist.protocols.injection import restore
 from jurist.protocols.thinking_tags import split_thinking
@@ -51,7 +53,7 @@ BARE = 20
 _CURLY = re.compile(r"“([^“”\n]{12,400})”")
 _MARKS = str.maketrans("", "", "*_`'\"‘’“”")
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_VERDICT = re.compile(r"\[\[|<|\bverdict\b|\banswer is\b", re.I)
+_VERDICT = re.compile(r"\[\[|<|\bverdict\b|\banswer is\b")
 # What leaves words out of a quotation, or puts other words in: ..., [...], [they].
 _ELLIPSIS = re.compile(r"\[[^\[\]]{0,40}\]|\.\.\.|…")
 _LINK = re.compile(r"\(?\[?https?://\S{1,400}|\]\([^()\s]{1,400}\)")
@@ -61,9 +63,9 @@ _SAID = re.compile(
     r"\b(?:says?|said|saying|stat(?:es?|ed|ing)|writ(?:es?|ten|ing)|wrote|quot(?:es?|ed|ing)|mention(?:s|ed|ing)?"
     r"|ask(?:s|ed|ing)?|repl(?:y|ies|ied)|respond(?:s|ed|ing)?|begin(?:s|ning)?|start(?:s|ing)?|end(?:s|ing)?"
     r"|opens?|conclud(?:es?|ed|ing)|includ(?:es?|ed|ing)|phrases?|sentences?|lines?|words|statements?"
-    r"|claim(?:s|ed|ing)?|passages?|reads?)\b[^.\n]{0,60}$",
-    re.I,
+    r"|claim(?:s|ed|ing)?|passages?|reads?)\b[^.\n]{0,60}$"
 )
+_LONGEST_REMEMBERED = 32_768
 _REACH = 120
 """Characters before a quotation in which it may be said to be one."""
 
@@ -101,20 +103,50 @@ def occurs(quotation: str, text: str) -> bool:
     Case, white space, emphasis, links and quotation marks do not matter; "..." leaves words out, and so do
     words in brackets, which stand for others.
     """
-    wanted, whole = restore(quotation), restore(text)
-    return _in_order(wanted, whole) or _in_order(_LINK.sub(" ", wanted), _LINK.sub(" ", whole))
+    read = _searchable if len(text) <= _LONGEST_REMEMBERED else _both_ways
+    wanted, whole = _wanted(quotation), read(text)
+    if _in_order(wanted[0], whole[0]):
+        return True
+    return len(wanted) + len(whole) > 2 and _in_order(wanted[-1], whole[-1])
 
 
-def _in_order(quotation: str, text: str) -> bool:
-    whole = _folded(text)
-    if (plain := _folded(quotation).strip(_EDGES)) in whole:
+class _Wanted(NamedTuple):
+    """A folded quotation, and the pieces of it that stand in order where words are left out."""
+
+    plain: str
+    pieces: tuple[str, ...]
+
+
+def _in_order(wanted: _Wanted, whole: str) -> bool:
+    if wanted.plain in whole:
         return True
     place = 0
-    for piece in _ELLIPSIS.split(plain):
+    for piece in wanted.pieces:
         if (at := whole.find(piece.strip(_EDGES), place)) < 0:
             return False
         place = at + len(piece)
     return True
+
+
+@lru_cache(maxsize=64)
+def _wanted(quotation: str) -> tuple[_Wanted, ...]:
+    """A quotation as it is looked for: as it is written and, where it has links, without them."""
+    plain = [folded.strip(_EDGES) for folded in _both_ways(quotation)]
+    return tuple(_Wanted(text, tuple(_ELLIPSIS.split(text))) for text in plain)
+
+
+def _both_ways(text: str) -> tuple[str, ...]:
+    """A text folded and, where it has links, also without them."""
+    whole = restore(text)
+    folded = _folded(whole)
+    if "http" not in whole and "](" not in whole:
+        return (folded,)
+    unlinked = _LINK.sub(" ", whole)
+    return (folded,) if unlinked == whole else (folded, _folded(unlinked))
+
+
+_searchable = lru_cache(maxsize=64)(_both_ways)
+"""The texts of a case are searched for every quotation of every judgment; they are folded once."""
 
 
 def rubric_key(chain: Chain) -> str | None:
@@ -159,8 +191,9 @@ def _quoted(text: str) -> Iterator[str]:
             at += len(part) + 1
         begin += len(line)
     for passage, at in passages:
-        long = len(passage) >= _SHORTEST and len(_WORD.findall(passage)) > 3
-        if long and not _VERDICT.search(passage) and _SAID.search(text[max(0, at - _REACH) : at]):
+        if len(passage) < _SHORTEST or len(_WORD.findall(passage)) <= 3 or _VERDICT.search(lowered(passage)):
+            continue
+        if _SAID.search(lowered(text[max(0, at - _REACH) : at])):
             yield passage
 
 

@@ -8,7 +8,7 @@ from jurist.core.types import Completion, Record
 from jurist.protocols.thinking_tags import split_thinking
 
 _PARTS = {
-    tag: re.compile(rf"<\s*{name}\s*>(.*?)(?:<\s*/\s*{name}\s*>|(?=<\s*(?:eval|answer)\s*>)|$)", re.I | re.S)
+    tag: (re.compile(rf"<\s*{name}\s*>", re.I), re.compile(rf"<\s*(?:/\s*{name}|eval|answer)\s*>", re.I))
     for tag, name in [(name, name) for name in ("type", "eval", "justify", "solution")]
     + [("rubric", "rubrics?")]
 }
@@ -87,8 +87,13 @@ def read_answer(text: str) -> Chain:
 
 
 def _part(text: str, tag: str) -> str | None:
-    match = _PARTS[tag].search(text)
-    return (match[1].strip() or None) if match else None
+    """What stands between a tag and its end, that of the text, or the evaluation or the verdict behind it."""
+    opens, ends = _PARTS[tag]
+    opening = opens.search(text)
+    if opening is None:
+        return None
+    end = ends.search(text, opening.end())
+    return text[opening.end() : end.start() if end else None].strip() or None
 
 
 def _criteria(rubric: str) -> list[Criterion]:

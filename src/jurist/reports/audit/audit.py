@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from jurist.core.errors import InputError
 from jurist.core.runs import Run
 from jurist.core.types import Case, Decision, Record, Scores
-from jurist.judging.pool import slim
 from jurist.reports.audit.calibration import Reliability, calibration
 from jurist.reports.audit.cells import Matrix, cells
 from jurist.reports.audit.faithfulness import Reasons
@@ -14,6 +13,7 @@ from jurist.reports.audit.findings import Finding, Item, Traits
 from jurist.reports.audit.leanings import Leaning, leanings, traits
 from jurist.reports.audit.position import position
 from jurist.reports.audit.unanswered import unanswered
+from jurist.reports.compact import Compact
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +55,28 @@ def read_run(run: Run, cases: Mapping[str, Known], reasons: Reasons) -> Iterator
 
     ``reasons`` counts the judgments of the cases that it holds.
     """
-    digests = run.digests()
+    digests, compact = run.digests(), Compact()
     for decision, case in run.decided():
         if case is not None:
             for judgment in decision.judgments:
                 reasons.add(case, judgment)
-        yield read_item(decision, cases.get(decision.case_id), case, digests.get(decision.case_id, ""))
+        known = cases.get(decision.case_id)
+        yield read_item(decision, known, case, digests.get(decision.case_id, ""), compact)
 
 
-def read_item(decision: Decision, elsewhere: Known | None, case: Case | None, digest: str) -> Item:
+def read_item(
+    decision: Decision, elsewhere: Known | None, case: Case | None, digest: str, compact: Compact
+) -> Item:
     """A decision without its texts, joined with its case from elsewhere, or else with the run's own."""
-    return _item(decision, elsewhere or (_known(case) if case is not None else None), digest)
+    return _item(decision, elsewhere or (_known(case) if case is not None else None), digest, compact)
 
 
 def read_items(
     decisions: Iterable[Decision], cases: Mapping[str, Known], digests: Mapping[str, str]
 ) -> list[Item]:
     """The decisions without their texts, joined with their cases; a case that differs is not joined."""
-    return [_item(d, cases.get(d.case_id), digests.get(d.case_id, "")) for d in decisions]
+    compact = Compact()
+    return [_item(d, cases.get(d.case_id), digests.get(d.case_id, ""), compact) for d in decisions]
 
 
 def audit(name: str, items: Iterable[Item], reasons: Reasons | None = None) -> Audit:
@@ -102,10 +106,10 @@ def audit(name: str, items: Iterable[Item], reasons: Reasons | None = None) -> A
     )
 
 
-def _item(decision: Decision, case: Known | None, digest: str) -> Item:
+def _item(decision: Decision, case: Known | None, digest: str, compact: Compact) -> Item:
     asked = max((sum(len(m.content) for m in j.query.messages) for j in decision.judgments), default=0)
     same = case and (digest == case.digest if digest else decision.gold == case.gold)
-    return Item(slim(decision), case.traits if case and same else (), asked)
+    return Item(compact.decision(decision), case.traits if case and same else (), asked)
 
 
 def _left_out(

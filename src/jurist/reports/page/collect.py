@@ -21,6 +21,7 @@ from jurist.protocols.thinking_tags import split_thinking
 from jurist.reports.audit.audit import Audit, audit, read_item
 from jurist.reports.audit.faithfulness import Reasons
 from jurist.reports.audit.findings import Finding, Item
+from jurist.reports.compact import Compact
 from jurist.reports.page.curves import METRICS, POLICIES, read_curves, read_policies
 from jurist.reports.words import shown, way
 
@@ -120,10 +121,12 @@ class _Counts:
         self.items: list[Item] = []
         self.pairs = PairsTally()
         self._digests = run.digests()
+        self._compact = Compact()
 
     def add(self, decision: Decision, case: Case | None) -> None:
         """Count a decision; its reasons are counted judgment by judgment."""
-        self.items.append(read_item(decision, None, case, self._digests.get(decision.case_id, "")))
+        digest = self._digests.get(decision.case_id, "")
+        self.items.append(read_item(decision, None, case, digest, self._compact))
         self.pairs.add(self.items[-1].decision)
 
 
