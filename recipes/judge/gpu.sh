@@ -43,7 +43,7 @@ HOW="--base $MODEL --device $DEVICE --rank 32 --lowest 0 --batch $BATCH --micro 
 stage() { # stage NAME FILE COMMAND...: done where FILE is there
   local name=$1 file=$2 began=$SECONDS
   shift 2
-  [ -e "$file" ] || "$@" 2>&1 | tee "$OUT/$name.log" | grep -v "Loading weights" | tail -n 20
+  [ -e "$file" ] || "$@" 2>&1 | tee "$OUT/$name.log" | { grep -v "Loading weights" || true; } | tail -n 20
   echo "== $name: $((SECONDS - began)) s"
 }
 py() { "$PYTHON" "recipes/judge/$1.py" "${@:2}"; }
@@ -93,7 +93,7 @@ stage measure-arm-scalar "$OUT/arm-scalar/held_out.jsonl" py scalar "$OUT/data/h
   --state "$OUT/arm-scalar/done.pt" --out "$OUT/arm-scalar/held_out.jsonl" --limit $LIMIT
 echo "all: $SECONDS s"
 arms="alone group more-chains right small arm-alone arm-pairs arm-bare arm-evidence arm-scalar"
-for arm in $arms; do echo "$arm"; grep -v "Loading weights" "$OUT/measure-$arm.log"; done > "$OUT/tables.txt"
+for arm in $arms; do echo "$arm"; grep -v "Loading weights" "$OUT/measure-$arm.log" || true; done > "$OUT/tables.txt"
 compare() { py compare "$@" >> "$OUT/tables.txt"; }
 compare "$OUT"/{alone,group,more-chains,right,small}/held_out.jsonl
 compare "$OUT"/{arm-alone,arm-pairs,arm-bare,arm-evidence,arm-scalar}/held_out.jsonl

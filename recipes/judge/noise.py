@@ -46,6 +46,12 @@ def scale(products: Tensor) -> tuple[float, float]:
     return other, own - other
 
 
+def cosine(signal: float, noise: float) -> float:
+    """Of two independent steps, from the squared lengths; 0 where nothing is learned at all."""
+    signal = max(0.0, signal)
+    return signal / (signal + noise) if signal + noise > 0 else 0.0
+
+
 def figures(products: Tensor, size: int) -> dict[str, Any]:
     """The noise scale in units of ``size`` a shard, the cosines, and the jackknife's error of |G|^2."""
     n = len(products)
@@ -62,10 +68,8 @@ def figures(products: Tensor, size: int) -> dict[str, Any]:
         "error": error,
         "noise": noise,
         "noise_scale": size * noise / signal if signal > 0 else None,
-        "noise_scale_from": size * noise / (signal + 1.96 * error),
-        "cosines": {
-            str(b): max(0.0, signal) / (max(0.0, signal) + noise * size / b) for b in SIZES if b >= size
-        },
+        "noise_scale_from": size * noise / bound if (bound := signal + 1.96 * error) > 0 else None,
+        "cosines": {str(b): cosine(signal, noise * size / b) for b in SIZES if b >= size},
     }
 
 
