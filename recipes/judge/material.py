@@ -8,6 +8,7 @@ of HH-RLHF. Replies are cut to their first whole sentences.
 import gzip
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -83,43 +84,36 @@ def opening(text: str, longest: int = LONGEST) -> str | None:
 
 
 def general(data: Path) -> list[Prompt]:
-    """Harmless requests with two replies or more."""
-    asked: dict[str, list[str]] = {}
-    for file in sorted((data / "just-eval/outputs").glob("*.json")):
-        for row in json.loads(file.read_bytes()):
-            text = " ".join(row["instruction"].split())
-            if row["dataset"] == "lima" and len(text.split()) <= 20:
-                asked.setdefault(text, []).append(row["output"])
-    for row in json.loads((data / "finegrained-rlhf/dev_feedback.json").read_bytes()):
-        replies = [row[f"prediction {i}"] for i in range(1, 5)] + [row["gold"]]
-        asked.setdefault(" ".join(row["question"].split()), []).extend(replies)
-    prompts: list[Prompt] = []
-    for text, outputs in asked.items():
-        if in_benchmarks(text):
-            continue
-        openings = (opening(output) for output in outputs)
-        replies = tuple(dict.fromkeys(o for o in openings if o and not REFUSES.search(o)))
-        if replies:
-            prompts.append(Prompt(text, replies, held_out(text)))
-    return prompts
+    """Harmless requests of up to 20 words with the openings of the replies to them."""
+    return _prompts(_asked(data, 20, references=True), opening, 1)
 
 
 def passages(data: Path) -> list[Prompt]:
     """Requests of up to 60 words, each with two long replies or more as models wrote them, lists too."""
+    return _prompts(_asked(data, 60, references=False), passage, 2)
+
+
+def _asked(data: Path, longest: int, *, references: bool) -> dict[str, list[str]]:
+    """The replies to each request; ``longest``: words of a request, ``references``: reference answers too."""
     asked: dict[str, list[str]] = {}
     for file in sorted((data / "just-eval/outputs").glob("*.json")):
         for row in json.loads(file.read_bytes()):
             text = " ".join(row["instruction"].split())
-            if row["dataset"] == "lima" and len(text.split()) <= 60:
+            if row["dataset"] == "lima" and len(text.split()) <= longest:
                 asked.setdefault(text, []).append(row["output"])
     for row in json.loads((data / "finegrained-rlhf/dev_feedback.json").read_bytes()):
-        replies = [row[f"prediction {i}"] for i in range(1, 5)]
+        replies = [row[f"prediction {i}"] for i in range(1, 5)] + [row["gold"]] * references
         asked.setdefault(" ".join(row["question"].split()), []).extend(replies)
+    return asked
+
+
+def _prompts(asked: dict[str, list[str]], cut: Callable[[str], str | None], fewest: int) -> list[Prompt]:
+    """The requests to which ``fewest`` different replies or more are left once they are cut."""
     prompts: list[Prompt] = []
     for text, outputs in asked.items():
-        long = (passage(output) for output in outputs)
-        replies = tuple(dict.fromkeys(p for p in long if p and not REFUSES.search(p)))
-        if len(replies) > 1 and not in_benchmarks(text):
+        left = (cut(output) for output in outputs)
+        replies = tuple(dict.fromkeys(r for r in left if r and not REFUSES.search(r)))
+        if len(replies) >= fewest and not in_benchmarks(text):
             prompts.append(Prompt(text, replies, held_out(text)))
     return prompts
 
